@@ -1,0 +1,131 @@
+"""Any folder of images, or a CSV that lists them: found, split, cut, read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from longtail.data.images import CorruptImage, read_all
+from longtail.data.imbalance import cut_counts, long_tailed_subset
+from longtail.data.listing import BadFolder, Listing, list_images, read_csv
+from longtail.data.splits import Data, Split, counts_of, pixel_statistics, stratified
+
+Watch = Callable[[int, int], None]
+MEMORY_LIMIT = 4 * 2**30
+SAMPLE = 2000
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """Which files each split has; nothing is read yet."""
+
+    classes: tuple[str, ...]
+    splits: dict[str, Split]
+
+
+def folder_data(
+    root: Path,
+    *,
+    size: int,
+    imbalance: float | None = None,
+    split_seed: int = 0,
+    skip_corrupt: bool = False,
+    split: Path | None = None,
+    watch: Watch | None = None,
+) -> Data:
+    """Reads the images below `root` (or listed in the CSV `root`) as squares of `size` pixels.
+
+    A folder with train/ and test/ is taken as it is; a folder of classes is split, 20 % of each class for test. Images that fit
+    into memory are held as one tensor; others are read again when they are needed. Every file is decoded once here, so that a
+    corrupt one is found before training.
+
+    Args:
+        split: a stored split.csv that says which file belongs where.
+        watch: called with (files read, files in all).
+
+    Raises:
+        BadFolder: the folder is empty, has one class, an empty class, corrupt images, or an unknown class in a split.
+    """
+    listing = read_csv(split, below=root) if split is not None else list_images(root)
+    images: dict[str, Tensor] = {}
+    skipped: tuple[str, ...] = ()
+    while True:
+        plan = _planned(listing.without(skipped), imbalance, split_seed)
+        corrupt = _read_into(images, plan, listing.root, size, watch)
+        if not corrupt:
+            return _assembled(plan, images, listing.root, size, skipped)
+        if not skip_corrupt:
+            raise BadFolder(_corrupt_sentence(corrupt))
+        skipped = (*skipped, *corrupt)
+
+
+def _planned(listing: Listing, imbalance: float | None, split_seed: int) -> _Plan:
+    listing.check()
+    classes = listing.classes
+    number = {name: place for place, name in enumerate(classes)}
+    labels = np.array([number[label] for label in listing.labels], dtype=np.int64)
+    whole = Split(listing.files, labels, root=listing.root, sizes=listing.sizes)
+    if listing.splits is None:
+        chosen = stratified(labels, len(classes), 0.2, seed=split_seed, at_least_one_of=2)
+        splits = {"train": whole.take(np.setdiff1d(np.arange(len(labels)), chosen)), "test": whole.take(chosen)}
+    else:
+        names = np.array(listing.splits)
+        splits = {name: whole.take(np.flatnonzero(names == name)) for name in sorted(set(listing.splits))}
+    if imbalance is not None:
+        counts = cut_counts(counts_of(splits["train"].labels, len(classes)), imbalance)
+        kept = long_tailed_subset(splits["train"].labels, counts, split_seed)
+        splits["train"] = splits["train"].take(kept)
+    return _Plan(classes, splits)
+
+
+def _read_into(
+    images: dict[str, Tensor], plan: _Plan, root: Path, size: int, watch: Watch | None
+) -> dict[str, CorruptImage]:
+    """Decodes what is not decoded yet; keeps the pixels where all fit into memory, else those of a sample of the training images."""
+    wanted = [file for split in plan.splits.values() for file in split.files if file not in images]
+    fits = _fits(plan, size)
+    train = plan.splits["train"].files
+    sample = set(train[:: max(len(train) // SAMPLE, 1)])
+    corrupt = {}
+    for place, (file, result) in enumerate(zip(wanted, read_all(root, wanted, size), strict=True)):
+        if watch is not None:
+            watch(place + 1, len(wanted))
+        if isinstance(result, CorruptImage):
+            corrupt[file] = result
+        elif fits or file in sample:
+            images[file] = result
+        else:
+            images[file] = _SEEN
+    return corrupt
+
+
+_SEEN = torch.empty(0)
+
+
+def _fits(plan: _Plan, size: int) -> bool:
+    return sum(len(split) for split in plan.splits.values()) * 3 * size * size <= MEMORY_LIMIT
+
+
+def _assembled(plan: _Plan, images: dict[str, Tensor], root: Path, size: int, skipped: Sequence[str]) -> Data:
+    splits = plan.splits
+    known = [images[file] for file in splits["train"].files if images[file].numel()]
+    mean, std = pixel_statistics(torch.stack(known))
+    if _fits(plan, size):
+        splits = {
+            name: replace(split, pixels=torch.stack([images[file] for file in split.files]))
+            for name, split in splits.items()
+        }
+    return Data(
+        splits["train"], splits["test"], plan.classes, size, mean, std, val=splits.get("val"), skipped=tuple(skipped)
+    )
+
+
+def _corrupt_sentence(corrupt: dict[str, CorruptImage]) -> str:
+    first = next(iter(corrupt.values()))
+    more = f" {len(corrupt) - 1} more cannot either." if len(corrupt) > 1 else ""
+    return f"{first}{more} Remove or repair {'them' if more else 'it'}, or go on without with --skip-corrupt."

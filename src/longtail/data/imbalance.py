@@ -1,0 +1,119 @@
+"""Long-tailed profiles, the subsets that follow them, and the groups of classes that results are read in."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+Counts = Sequence[int] | NDArray[np.int64]
+Indices = NDArray[np.int64]
+
+
+def exponential_counts(num_classes: int, n_max: int, imbalance: float) -> list[int]:
+    """Images per class falling exponentially from n_max to n_max / imbalance: int(n_max f^(j / (C - 1))), f = 1 / imbalance.
+
+    Truncated, and computed in exactly this form, as in the LDAM code (kaidic/LDAM-DRW@2536330), which every paper follows.
+
+    >>> exponential_counts(10, 5000, 100)
+    [5000, 2997, 1796, 1077, 645, 387, 232, 139, 83, 50]
+    """
+    share = 1 / _at_least_one(imbalance)
+    return [int(n_max * share ** (j / max(num_classes - 1, 1))) for j in range(num_classes)]
+
+
+def step_counts(num_classes: int, n_max: int, imbalance: float) -> list[int]:
+    """n_max for the first half of the classes, int(n_max / imbalance) for the others.
+
+    >>> step_counts(4, 500, 10)
+    [500, 500, 50, 50]
+    """
+    rare = int(n_max * (1 / _at_least_one(imbalance)))
+    return [n_max if j < num_classes // 2 else rare for j in range(num_classes)]
+
+
+def long_tailed_subset(labels: Counts, counts: Counts, seed: int = 0) -> Indices:
+    """Indices of `counts[j]` images of each class j, grouped by class.
+
+    numpy's legacy RandomState shuffles the full index list of every class in ascending order and the first images are kept, as
+    in the LDAM code with seed 0; so a smaller subset lies inside a larger one.
+
+    Raises:
+        ValueError: a class has fewer images than asked for.
+    """
+    generator = np.random.RandomState(seed)
+    labels = np.asarray(labels)
+    chosen = []
+    for label, count in enumerate(counts):
+        images = np.flatnonzero(labels == label)
+        if len(images) < count:
+            raise ValueError(f"Class {label} has {len(images)} images, but {count} were asked for; ask for fewer.")
+        generator.shuffle(images)
+        chosen.append(images[:count])
+    return np.concatenate(chosen)
+
+
+def cut_counts(class_counts: Counts, imbalance: float, *, minimum: int = 1) -> list[int]:
+    """The longest tail of this imbalance that the data allow: images to keep of each class.
+
+    Classes are ranked by count, most first, ties in their order; n_max is the largest value for which the class at every rank has
+    its int(n_max imbalance^(-j / (C - 1))) images.
+
+    Raises:
+        ValueError: the imbalance is below 1, or n_max would be below 2 imbalance (the rarest class would have 1 image).
+    """
+    available = np.asarray(class_counts)
+    ranked = np.argsort(-available, kind="stable")
+    low, high = 0, int(available.max())
+    while low < high:
+        middle = (low + high + 1) // 2
+        fits = np.all(np.array(exponential_counts(len(available), middle, imbalance)) <= available[ranked])
+        low, high = (middle, high) if fits else (low, middle - 1)
+    if low < 2 * imbalance:
+        raise ValueError(
+            f"An imbalance of {imbalance:g} needs at least {int(np.ceil(2 * imbalance))} images in the largest class, "
+            f"but these data allow {low} (counts {available.max()} to {available.min()}). "
+            f"The largest imbalance they allow is about {_largest_imbalance(available)}."
+        )
+    kept = np.zeros(len(available), dtype=np.int64)
+    kept[ranked] = exponential_counts(len(available), low, imbalance)
+    return [int(count) for count in kept]
+
+
+def shot_groups(class_counts: Counts, *, rule: str = "shots") -> dict[str, list[int]]:
+    """Classes by their number of training images: many > 100, medium 20 to 100, few < 20 (Kang et al., ICLR 2020).
+
+    Args:
+        class_counts: training images per class.
+        rule: "shots", or "auto" for thirds of the classes by count (most first), which also suits small data.
+
+    >>> shot_groups([500, 100, 20, 19])
+    {'many': [0], 'medium': [1, 2], 'few': [3]}
+    """
+    counts = np.asarray(class_counts)
+    if rule == "auto":
+        thirds = np.array_split(np.argsort(-counts, kind="stable"), 3)
+        return {name: sorted(third.tolist()) for name, third in zip(("many", "medium", "few"), thirds, strict=True)}
+    if rule != "shots":
+        raise ValueError(f"There is no group rule {rule!r}; there are 'shots' and 'auto'.")
+    members = {"many": counts > 100, "medium": (counts >= 20) & (counts <= 100), "few": counts < 20}
+    return {name: np.flatnonzero(inside).tolist() for name, inside in members.items()}
+
+
+def imbalance_factor(class_counts: Counts) -> float:
+    """Images of the largest class per image of the smallest."""
+    return float(np.max(class_counts) / np.min(class_counts))
+
+
+def _at_least_one(imbalance: float) -> float:
+    if not 1 <= imbalance < float("inf"):
+        raise ValueError(f"The imbalance is n_max / n_min and cannot be below 1; got {imbalance:g}. Balanced data have 1.")
+    return imbalance
+
+
+def _largest_imbalance(available: NDArray[np.int64]) -> int:
+    for imbalance in range(int(available.max()) // 2, 0, -1):
+        if np.all(np.array(exponential_counts(len(available), 2 * imbalance, imbalance)) <= np.sort(available)[::-1]):
+            return imbalance
+    return 1

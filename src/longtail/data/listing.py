@@ -1,0 +1,185 @@
+"""Which image files a folder or a CSV names, with their classes and splits. No image is opened here."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from longtail.data.images import SUFFIXES
+
+SPLITS = ("train", "val", "test")
+
+
+class BadFolder(ValueError):  # noqa: N818
+    """The data cannot be used as they are; the message says what to do."""
+
+
+@dataclass(frozen=True)
+class Listing:
+    """Files below `root` (relative, in a fixed order), their class names and, where they are given, their splits."""
+
+    root: Path
+    files: tuple[str, ...]
+    labels: tuple[str, ...]
+    splits: tuple[str, ...] | None = None
+    empty_classes: tuple[str, ...] = ()
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The class map: names of the training split, sorted."""
+        if self.splits is None:
+            return tuple(sorted(set(self.labels)))
+        return tuple(sorted({label for label, split in zip(self.labels, self.splits, strict=True) if split == "train"}))
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Bytes of each file."""
+        return tuple((self.root / file).stat().st_size for file in self.files)
+
+    def without(self, files: Iterable[str]) -> Listing:
+        """The listing less some files."""
+        gone = set(files)
+        kept = [place for place, file in enumerate(self.files) if file not in gone]
+        splits = None if self.splits is None else tuple(self.splits[place] for place in kept)
+        chosen = tuple(self.files[place] for place in kept), tuple(self.labels[place] for place in kept)
+        return Listing(self.root, *chosen, splits, self.empty_classes)
+
+    def check(self) -> None:
+        """Refuses what cannot be trained on.
+
+        Raises:
+            BadFolder: no images, a class without images, one class only, a split that is missing, or a class that train lacks.
+        """
+        if not self.files:
+            raise BadFolder(
+                f"'{self.root}' has no images. Expected one folder per class with images in it ({', '.join(sorted(SUFFIXES))})."
+            )
+        if self.empty_classes:
+            raise BadFolder(
+                f"Class folder{'s' if len(self.empty_classes) > 1 else ''} without images: {_some(self.empty_classes)}. "
+                f"Add images or remove the folder."
+            )
+        if len(self.classes) < 2:
+            only = f" ('{self.classes[0]}')" if self.classes else ""
+            raise BadFolder(f"'{self.root}' has one class only{only}; a classifier needs at least two class folders.")
+        if self.splits is not None:
+            self._check_splits(self.splits)
+
+    def _check_splits(self, splits: tuple[str, ...]) -> None:
+        present = Counter(splits)
+        for needed in ("train", "test"):
+            if not present[needed]:
+                raise BadFolder(f"'{self.root}' has no images for {needed}; it has {', '.join(present)}.")
+        known = set(self.classes)
+        strange = {label: split for label, split in zip(self.labels, splits, strict=True) if label not in known}
+        if strange:
+            label, split = next(iter(strange.items()))
+            raise BadFolder(
+                f"{split} has the class '{label}', which train does not have. "
+                f"Classes of train: {_some(self.classes)}. Rename the folder, or add training images."
+            )
+
+
+def list_images(root: Path) -> Listing:
+    """Images of a folder of classes, of a folder with train/ and test/ (or val/), or of a CSV.
+
+    Raises:
+        BadFolder: there is nothing at `root`, or nothing that could be a data set.
+    """
+    if not root.exists():
+        raise BadFolder(f"'{root}' does not exist. {_neighbours(root)}")
+    if root.is_file():
+        return read_csv(root, below=root.parent)
+    folders = _folders(root)
+    if "train" in folders:
+        return _list_splits(root, folders)
+    classes = {name: _images(root, name) for name in folders}
+    filled = {name: files for name, files in classes.items() if files}
+    empty = tuple(name for name, files in classes.items() if not files)
+    if not filled and _images(root, "."):
+        raise BadFolder(f"'{root}' has images but no class folders. Put each class's images into a folder with its name.")
+    return _listing(root, filled, empty if filled else ())
+
+
+def read_csv(path: Path, *, below: Path) -> Listing:
+    """A list with the header path,label[,split]; paths are relative to `below`.
+
+    Raises:
+        BadFolder: not such a list, or a file that it names is not there.
+    """
+    below = below.parent if below.is_file() else below
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file)
+            rows = list(reader)
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise BadFolder(f"'{path}' is not a CSV in UTF-8; expected the header path,label[,split].") from error
+    header = reader.fieldnames or []
+    if "path" not in header or "label" not in header:
+        raise BadFolder(f"'{path}' has the header {','.join(header) or '(none)'}; expected path,label[,split].")
+    for line, row in enumerate(rows, start=2):
+        if not row["path"] or not row["label"]:
+            raise BadFolder(f"'{path}', line {line}: path and label must both be given.")
+        if not (below / row["path"]).is_file():
+            raise BadFolder(f"'{path}', line {line}: there is no file '{below / row['path']}'.")
+        if row.get("split") not in (None, *SPLITS):
+            raise BadFolder(f"'{path}', line {line}: split is '{row['split']}'; expected {', '.join(SPLITS)}.")
+    splits = tuple(row["split"] for row in rows) if "split" in header and rows else None
+    return Listing(below, tuple(row["path"] for row in rows), tuple(row["label"] for row in rows), splits)
+
+
+def _list_splits(root: Path, folders: list[str]) -> Listing:
+    names = [name for name in SPLITS if name in folders]
+    if "test" not in names and "val" not in names:
+        raise BadFolder(f"'{root}' has train/ but no test/. Add it, or name '{root / 'train'}' to have it split.")
+    called = {"val": "test"} if "test" not in names else {}
+    places, empty = [], []
+    for split in names:
+        for label in _folders(root / split):
+            files = _images(root, f"{split}/{label}")
+            if not files and split == "train":
+                empty.append(label)
+            places.extend([(file, label, called.get(split, split)) for file in files])
+    files, labels, splits = zip(*places, strict=True) if places else ((), (), ())
+    return Listing(root, files, labels, splits, tuple(empty))
+
+
+def _listing(root: Path, classes: dict[str, list[str]], empty: tuple[str, ...]) -> Listing:
+    pairs = [(file, label) for label, files in classes.items() for file in files]
+    return Listing(root, tuple(file for file, _ in pairs), tuple(label for _, label in pairs), None, empty)
+
+
+def _folders(root: Path) -> list[str]:
+    return sorted(entry.name for entry in os.scandir(root) if entry.is_dir() and not entry.name.startswith((".", "__")))
+
+
+def _images(root: Path, below: str) -> list[str]:
+    """Image files below a folder, hidden ones left out, relative to `root`."""
+    if below == ".":
+        return [entry.name for entry in os.scandir(root) if Path(entry.name).suffix.lower() in SUFFIXES]
+    found = []
+    for folder, folders, files in os.walk(root / below):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        inside = Path(folder).relative_to(root)
+        names = (name for name in files if not name.startswith(".") and Path(name).suffix.lower() in SUFFIXES)
+        found.extend((inside / name).as_posix() for name in names)
+    return sorted(found)
+
+
+def _some(names: Iterable[str]) -> str:
+    names = list(names)
+    return ", ".join(names[:12]) + (f" and {len(names) - 12} more" if len(names) > 12 else "")
+
+
+def _neighbours(root: Path) -> str:
+    import difflib
+
+    if not root.parent.is_dir():
+        return f"Its parent folder '{root.parent}' does not exist either."
+    names = sorted(entry.name for entry in os.scandir(root.parent) if not entry.name.startswith("."))
+    close = difflib.get_close_matches(root.name, names, n=3)
+    return f"Did you mean {' or '.join(close)}?" if close else f"'{root.parent}' has {_some(names) or 'nothing'}."

@@ -1,0 +1,132 @@
+"""What a loop is fed with: splits of images and their class map. Pure containers; who reads files builds them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+Labels = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Split:
+    """Some images and their labels.
+
+    Args:
+        files: name of each image: its path below `root`, or its place in the published file.
+        labels: class indices (N,).
+        pixels: uint8 (N, 3, S, S), or None where the images are read from `root` when needed.
+        root: the folder that `files` are in.
+        sizes: bytes of each file, part of the split's fingerprint; empty for published sets.
+    """
+
+    files: tuple[str, ...]
+    labels: Labels
+    pixels: Tensor | None = None
+    root: Path | None = None
+    sizes: tuple[int, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def take(self, indices: Sequence[int] | NDArray[np.int64]) -> Split:
+        """The images at `indices`, in that order."""
+        chosen = np.asarray(indices, dtype=np.int64)
+        return replace(
+            self,
+            files=tuple(self.files[i] for i in chosen),
+            labels=self.labels[chosen],
+            pixels=None if self.pixels is None else self.pixels[torch.from_numpy(chosen)],
+            sizes=tuple(self.sizes[i] for i in chosen) if self.sizes else (),
+        )
+
+
+@dataclass(frozen=True)
+class Data:
+    """Train, test and sometimes validation images under one class map.
+
+    Args:
+        classes: class names; a label is an index into them.
+        mean, std: of the training pixels per channel, in [0, 1].
+        size: side of the square images that the network sees.
+        skipped: files that could not be read and were left out on request.
+    """
+
+    train: Split
+    test: Split
+    classes: tuple[str, ...]
+    size: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    val: Split | None = None
+    skipped: tuple[str, ...] = ()
+
+    @property
+    def class_counts(self) -> list[int]:
+        """Training images per class."""
+        return counts_of(self.train.labels, len(self.classes))
+
+    @property
+    def splits(self) -> dict[str, Split]:
+        """The splits that exist, by name."""
+        return {"train": self.train, **({"val": self.val} if self.val is not None else {}), "test": self.test}
+
+
+def counts_of(labels: Labels, num_classes: int) -> list[int]:
+    """Images per class."""
+    return [int(count) for count in np.bincount(labels, minlength=num_classes)]
+
+
+def fingerprint(data: Data) -> str:
+    """sha256 over names, sizes and labels of every file of every split."""
+    digest = hashlib.sha256(repr((data.classes, data.size)).encode())
+    for name, split in data.splits.items():
+        digest.update(f"{name} {len(split)}\n".encode())
+        digest.update("\n".join(split.files).encode())
+        digest.update(split.labels.astype("<i8").tobytes() + np.array(split.sizes, dtype="<i8").tobytes())
+    return digest.hexdigest()
+
+
+def hold_out(data: Data, share: float, *, seed: int) -> Data:
+    """`data` with `share` of each class's training images moved to a validation split (at least one of three or more)."""
+    if data.val is not None or share == 0:
+        return data
+    if not 0 < share < 1:
+        raise ValueError(f"The validation share must lie between 0 and 1; got {share:g}.")
+    chosen = stratified(data.train.labels, len(data.classes), share, seed=seed, at_least_one_of=3)
+    kept = np.setdiff1d(np.arange(len(data.train)), chosen)
+    return replace(data, train=data.train.take(kept), val=data.train.take(chosen))
+
+
+def stratified(labels: Labels, num_classes: int, share: float, *, seed: int, at_least_one_of: int) -> Labels:
+    """Indices of `share` of each class, rounded; one at least of a class with `at_least_one_of` images; never the whole class."""
+    generator = np.random.default_rng(seed)
+    chosen = []
+    for label in range(num_classes):
+        images = generator.permutation(np.flatnonzero(labels == label))
+        wanted = max(round(share * len(images)), 1 if len(images) >= at_least_one_of else 0)
+        chosen.append(images[: min(wanted, max(len(images) - 1, 0))])
+    return np.sort(np.concatenate(chosen))
+
+
+def pixel_statistics(pixels: Tensor) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
+    """Mean and standard deviation per channel of uint8 images (N, 3, H, W), in [0, 1]; exact, from integer sums."""
+    flat = pixels.transpose(0, 1).reshape(3, -1)
+    total = flat.sum(1, dtype=torch.int64).double()
+    squares = torch.stack([torch.bincount(channel, minlength=256) for channel in flat]).double()
+    squares = (squares * torch.arange(256).double() ** 2).sum(1)
+    mean = total / flat.shape[1]
+    std = (squares / flat.shape[1] - mean**2).clamp(min=1.0).sqrt()
+    return _triple(mean / 255), _triple(std / 255)
+
+
+def _triple(values: Tensor) -> tuple[float, float, float]:
+    first, second, third = (round(value, 4) for value in values.tolist())
+    return first, second, third

@@ -1,0 +1,285 @@
+"""A recipe is plain data: what to train, in which stages, and how to judge. It can be described, hashed and changed."""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import hashlib
+import importlib
+import inspect
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields, is_dataclass, replace
+from functools import partial
+from types import ModuleType
+from typing import Any, Literal
+
+from longtail import heads, inference, schedules, steps, weighting
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stretch of training.
+
+    Args:
+        loss: `Loss(class_counts)`, hyper-parameters fixed by `partial`.
+        epochs: number of passes.
+        batch_size: images per step.
+        drop_last: leave out a last batch that is not full.
+        optimizer: `Optimizer(parameters)`, with its base learning rate fixed.
+        schedule: progress -> multiplier of the learning rate.
+        resample: rule for drawing images, from `longtail.weighting`.
+        reweight: rule for weighting the loss, from `longtail.weighting`.
+        step: batch -> scalar, from `longtail.steps`.
+        learning_rates: pattern of parameter names -> factor; what no pattern names is frozen. None: all at 1.
+        batch_norm: "train", or "eval" to hold the statistics of the backbone.
+        head: "keep" the one there is, "reset" its weights, or "wrap" it in `ScaledHead`.
+        augment: the method's own augmentation, after the data's.
+        start: `start(model, loss, data)`, run once before the stage; None for none.
+    """
+
+    loss: Callable[..., Any]
+    epochs: int
+    batch_size: int
+    optimizer: Callable[..., Any]
+    schedule: schedules.Schedule
+    drop_last: bool = False
+    resample: weighting.Rule = weighting.uniform
+    reweight: weighting.Rule = weighting.uniform
+    step: Callable[..., Any] = steps.classify
+    learning_rates: Mapping[str, float] | None = None
+    batch_norm: Literal["train", "eval"] = "train"
+    head: Literal["keep", "reset", "wrap"] = "keep"
+    augment: tuple[Callable[..., Any], ...] = ()
+    start: Callable[..., Any] | None = None
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A method: its stages, the head they train, the rule that turns its predictions into scores, and where it comes from."""
+
+    name: str
+    stages: tuple[Stage, ...]
+    head: Callable[..., Any] = heads.LinearHead
+    inference: inference.InferenceRule = inference.as_trained
+    source: str = ""
+    departures: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Data, network and budget: what stays the same when methods are compared.
+
+    Args:
+        name: also the folder's name below the runs.
+        data: `data(root) -> Data`.
+        backbone: builds the network from images to features.
+        augment: of the training images, batched on the device.
+        epochs, batch_size: of a first stage.
+        learning_rate, weight_decay: of SGD with momentum 0.9.
+        weights: name of the file the backbone starts from; "" for random weights.
+    """
+
+    name: str
+    data: Callable[..., Any]
+    backbone: Callable[..., Any]
+    augment: tuple[Callable[..., Any], ...] = ()
+    epochs: int = 200
+    batch_size: int = 64
+    learning_rate: float = 0.1
+    weight_decay: float = 2e-4
+    weights: str = ""
+
+
+def describe(thing: Any) -> Any:
+    """JSON that says everything: functions by name, with every hyper-parameter that has a value.
+
+    Names of files of data (`root`) are not part of it. `source` and `departures` are prose and are left out.
+    """
+    if is_dataclass(thing) and not isinstance(thing, type):
+        prose = ("source", "departures")
+        return {f.name: describe(getattr(thing, f.name)) for f in fields(thing) if f.name not in prose}
+    if isinstance(thing, partial):
+        return {"call": name_of(thing.func), **_defaults(thing.func), **{k: describe(v) for k, v in thing.keywords.items()}}
+    if callable(thing):
+        return {"call": name_of(thing), **_defaults(thing)}
+    if isinstance(thing, Mapping):
+        return {key: describe(value) for key, value in thing.items()}
+    if isinstance(thing, (list, tuple)):
+        return [describe(item) for item in thing]
+    return thing
+
+
+def restore(description: Any) -> Any:
+    """The function or partial that `describe` described; only names of longtail and torch.optim are followed.
+
+    Raises:
+        ValueError: the name is of another package, or no longer exists.
+    """
+    if isinstance(description, list):
+        return tuple(restore(item) for item in description)
+    if not isinstance(description, dict) or "call" not in description:
+        return description
+    module_name, _, name = description["call"].rpartition(".")
+    if module_name.split(".")[0] != "longtail" and not module_name.startswith("torch.optim"):
+        raise ValueError(f"'{description['call']}' is not part of longtail; only its own functions are restored from a file.")
+    function = getattr(importlib.import_module(module_name), name, None)
+    if function is None:
+        raise ValueError(f"'{description['call']}' does not exist in this version of longtail.")
+    keywords = {key: restore(value) for key, value in description.items() if key != "call"}
+    return partial(function, **keywords) if keywords else function
+
+
+def digest(*things: Any) -> str:
+    """sha256 of the descriptions of all things."""
+    return hashlib.sha256(json.dumps([describe(thing) for thing in things], sort_keys=True).encode()).hexdigest()
+
+
+def name_of(function: Callable[..., Any]) -> str:
+    """Importable name of a function or class, without private modules of torch in it."""
+    module = function.__module__
+    return f"{module}.{function.__qualname__}"
+
+
+def change(thing: Any, path: str, value: Any) -> Any:
+    """A copy with the value at a dotted path replaced, `change(recipe, "stages.0.loss.scale", 20)`.
+
+    Raises:
+        KeyError: the path names something that does not exist; the message lists what does.
+    """
+    head, _, rest = path.partition(".")
+    current = _get(thing, head)
+    new = change(current, rest, value) if rest else checked(value, current, head)
+    if isinstance(thing, tuple):
+        place = int(head)
+        return (*thing[:place], new, *thing[place + 1 :])
+    if isinstance(thing, partial):
+        return partial(thing.func, **{**thing.keywords, head: new})
+    if is_dataclass(thing) and not isinstance(thing, type):
+        return replace(thing, **{head: new})
+    if isinstance(thing, Mapping):
+        return {**thing, head: new}
+    return partial(thing, **{head: new})
+
+
+def parse_value(text: str, current: Any) -> Any:
+    """What stands right of the `=` on the command line: JSON, or a public function of the module that `current` comes from.
+
+    `effective_number` or, with hyper-parameters, `effective_number(beta=0.999)`; fractions such as `1/3` are understood.
+    """
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        pass
+    if not callable(current):
+        return text
+    try:
+        return _evaluate(ast.parse(text, mode="eval").body, current)
+    except SyntaxError as error:
+        raise ValueError(f"'{text}' is neither JSON nor the name of a function, such as name or name(key=value).") from error
+
+
+def checked(value: Any, current: Any, name: str) -> Any:
+    """`value`, refused where it is of another kind than what it replaces."""
+    if isinstance(current, bool) or current is None or callable(current):
+        fits = isinstance(value, bool) if isinstance(current, bool) else True
+        fits = fits and not (callable(current) and not callable(value) and value is not None)
+    elif isinstance(current, (int, float)):
+        fits = isinstance(value, (int, float)) and not isinstance(value, bool)
+        fits = fits and not (isinstance(current, int) and float(value) != int(value) and name != "scale")
+    else:
+        fits = isinstance(value, type(current)) or (isinstance(current, tuple) and isinstance(value, list))
+    if not fits:
+        raise ValueError(f"'{name}' is {_shown(current)} and cannot become {_shown(value)}.")
+    if name in ("epochs", "batch_size") and value < 1:
+        raise ValueError(f"'{name}' must be at least 1; got {value}.")
+    return tuple(value) if isinstance(value, list) else value
+
+
+def unknown(kind: str, name: str, known: list[str]) -> str:
+    """One sentence: what was asked for, the nearest match, and what exists."""
+    close = difflib.get_close_matches(name, known, n=1)
+    guess = f" Did you mean '{close[0]}'?" if close else ""
+    return f"There is no {kind} '{name}'.{guess} There are: {', '.join(known)}."
+
+
+def parameters_of(function: Callable[..., Any]) -> dict[str, Any]:
+    """Keyword-only parameters of a function or class with their defaults, fixed ones included."""
+    fixed = dict(function.keywords) if isinstance(function, partial) else {}
+    function = function.func if isinstance(function, partial) else function
+    signature = inspect.signature(function).parameters.values()
+    skipped = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
+    return {p.name: p.default for p in signature if p.default is not p.empty and p.kind not in skipped} | fixed
+
+
+def _defaults(function: Callable[..., Any]) -> dict[str, Any]:
+    """Hyper-parameters that have a value by default: keyword-only, described, for the record to be complete."""
+    signature = inspect.signature(function).parameters.values()
+    hyper = (p for p in signature if p.kind is p.KEYWORD_ONLY and p.default is not p.empty and p.default is not None)
+    return {p.name: describe(p.default) for p in hyper}
+
+
+def _get(thing: Any, name: str) -> Any:
+    known = _members(thing)
+    if name not in known:
+        owner = thing.func if isinstance(thing, partial) else thing
+        label = getattr(owner, "__name__", type(owner).__name__)
+        close = difflib.get_close_matches(name, list(known), n=1)
+        guess = f" Did you mean '{close[0]}'?" if close else ""
+        raise KeyError(f"{label} has no '{name}'.{guess} It has {', '.join(known) or 'nothing to change'}.")
+    return known[name]
+
+
+def _members(thing: Any) -> dict[str, Any]:
+    if isinstance(thing, tuple):
+        return {str(place): item for place, item in enumerate(thing)}
+    if is_dataclass(thing) and not isinstance(thing, type):
+        return {f.name: getattr(thing, f.name) for f in fields(thing)}
+    if isinstance(thing, Mapping):
+        return dict(thing)
+    return parameters_of(thing) if callable(thing) else {}
+
+
+def _evaluate(node: ast.expr, current: Callable[..., Any]) -> Any:
+    if isinstance(node, ast.Name):
+        return _sibling(current, node.id)
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and not node.args:
+        function = _sibling(current, node.func.id)
+        known = parameters_of(function)
+        for keyword in node.keywords:
+            if keyword.arg not in known:
+                raise ValueError(f"{node.func.id} has no '{keyword.arg}'; it has {', '.join(known)}.")
+        return partial(function, **{str(k.arg): _number_or_name(k.value, known.get(str(k.arg))) for k in node.keywords})
+    raise ValueError(f"'{ast.unparse(node)}' is not understood; write name or name(key=value).")
+
+
+def _number_or_name(node: ast.expr, current: Any) -> Any:
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div):
+        return ast.literal_eval(node.left) / ast.literal_eval(node.right)
+    if isinstance(node, (ast.Name, ast.Call)) and callable(current):
+        return _evaluate(node, current)
+    return ast.literal_eval(node)
+
+
+def _sibling(current: Callable[..., Any], name: str) -> Callable[..., Any]:
+    function = current.func if isinstance(current, partial) else current
+    module = importlib.import_module(function.__module__)
+    package = importlib.import_module(module.__name__.rpartition(".")[0]) if module.__name__.startswith("longtail.") else module
+    known = public_functions(module) | (public_functions(package) if package.__name__ != "longtail" else {})
+    if name not in known:
+        raise ValueError(unknown(f"function in {module.__name__}", name, sorted(known)))
+    return known[name]
+
+
+def public_functions(module: ModuleType) -> dict[str, Callable[..., Any]]:
+    """Functions and classes that a module or package of longtail offers."""
+    here = module.__name__
+    return {
+        name: thing
+        for name, thing in vars(module).items()
+        if not name.startswith("_") and inspect.isroutine(thing) | inspect.isclass(thing) and thing.__module__.startswith(here)
+    }
+
+
+def _shown(value: Any) -> str:
+    return name_of(value.func if isinstance(value, partial) else value) if callable(value) else repr(value)

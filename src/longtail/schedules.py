@@ -1,0 +1,48 @@
+"""Learning-rate multipliers as functions of progress. All are staircases over epochs, as in the papers' scripts."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+from longtail.weighting import Progress
+
+Schedule = Callable[[Progress], float]
+
+
+def constant(progress: Progress) -> float:
+    """1 throughout."""
+    return 1.0
+
+
+def steps(progress: Progress, *, milestones: Sequence[float] = (0.8, 0.9), factor: float = 0.1) -> float:
+    """Multiplied by `factor` at each milestone, given as a fraction of the stage's epochs.
+
+    >>> [round(steps(Progress(epoch, 200)), 6) for epoch in (159, 160, 180)]
+    [1.0, 0.1, 0.01]
+    """
+    passed = sum(progress.epoch >= milestone * progress.epochs - 1e-9 for milestone in milestones)
+    return float(factor**passed)
+
+
+def cosine(progress: Progress) -> float:
+    """Half a cosine per epoch: (1 + cos(pi e / E)) / 2 with e counted from 0."""
+    return 0.5 * (1 + math.cos(math.pi * progress.epoch / progress.epochs))
+
+
+def warmed_up(progress: Progress, *, schedule: Schedule, share: float = 0.025) -> float:
+    """Linear warm-up over `share` of the epochs, (e + 1) / W in epoch e of W, then `schedule` (W = 5 of 200).
+
+    >>> warmed_up(Progress(0, 200), schedule=constant)
+    0.2
+    """
+    warm_epochs = max(round(share * progress.epochs), 1)
+    if progress.epoch < warm_epochs:
+        return (progress.epoch + 1) / warm_epochs
+    return schedule(progress)
+
+
+def first_drop(schedule: Schedule, epochs: int) -> int:
+    """The first epoch whose learning rate is below the one before it; 0 if it falls from the start or never falls."""
+    rates = [schedule(Progress(epoch, epochs)) for epoch in range(epochs)]
+    return next((e for e in range(1, epochs) if rates[e] < rates[e - 1] - 1e-12 and rates[e - 1] == max(rates)), 0)

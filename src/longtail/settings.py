@@ -1,0 +1,86 @@
+"""Named settings: data, network and budget. Each is a function of what the user may choose."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+from longtail.backbones import CifarResNet, TimmBackbone
+from longtail.data.cifar import cifar_lt
+from longtail.data.digits import digits_lt as digits_data
+from longtail.data.folder import folder_data
+from longtail.data.transforms import random_crop, random_flip
+from longtail.recipe import Setting
+
+
+def digits_lt(*, imbalance: float | None = 50, split_seed: int = 0) -> Setting:
+    """1,797 handwritten digits of 8x8 pixels (scikit-learn), ResNet-8, 60 epochs."""
+    return Setting(
+        name=_tailed("digits_lt", imbalance, 50),
+        data=partial(digits_data, imbalance=imbalance, split_seed=split_seed),
+        backbone=partial(CifarResNet, depth=8, width=16),
+        augment=(partial(random_crop, padding=1),),
+        epochs=60,
+        batch_size=32,
+    )
+
+
+def cifar10_lt(*, imbalance: float | None = 100, split_seed: int = 0, download: bool = False) -> Setting:
+    """CIFAR-10 with an exponential tail, ResNet-32, 200 epochs."""
+    return _cifar("cifar10", imbalance, split_seed, download)
+
+
+def cifar100_lt(*, imbalance: float | None = 100, split_seed: int = 0, download: bool = False) -> Setting:
+    """CIFAR-100 with an exponential tail, ResNet-32, 200 epochs."""
+    return _cifar("cifar100", imbalance, split_seed, download)
+
+
+def folder(
+    *,
+    name: str,
+    size: int,
+    epochs: int,
+    backbone: str = "resnet32",
+    pretrained: bool = False,
+    weights: str = "",
+    imbalance: float | None = None,
+    split_seed: int = 0,
+    skip_corrupt: bool = False,
+) -> Setting:
+    """A folder of images, or a CSV that lists them, at one image size."""
+    small = size <= 64
+    return Setting(
+        name=name,
+        data=partial(folder_data, size=size, imbalance=imbalance, split_seed=split_seed, skip_corrupt=skip_corrupt),
+        backbone=named_backbone(backbone, pretrained=pretrained),
+        augment=(partial(random_crop, padding=max(size // 8, 1)), random_flip) if small else (random_flip,),
+        epochs=epochs,
+        weights=weights,
+    )
+
+
+def named_backbone(name: str, *, pretrained: bool = False) -> Callable[..., CifarResNet | TimmBackbone]:
+    """`resnet32` and its sisters (`resnet20`, ..., of the CIFAR papers), else timm's model of that name."""
+    depth = name.removeprefix("resnet")
+    if name.startswith("resnet") and depth.isdigit() and (int(depth) - 2) % 6 == 0 and int(depth) not in (26, 50, 101, 152):
+        if pretrained:
+            raise ValueError(f"There are no pretrained weights for '{name}'; choose one of timm's models, such as resnet18.")
+        return partial(CifarResNet, depth=int(depth))
+    return partial(TimmBackbone, name=name, pretrained=pretrained)
+
+
+NAMED: dict[str, Callable[..., Setting]] = {f.__name__: f for f in (digits_lt, cifar10_lt, cifar100_lt)}
+
+
+def _cifar(name: str, imbalance: float | None, split_seed: int, download: bool) -> Setting:
+    data = partial(cifar_lt, name=name, imbalance=imbalance, split_seed=split_seed)
+    return Setting(
+        name=_tailed(f"{name}_lt", imbalance, 100),
+        data=partial(data, download=True) if download else data,
+        backbone=partial(CifarResNet, depth=32),
+        augment=(partial(random_crop, padding=4), random_flip),
+    )
+
+
+def _tailed(name: str, imbalance: float | None, usual: float) -> str:
+    return name if imbalance == usual else f"{name}_{'full' if imbalance is None else format(imbalance, 'g')}"

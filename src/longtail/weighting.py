@@ -1,0 +1,117 @@
+"""Image weights per class: one vocabulary for re-weighting the loss and re-sampling the data.
+
+A rule is a function `(class_counts, progress) -> weights (C,)`. Weight j is carried by every IMAGE of class j, in the loss
+or in the draw, so a draw shows class j with probability n_j w_j / sum_k n_k w_k. Only ratios of weights matter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+Counts = Tensor | Sequence[int] | Sequence[float]
+Weights = Float[Tensor, " classes"]
+Rule = Callable[..., Weights]
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a stage stands: `epoch` of `epochs` and `step` of `steps`, all counted from 0."""
+
+    epoch: int = 0
+    epochs: int = 1
+    step: int = 0
+    steps: int = 1
+
+    @property
+    def fraction(self) -> float:
+        """Part of the stage that lies behind, in [0, 1)."""
+        return (self.epoch + self.step / self.steps) / self.epochs
+
+
+def as_counts(class_counts: Counts) -> Weights:
+    """Training images per class as a float64 vector (C,), refused where a class has none.
+
+    Raises:
+        ValueError: the vector is empty, not one-dimensional, not finite, or a count is not positive (the class is named).
+    """
+    counts = torch.as_tensor(class_counts, dtype=torch.float64).detach()
+    if counts.ndim != 1 or len(counts) == 0:
+        raise ValueError(f"class_counts must be a vector with one count per class; got shape {tuple(counts.shape)}.")
+    empty = torch.nonzero(~(counts > 0) | ~torch.isfinite(counts)).flatten().tolist()
+    if empty:
+        raise ValueError(
+            f"class_counts[{empty[0]}] is {counts[empty[0]].item():g}, but every class needs at least one training image "
+            f"(classes without: {empty[:10]}). Remove those classes from the counts and from the head."
+        )
+    return counts
+
+
+def uniform(class_counts: Counts, progress: Progress | None = None) -> Weights:
+    """Every image weighs the same (instance-balanced). As a draw: a permutation without replacement."""
+    return torch.ones_like(as_counts(class_counts))
+
+
+def power(class_counts: Counts, progress: Progress | None = None, *, exponent: float = -1.0) -> Weights:
+    """n ** exponent: class-balanced at -1, square-root at -1/2. The decoupling paper's q is 1 + exponent.
+
+    >>> power([100, 25], exponent=-0.5).tolist()
+    [0.1, 0.2]
+    """
+    return as_counts(class_counts) ** exponent
+
+
+def effective_number(class_counts: Counts, progress: Progress | None = None, *, beta: float = 0.9999) -> Weights:
+    """(1 - beta) / (1 - beta ** n): one over the effective number of images (Cui et al., CVPR 2019, Eq. 2)."""
+    return _inverse_effective_number(as_counts(class_counts), torch.tensor(beta, dtype=torch.float64))
+
+
+def class_based_effective_number(
+    class_counts: Counts, progress: Progress | None = None, *, a: float = 0.999, b: float = 0.0009
+) -> Weights:
+    """CBEN: the effective number with a beta per class, beta_j = a + b d_j, d_j = log(n_max / n_j) / max_k log(n_max / n_k).
+
+    GCL (Li et al., CVPR 2022), sampler of the second stage. The defaults are the paper's; the released code has a=0.9999, b=1e-5,
+    which is nearly class-balanced.
+    """
+    counts = as_counts(class_counts)
+    return _inverse_effective_number(counts, a + b * relative_rarity(counts))
+
+
+def progressive(class_counts: Counts, progress: Progress | None = None) -> Weights:
+    """(1 - t) / N + t / (C n): from instance- to class-balanced, t = epoch / (epochs - 1) (Kang et al., ICLR 2020, Eq. 3)."""
+    counts = as_counts(class_counts)
+    progress = progress or Progress()
+    t = progress.epoch / max(progress.epochs - 1, 1)
+    return (1 - t) / counts.sum() + t / (len(counts) * counts)
+
+
+def reverse(class_counts: Counts, progress: Progress | None = None) -> Weights:
+    """n ** -2: class probability proportional to 1 / n, the reversed sampler of BBN (Zhou et al., CVPR 2020, Eq. 4)."""
+    return as_counts(class_counts) ** -2
+
+
+def deferred(class_counts: Counts, progress: Progress | None = None, *, rule: Rule, start: float = 0.8) -> Weights:
+    """`uniform` for the first part of the stage, `rule` from the epoch at `start` on (LDAM-DRW, Cao et al., NeurIPS 2019)."""
+    progress = progress or Progress()
+    begun = progress.epoch >= start * progress.epochs - 1e-9
+    return rule(class_counts, progress) if begun else uniform(class_counts, progress)
+
+
+def relative_rarity(counts: Weights) -> Weights:
+    """log(n_max / n) scaled to [0, 1]: 0 for the largest class, 1 for the rarest, 0 everywhere on balanced counts."""
+    return scaled_to_one((counts.max() / counts).log())
+
+
+def scaled_to_one(sizes: Weights) -> Weights:
+    """Divided by the maximum; a vector of zeros stays as it is."""
+    largest = sizes.max()
+    return sizes / largest if largest > 0 else sizes
+
+
+def _inverse_effective_number(counts: Weights, beta: Tensor) -> Weights:
+    return (1 - beta) / -torch.expm1(counts * beta.log())
