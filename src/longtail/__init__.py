@@ -1,1 +1,27 @@
-"""longtail: train and judge image classifiers on data in which few classes have most of the images."""
+"""longtail: train and judge image classifiers on data in which few classes have most of the images.
+
+`longtail.train("photos/", method="gcl")` trains, `longtail.load("runs/...").predict("a.jpg")` uses what was trained.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from longtail.serving import load
+    from longtail.workflow import train
+
+__version__ = "0.1.0"
+__all__ = ["load", "train"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "train":
+        from longtail.workflow import train
+
+        return train
+    if name == "load":
+        from longtail.serving import load
+
+        return load
+    raise AttributeError(f"module 'longtail' has no attribute '{name}'; it has {', '.join(__all__)} and its submodules.")

@@ -28,9 +28,7 @@ class Judged:
     val_mean_recall: float | None
 
 
-def judge(
-    model: Classifier, rule: InferenceRule, data: Data, fabric: Fabric, *, groups: str = "shots"
-) -> Judged:
+def judge(model: Classifier, rule: InferenceRule, data: Data, fabric: Fabric, *, groups: str = "shots") -> Judged:
     """Fits the rule where it must be fitted, then judges it on the test images.
 
     Raises:
@@ -59,7 +57,8 @@ def predict(model: Any, split: Split, data: Data, fabric: Fabric, *, batch_size:
     was_training = bare.training
     bare.eval()
     with torch.inference_mode(), fabric.autocast():
-        parts = [_forward(bare, batch.images) for batch in Feed(split, data, fabric.device).batches(mine, batch_size)]
+        feed = Feed(split, data, fabric.device)
+        parts = [_forward(bare, batch.images) for batch in feed.batches(mine, batch_size)]
     bare.train(was_training)
     features, logits = (torch.cat(column).float() for column in zip(*parts, strict=True))
     return Predictions(
@@ -88,5 +87,5 @@ def _gathered(rows: Tensor, total: int, fabric: Fabric) -> Tensor:
         return rows.cpu()
     longest = -(-total // fabric.world_size)
     padded = torch.cat([rows, rows.new_zeros(longest - len(rows), rows.shape[1])])
-    everyone = fabric.all_gather(padded)
+    everyone: Tensor = fabric.all_gather(padded)
     return everyone.transpose(0, 1).reshape(longest * fabric.world_size, -1)[:total].cpu()

@@ -87,7 +87,8 @@ class ScaledHead(nn.Module):
 
     def forward(self, features: Features) -> Logits:
         with torch.autocast(features.device.type, enabled=False):
-            return self.inner(_float(features)) * self.class_scale * self.scale
+            logits: Logits = self.inner(_float(features)) * self.class_scale * self.scale
+            return logits
 
 
 def _float(features: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """Post hoc rules: pure functions from saved forward passes to scores, `rule(predictions, *, reference=None, ...) -> (M, C)`.
 
-A rule that must be fitted takes what it learned as a keyword (`tau`, `centroids`); where that is None it is learned from `reference`.
-`fitted` fixes it, so that a single image can be judged later.
+A rule that must be fitted takes what it learned as a keyword (`tau`, `centroids`); where that is None it is learned from
+`reference`. `fitted` fixes it, so that a single image can be judged later.
 """
 
 from __future__ import annotations
@@ -48,9 +48,7 @@ def as_trained(predictions: Predictions, *, reference: Predictions | None = None
     return predictions.logits
 
 
-def logit_adjusted(
-    predictions: Predictions, *, reference: Predictions | None = None, tau: float | None = 1.0
-) -> Scores:
+def logit_adjusted(predictions: Predictions, *, reference: Predictions | None = None, tau: float | None = 1.0) -> Scores:
     """Takes the training frequency out of the logits: z_j - tau log(n_j / N).
 
     Source: Menon et al., ICLR 2021, Eq. 9 (post hoc). For a network trained with plain cross-entropy; tau None chooses
@@ -62,9 +60,7 @@ def logit_adjusted(
     return predictions.logits - tau * (counts / counts.sum()).log().to(predictions.logits.dtype)
 
 
-def tau_normalised(
-    predictions: Predictions, *, reference: Predictions | None = None, tau: float | None = None
-) -> Scores:
+def tau_normalised(predictions: Predictions, *, reference: Predictions | None = None, tau: float | None = None) -> Scores:
     """Shrinks the classifiers' norms, which are larger for common classes: z = f W~^T, W~_j = W_j / ||W_j||^tau, no bias.
 
     Source: Kang et al., ICLR 2020, Eq. 6; facebookresearch/classifier-balancing@f162ade drops the bias, as here. tau None chooses
@@ -76,7 +72,8 @@ def tau_normalised(
     if weight is None:
         raise ValueError("tau_normalised needs the head's weight (C, D) in predictions.head; got none.")
     weight = weight.to(predictions.features.dtype)
-    return predictions.features @ (weight / weight.norm(dim=1, keepdim=True) ** tau).T
+    scores: Scores = predictions.features @ (weight / weight.norm(dim=1, keepdim=True) ** tau).T
+    return scores
 
 
 def nearest_class_mean(

@@ -63,7 +63,7 @@ def confusion_matrix(scores: Scores, labels: Labels) -> Int[Tensor, "classes cla
 
 def accuracy(confusion: Int[Tensor, "classes classes"]) -> float:
     """Share of the images that are right, whatever their class."""
-    return (confusion.diagonal().sum() / confusion.sum()).item()
+    return (confusion.diagonal().sum().double() / confusion.sum()).item()
 
 
 def per_class_recall(confusion: Int[Tensor, "classes classes"]) -> Recalls:
@@ -83,7 +83,7 @@ def accuracy_under_prior(recalls: Recalls, prior: Float[Tensor, " classes"]) -> 
 
 
 def expected_calibration_error(probabilities: Scores, labels: Labels, bins: int = 15) -> float:
-    """sum_b |b| / M |accuracy_b - confidence_b| over equal, right-closed bins of the confidence (Guo et al., ICML 2017, Eq. 3)."""
+    """sum_b |b| / M |accuracy_b - confidence_b| over right-closed bins of the confidence (Guo et al., ICML 2017, Eq. 3)."""
     confidence, predicted = probabilities.double().max(1)
     bin_of = (confidence * bins).ceil().long().clamp(1, bins) - 1
     gap = (predicted == labels).double() - confidence

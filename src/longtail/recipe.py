@@ -53,6 +53,11 @@ class Stage:
     augment: tuple[Callable[..., Any], ...] = ()
     start: Callable[..., Any] | None = None
 
+    def __post_init__(self) -> None:
+        for name, known in (("batch_norm", ["train", "eval"]), ("head", ["keep", "reset", "wrap"])):
+            if getattr(self, name) not in known:
+                raise ValueError(unknown(name, getattr(self, name), known))
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -123,7 +128,7 @@ def restore(description: Any) -> Any:
     module_name, _, name = description["call"].rpartition(".")
     if module_name.split(".")[0] != "longtail" and not module_name.startswith("torch.optim"):
         raise ValueError(f"'{description['call']}' is not part of longtail; only its own functions are restored from a file.")
-    function = getattr(importlib.import_module(module_name), name, None)
+    function = _imported(module_name, name)
     if function is None:
         raise ValueError(f"'{description['call']}' does not exist in this version of longtail.")
     keywords = {key: restore(value) for key, value in description.items() if key != "call"}
@@ -145,10 +150,10 @@ def change(thing: Any, path: str, value: Any) -> Any:
     """A copy with the value at a dotted path replaced, `change(recipe, "stages.0.loss.scale", 20)`.
 
     Raises:
-        KeyError: the path names something that does not exist; the message lists what does.
+        ValueError: the path names something that does not exist; the message lists what does.
     """
-    head, _, rest = path.partition(".")
-    current = _get(thing, head)
+    head, rest = _first(thing, path)
+    current = member(thing, head)
     new = change(current, rest, value) if rest else checked(value, current, head)
     if isinstance(thing, tuple):
         place = int(head)
@@ -162,6 +167,12 @@ def change(thing: Any, path: str, value: Any) -> Any:
     return partial(thing, **{head: new})
 
 
+def look_up(thing: Any, path: str) -> Any:
+    """The value at a dotted path, the one that `change` would replace."""
+    head, rest = _first(thing, path)
+    return look_up(member(thing, head), rest) if rest else member(thing, head)
+
+
 def parse_value(text: str, current: Any) -> Any:
     """What stands right of the `=` on the command line: JSON, or a public function of the module that `current` comes from.
 
@@ -172,7 +183,7 @@ def parse_value(text: str, current: Any) -> Any:
     except json.JSONDecodeError:
         pass
     if not callable(current):
-        return text
+        return _fraction(text) if isinstance(current, (int, float)) and not isinstance(current, bool) else text
     try:
         return _evaluate(ast.parse(text, mode="eval").body, current)
     except SyntaxError as error:
@@ -193,6 +204,8 @@ def checked(value: Any, current: Any, name: str) -> Any:
         raise ValueError(f"'{name}' is {_shown(current)} and cannot become {_shown(value)}.")
     if name in ("epochs", "batch_size") and value < 1:
         raise ValueError(f"'{name}' must be at least 1; got {value}.")
+    if isinstance(current, float) and value is not None:
+        return float(value)
     return tuple(value) if isinstance(value, list) else value
 
 
@@ -204,12 +217,20 @@ def unknown(kind: str, name: str, known: list[str]) -> str:
 
 
 def parameters_of(function: Callable[..., Any]) -> dict[str, Any]:
-    """Keyword-only parameters of a function or class with their defaults, fixed ones included."""
+    """Hyper-parameters of a function or class with their defaults (None where there is none), fixed ones included."""
     fixed = dict(function.keywords) if isinstance(function, partial) else {}
     function = function.func if isinstance(function, partial) else function
     signature = inspect.signature(function).parameters.values()
-    skipped = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
-    return {p.name: p.default for p in signature if p.default is not p.empty and p.kind not in skipped} | fixed
+    own = {p.name: None if p.default is p.empty else p.default for p in signature if _is_hyper_parameter(p)}
+    return own | fixed
+
+
+def _imported(module_name: str, name: str) -> Callable[..., Any] | None:
+    try:
+        found = getattr(importlib.import_module(module_name), name, None)
+    except ModuleNotFoundError:
+        return None
+    return found if getattr(found, "__module__", None) == module_name else None
 
 
 def _defaults(function: Callable[..., Any]) -> dict[str, Any]:
@@ -219,14 +240,27 @@ def _defaults(function: Callable[..., Any]) -> dict[str, Any]:
     return {p.name: describe(p.default) for p in hyper}
 
 
-def _get(thing: Any, name: str) -> Any:
+def _first(thing: Any, path: str) -> tuple[str, str]:
+    """The first name of a path and the rest; keys of a mapping (parameter patterns) may hold dots."""
+    if isinstance(thing, Mapping):
+        return path, ""
+    head, _, rest = path.partition(".")
+    return head, rest
+
+
+def member(thing: Any, name: str) -> Any:
+    """One step of a dotted path.
+
+    Raises:
+        ValueError: there is no such field or hyper-parameter; the message lists those that exist.
+    """
     known = _members(thing)
     if name not in known:
         owner = thing.func if isinstance(thing, partial) else thing
         label = getattr(owner, "__name__", type(owner).__name__)
         close = difflib.get_close_matches(name, list(known), n=1)
         guess = f" Did you mean '{close[0]}'?" if close else ""
-        raise KeyError(f"{label} has no '{name}'.{guess} It has {', '.join(known) or 'nothing to change'}.")
+        raise ValueError(f"{label} has no '{name}'.{guess} It has {', '.join(known) or 'nothing to change'}.")
     return known[name]
 
 
@@ -249,16 +283,35 @@ def _evaluate(node: ast.expr, current: Callable[..., Any]) -> Any:
         for keyword in node.keywords:
             if keyword.arg not in known:
                 raise ValueError(f"{node.func.id} has no '{keyword.arg}'; it has {', '.join(known)}.")
-        return partial(function, **{str(k.arg): _number_or_name(k.value, known.get(str(k.arg))) for k in node.keywords})
+        values = {str(k.arg): _number_or_name(k.value, known[str(k.arg)] or function) for k in node.keywords}
+        return partial(function, **values)
     raise ValueError(f"'{ast.unparse(node)}' is not understood; write name or name(key=value).")
 
 
 def _number_or_name(node: ast.expr, current: Any) -> Any:
-    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div):
-        return ast.literal_eval(node.left) / ast.literal_eval(node.right)
     if isinstance(node, (ast.Name, ast.Call)) and callable(current):
         return _evaluate(node, current)
-    return ast.literal_eval(node)
+    try:
+        if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div):
+            return ast.literal_eval(node.left) / ast.literal_eval(node.right)
+        return ast.literal_eval(node)
+    except (ValueError, TypeError, ZeroDivisionError) as error:
+        raise ValueError(f"'{ast.unparse(node)}' is not a value; write a number, a fraction such as 1/3, or a name.") from error
+
+
+def _fraction(text: str) -> Any:
+    above, slash, below = text.partition("/")
+    try:
+        return float(above) / float(below) if slash else text
+    except (ValueError, ZeroDivisionError):
+        return text
+
+
+def _is_hyper_parameter(parameter: inspect.Parameter) -> bool:
+    if parameter.kind is parameter.KEYWORD_ONLY:
+        return True
+    named = parameter.kind is parameter.POSITIONAL_OR_KEYWORD and parameter.default is not parameter.empty
+    return named and parameter.name != "progress"
 
 
 def _sibling(current: Callable[..., Any], name: str) -> Callable[..., Any]:

@@ -134,7 +134,7 @@ def gcl(
             "Second-stage learning rate 0.002 with half a cosine, the effective rate of the code at c2a6233 (nominal 0.1; "
             "its first release had 0.008).",
             "The second stage continues from the LAST epoch of the first; the code hands over the best epoch on the test set.",
-            "The second stage's weights multiply the focal loss; the code puts them inside the probability (no published run has any).",
+            "The second stage's weights multiply the focal loss; the code puts them inside the probability.",
         ),
     )
 
@@ -208,8 +208,8 @@ def _retrained(name: str, setting: Setting, first: Stage, sampler: Rule) -> Reci
         departures=(
             BUDGET,
             DECOUPLED,
-            "Learning rate 0.1, x0.1 at thirds, as in BagofTricks-LT's CIFAR re-runs; the backbone's batch norm stays in train mode, "
-            "as in the authors' code.",
+            "Learning rate 0.1, x0.1 at thirds, as in BagofTricks-LT's CIFAR re-runs; the backbone's batch norm stays in train "
+            "mode, as in the authors' code.",
             "Class-balanced draws with replacement; the authors cycle through each class's images.",
         ),
     )

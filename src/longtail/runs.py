@@ -8,7 +8,7 @@ import io
 import json
 import os
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -32,11 +32,12 @@ class Run:
 
     Args:
         folder: where it lies; made when the first file is written.
-        shared: folder of finished first stages that runs of one setting share.
+        shared: folder of finished stages that runs of one setting share.
+        tensorboard: also write the log's numbers for TensorBoard.
     """
 
-    def __init__(self, folder: Path, *, shared: Path | None = None) -> None:
-        self.folder, self.shared = folder, shared or folder / "stages"
+    def __init__(self, folder: Path, *, shared: Path | None = None, tensorboard: bool = False) -> None:
+        self.folder, self.shared, self.tensorboard = folder, shared or folder / "stages", tensorboard
 
     @cached_property
     def record(self) -> dict[str, Any]:
@@ -91,6 +92,14 @@ class Run:
         """A finished run does not need it."""
         (self.folder / "state.pt").unlink(missing_ok=True)
 
+    def drop_stage(self, key: str) -> None:
+        """Forgets a finished stage."""
+        (self.shared / f"{key}.pt").unlink(missing_ok=True)
+
+    def drop_report(self) -> None:
+        """Makes a finished run an unfinished one."""
+        (self.folder / "report.json").unlink(missing_ok=True)
+
     def save_stage(self, key: str, state: State) -> None:
         """Keeps a finished stage for this run and for others that begin in the same way."""
         write_tensors(self.shared / f"{key}.pt", state)
@@ -99,9 +108,19 @@ class Run:
         """A finished stage, if there is one."""
         return read_tensors(self.shared / f"{key}.pt")
 
-    def write_log(self, entries: Iterable[Mapping[str, Any]]) -> None:
+    def write_log(self, entries: Sequence[Mapping[str, Any]]) -> None:
         """One line of JSON per epoch."""
         write_text(self.folder / "log.jsonl", "".join(json.dumps(_plain(entry)) + "\n" for entry in entries))
+        if self.tensorboard:
+            for name in ("loss", "learning_rate", "images_per_second"):
+                self._board.add_scalar(f"stage {entries[-1]['stage'] + 1}/{name}", entries[-1][name], entries[-1]["epoch"])
+            self._board.flush()
+
+    @cached_property
+    def _board(self) -> Any:
+        from torch.utils.tensorboard import SummaryWriter
+
+        return SummaryWriter(self.folder / "tensorboard")
 
     def write_split(self, data: Data) -> None:
         """split.csv, which `--split` takes again."""
@@ -116,7 +135,7 @@ class Run:
         """predictions.npz: features, logits, scores and labels of the test images."""
         buffer = io.BytesIO()
         arrays = {"features": predictions.features, "logits": predictions.logits, "scores": scores}
-        halves = {name: tensor.half().numpy() for name, tensor in arrays.items()}
+        halves: dict[str, Any] = {name: tensor.half().numpy() for name, tensor in arrays.items()}
         np.savez_compressed(buffer, labels=predictions.labels.numpy(), **halves)
         write_bytes(self.folder / "predictions.npz", buffer.getvalue())
 
@@ -154,8 +173,8 @@ def read_tensors(path: Path) -> State | None:
 
 
 def write_text(path: Path, text: str) -> Path:
-    """UTF-8 text."""
-    return write_bytes(path, text.encode())
+    """UTF-8 text; file names that are not UTF-8 keep their bytes."""
+    return write_bytes(path, text.encode(errors="surrogateescape"))
 
 
 def write_bytes(path: Path, content: bytes | memoryview) -> Path:
@@ -180,8 +199,8 @@ def write_bytes(path: Path, content: bytes | memoryview) -> Path:
     except OSError as error:
         if error.errno in (28, 122):
             raise OutOfSpace(
-                f"The disk is full: '{path}' could not be written. What was there before is intact; free some space and start the "
-                f"same command again, it continues."
+                f"The disk is full: '{path}' could not be written. What was there before is intact; free some space and "
+                f"start the same command again, it continues."
             ) from error
         raise
     return path

@@ -36,7 +36,7 @@ class EpochSampler(Sampler[int]):
 
     def __init__(
         self,
-        labels: Sequence[int] | Int[Tensor, " images"] | np.ndarray,  # type: ignore[type-arg]
+        labels: Sequence[int] | Int[Tensor, " images"] | np.ndarray,
         *,
         rule: Rule = uniform,
         seed: int = 0,

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from functools import partial
 
 from longtail.backbones import CifarResNet, TimmBackbone
-from longtail.data.cifar import cifar_lt
+from longtail.data.cifar import Name, cifar_lt
 from longtail.data.digits import digits_lt as digits_data
 from longtail.data.folder import folder_data
-from longtail.data.transforms import random_crop, random_flip
+from longtail.data.transforms import random_crop, random_flip, random_resized_crop
 from longtail.recipe import Setting
 
 
@@ -25,14 +25,14 @@ def digits_lt(*, imbalance: float | None = 50, split_seed: int = 0) -> Setting:
     )
 
 
-def cifar10_lt(*, imbalance: float | None = 100, split_seed: int = 0, download: bool = False) -> Setting:
+def cifar10_lt(*, imbalance: float | None = 100, split_seed: int = 0) -> Setting:
     """CIFAR-10 with an exponential tail, ResNet-32, 200 epochs."""
-    return _cifar("cifar10", imbalance, split_seed, download)
+    return _cifar("cifar10", imbalance, split_seed)
 
 
-def cifar100_lt(*, imbalance: float | None = 100, split_seed: int = 0, download: bool = False) -> Setting:
+def cifar100_lt(*, imbalance: float | None = 100, split_seed: int = 0) -> Setting:
     """CIFAR-100 with an exponential tail, ResNet-32, 200 epochs."""
-    return _cifar("cifar100", imbalance, split_seed, download)
+    return _cifar("cifar100", imbalance, split_seed)
 
 
 def folder(
@@ -53,7 +53,7 @@ def folder(
         name=name,
         data=partial(folder_data, size=size, imbalance=imbalance, split_seed=split_seed, skip_corrupt=skip_corrupt),
         backbone=named_backbone(backbone, pretrained=pretrained),
-        augment=(partial(random_crop, padding=max(size // 8, 1)), random_flip) if small else (random_flip,),
+        augment=(partial(random_crop, padding=max(size // 8, 1)), random_flip) if small else (random_resized_crop, random_flip),
         epochs=epochs,
         weights=weights,
     )
@@ -72,11 +72,10 @@ def named_backbone(name: str, *, pretrained: bool = False) -> Callable[..., Cifa
 NAMED: dict[str, Callable[..., Setting]] = {f.__name__: f for f in (digits_lt, cifar10_lt, cifar100_lt)}
 
 
-def _cifar(name: str, imbalance: float | None, split_seed: int, download: bool) -> Setting:
-    data = partial(cifar_lt, name=name, imbalance=imbalance, split_seed=split_seed)
+def _cifar(name: Name, imbalance: float | None, split_seed: int) -> Setting:
     return Setting(
         name=_tailed(f"{name}_lt", imbalance, 100),
-        data=partial(data, download=True) if download else data,
+        data=partial(cifar_lt, name=name, imbalance=imbalance, split_seed=split_seed),
         backbone=partial(CifarResNet, depth=32),
         augment=(partial(random_crop, padding=4), random_flip),
     )

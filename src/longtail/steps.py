@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
@@ -22,9 +23,7 @@ def classify(model: nn.Module, loss: nn.Module, batch: Batch, progress: Progress
     return apply_loss(loss, model(batch.images), batch.labels, batch.generator)
 
 
-def mixup(
-    model: nn.Module, loss: nn.Module, batch: Batch, progress: Progress, *, alpha: float = 1.0
-) -> Float[Tensor, ""]:
+def mixup(model: nn.Module, loss: nn.Module, batch: Batch, progress: Progress, *, alpha: float = 1.0) -> Float[Tensor, ""]:
     """Mixes each image with another of the batch and asks for both labels in the same proportion.
 
     lam ~ Beta(alpha, alpha), one per batch;  x' = lam x + (1 - lam) x[perm];  L = lam L(z', y) + (1 - lam) L(z', y[perm])
@@ -49,11 +48,11 @@ def beta_sample(alpha: float, batch: Batch) -> Float[Tensor, ""]:
 
 def apply_loss(loss: nn.Module, logits: Tensor, labels: Tensor, generator: torch.Generator | None) -> Tensor:
     """Calls the loss, with the run's generator where it draws."""
-    random = {"generator": generator} if _draws(type(loss)) else {}
+    random = {"generator": generator} if _draws(type(loss).forward) else {}
     value: Tensor = loss(logits, labels, **random)
     return value
 
 
 @lru_cache
-def _draws(loss: type[Any]) -> bool:
-    return "generator" in inspect.signature(loss.forward).parameters
+def _draws(forward: Callable[..., Any]) -> bool:
+    return "generator" in inspect.signature(forward).parameters

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -22,6 +24,7 @@ from longtail.runs import Run
 from longtail.sampling import EpochSampler, epoch_seed
 from longtail.schedules import first_drop
 from longtail.weighting import Progress
+from longtail.weights import load_backbone
 
 Watch = Callable[[int, Progress], None]
 History = list[dict[str, Any]]
@@ -38,6 +41,7 @@ class Experiment:
     Args:
         protocol: "clean", or "paper" to read the test set after each epoch from the first drop of the learning rate on.
         precision: Fabric's word, "32-true" or "bf16-mixed".
+        weights: file or run folder that the backbone starts from; its name is part of the setting.
     """
 
     recipe: Recipe
@@ -46,6 +50,7 @@ class Experiment:
     seed: int = 0
     protocol: str = "clean"
     precision: str = "32-true"
+    weights: Path | None = None
 
     def key(self, stages: int | None = None) -> str:
         """Hash of the experiment, or of its first stages and nothing that comes after them."""
@@ -53,104 +58,100 @@ class Experiment:
         return digest(recipe, self.setting, self.seed, self.protocol, self.precision, fingerprint(self.data))
 
 
+@dataclass(frozen=True)
+class Loop:
+    """What every part of the loop needs: the experiment, its network and images, and where it runs."""
+
+    experiment: Experiment
+    model: Classifier
+    feed: Feed
+    run: Run
+    fabric: Fabric
+    watch: Watch | None = None
+
+
 def train(experiment: Experiment, run: Run, fabric: Fabric, *, watch: Watch | None = None) -> tuple[Classifier, History]:
     """Trains all stages, continuing where an earlier call was cut off, and returns the model and one entry per epoch."""
-    model = new_model(experiment).to(fabric.device, memory_format=torch.channels_last)
-    feed = Feed(experiment.data.train, experiment.data, fabric.device)
+    model = on_device(new_model(experiment), fabric)
+    loop = Loop(experiment, model, Feed(experiment.data.train, experiment.data, fabric.device), run, fabric, watch)
     history: History = []
     for place in range(len(experiment.recipe.stages)):
-        history = run_stage(experiment, place, model, feed, run, fabric, history, watch)
+        history = run_stage(loop, place, history)
     return model, history
 
 
-def run_stage(
-    experiment: Experiment,
-    place: int,
-    model: Classifier,
-    feed: Feed,
-    run: Run,
-    fabric: Fabric,
-    history: History,
-    watch: Watch | None,
-) -> History:
+def run_stage(loop: Loop, place: int, history: History) -> History:
     """One stage from its start, its last checkpoint or its stored end, whatever there is."""
+    experiment, model, run = loop.experiment, loop.model, loop.run
     stage, key = experiment.recipe.stages[place], experiment.key(place + 1)
     enter(model, stage, seed=epoch_seed(experiment.seed, place, 1))
     stored = run.load_stage(key)
     if stored is not None:
         model.load_state_dict(stored["model"])
         return list(stored["history"])
-    loss = stage.loss(experiment.data.class_counts).to(fabric.device)
+    loss = stage.loss(experiment.data.class_counts).to(loop.fabric.device)
     optimizer = stage.optimizer(parameter_groups(model, stage))
     base = [group["lr"] for group in optimizer.param_groups]
-    state = run.load_state()
-    first = 0
-    if state is not None and state["key"] == key:
-        model.load_state_dict(state["model"])
-        loss.load_state_dict(state["loss"])
-        optimizer.load_state_dict(state["optimizer"])
-        first, history = state["epoch"] + 1, list(state["history"])
-    elif stage.start is not None:
-        stage.start(model, loss, experiment.data)
-    wrapped, optimizer = fabric.setup(model, optimizer)
+    parts = {"model": model, "loss": loss, "optimizer": optimizer}
+    first, history = continued(loop, stage, key, parts, history)
+    wrapped, optimizer = loop.fabric.setup(model, optimizer)
     judged_from = first_drop(stage.schedule, stage.epochs) if experiment.protocol == "paper" else stage.epochs
     for epoch in range(first, stage.epochs):
         rate = stage.schedule(Progress(epoch, stage.epochs))
         for group, lr in zip(optimizer.param_groups, base, strict=True):
             group["lr"] = lr * rate
-        entry = run_epoch(experiment, place, epoch, wrapped, loss, optimizer, feed, fabric, watch)
+        entry = run_epoch(loop, place, epoch, wrapped, loss, optimizer)
         if epoch >= judged_from:
-            entry["test_recalls"] = per_epoch_recalls(wrapped, experiment.data, fabric)
+            entry["test_recalls"] = per_epoch_recalls(wrapped, experiment.data, loop.fabric)
         history = [*history, entry]
         run.write_log(history)
         if epoch < stage.epochs - 1:
-            parts = {"model": model.state_dict(), "loss": loss.state_dict(), "optimizer": optimizer.state_dict()}
-            run.save_state({"key": key, "epoch": epoch, "history": history, **parts})
-    with torch.no_grad():
-        model.head.get_buffer("scale").fill_(getattr(loss, "scale", 1.0))
+            states = {name: part.state_dict() for name, part in parts.items()}
+            run.save_state({"key": key, "epoch": epoch, "history": history, **states})
+    model.head.get_buffer("scale").fill_(getattr(loss, "scale", 1.0))
     run.save_stage(key, {"model": model.state_dict(), "history": history})
     run.drop_state()
     return history
 
 
-def run_epoch(
-    experiment: Experiment,
-    place: int,
-    epoch: int,
-    model: Any,
-    loss: nn.Module,
-    optimizer: Any,
-    feed: Feed,
-    fabric: Fabric,
-    watch: Watch | None,
-) -> dict[str, Any]:
+def continued(loop: Loop, stage: Stage, key: str, parts: dict[str, Any], history: History) -> tuple[int, History]:
+    """The epoch to begin with and the history before it; from a checkpoint of this stage everything is restored."""
+    state = loop.run.load_state()
+    if state is None or state["key"] != key:
+        if stage.start is not None:
+            stage.start(loop.model, parts["loss"], loop.experiment.data)
+        return 0, history
+    for name, part in parts.items():
+        part.load_state_dict(state[name])
+    return state["epoch"] + 1, list(state["history"])
+
+
+def run_epoch(loop: Loop, place: int, epoch: int, model: Any, loss: nn.Module, optimizer: Any) -> dict[str, Any]:
     """One pass; nothing is read back from the device before its end."""
-    stage, began = experiment.recipe.stages[place], time.perf_counter()
-    sampler = epoch_sampler(experiment, place, epoch, fabric)
+    experiment, fabric, began = loop.experiment, loop.fabric, time.perf_counter()
+    stage = experiment.recipe.stages[place]
+    loss.get_buffer("weight").copy_(stage.reweight(experiment.data.class_counts, Progress(epoch, stage.epochs)))
     model.train()
     if stage.batch_norm == "eval":
-        model.module.backbone.eval()
-    counts = experiment.data.class_counts
-    loss.get_buffer("weight").copy_(stage.reweight(counts, Progress(epoch, stage.epochs)))
+        loop.model.backbone.eval()
+    indices = epoch_sampler(experiment, place, epoch, fabric).indices()
+    steps = len(indices) // stage.batch_size if stage.drop_last else math.ceil(len(indices) / stage.batch_size)
     total, bad = torch.zeros((), device=fabric.device), torch.full((), -1, device=fabric.device)
-    indices, steps = sampler.indices(), 0
-    planned = -(-len(indices) // stage.batch_size)
-    for step, batch in enumerate(epoch_batches(experiment, place, epoch, feed, indices, fabric.device)):
-        progress = Progress(epoch, stage.epochs, step, planned)
+    for step, batch in enumerate(epoch_batches(loop, place, epoch, indices)):
+        progress = Progress(epoch, stage.epochs, step, max(steps, 1))
         value = stage.step(model, loss, batch, progress)
         fabric.backward(value)
         optimizer.step()
         optimizer.zero_grad()
         total += value.detach()
         bad = torch.where((bad < 0) & ~torch.isfinite(value.detach()), step, bad)
-        steps += 1
-        if watch is not None:
-            watch(place, progress)
+        if loop.watch is not None:
+            loop.watch(place, progress)
     if bad.item() >= 0:
         raise TrainingFailed(_not_finite(experiment, place, epoch, int(bad.item()), indices))
     seconds = time.perf_counter() - began
     rate = optimizer.param_groups[0]["lr"]
-    entry = {"stage": place, "epoch": epoch, "loss": total.item() / steps, "learning_rate": rate}
+    entry = {"stage": place, "epoch": epoch, "loss": total.item() / max(steps, 1), "learning_rate": rate}
     return {**entry, "seconds": round(seconds, 3), "images_per_second": round(len(indices) / seconds, 1)}
 
 
@@ -169,14 +170,33 @@ def epoch_sampler(experiment: Experiment, place: int, epoch: int, fabric: Fabric
     return sampler
 
 
-def epoch_batches(
-    experiment: Experiment, place: int, epoch: int, feed: Feed, indices: Tensor, device: torch.device
-) -> Iterator[Any]:
+def epoch_batches(loop: Loop, place: int, epoch: int, indices: Tensor) -> Iterator[Any]:
     """Augmented batches; their random numbers depend on seed, stage and epoch alone, so a resumed run continues exactly."""
-    stage = experiment.recipe.stages[place]
-    generator = torch.Generator(device).manual_seed(epoch_seed(experiment.seed, place, 3, epoch))
-    augment = (*experiment.setting.augment, *stage.augment)
-    return feed.batches(indices, stage.batch_size, augment=augment, generator=generator, drop_last=stage.drop_last)
+    stage = loop.experiment.recipe.stages[place]
+    generator = torch.Generator(loop.fabric.device).manual_seed(epoch_seed(loop.experiment.seed, place, 3, epoch))
+    augment = (*loop.experiment.setting.augment, *stage.augment)
+    return loop.feed.batches(indices, stage.batch_size, augment=augment, generator=generator, drop_last=stage.drop_last)
+
+
+def trained_until(experiment: Experiment, place: int, run: Run, fabric: Fabric) -> Classifier:
+    """The model as it was at the end of stage `place`, from the stored stages.
+
+    Raises:
+        FileNotFoundError: the stage is not stored.
+    """
+    model = new_model(experiment)
+    for earlier in range(place + 1):
+        enter(model, experiment.recipe.stages[earlier], seed=0)
+    stored = run.load_stage(experiment.key(place + 1))
+    if stored is None:
+        raise FileNotFoundError(f"Stage {place + 1} is not stored in '{run.shared}'; train it with the same command again.")
+    model.load_state_dict(stored["model"])
+    return on_device(model, fabric)
+
+
+def on_device(model: Classifier, fabric: Fabric) -> Classifier:
+    """Moved there, its convolutions' weights channels last in memory."""
+    return model.to(fabric.device).to(memory_format=torch.channels_last)
 
 
 def new_model(experiment: Experiment) -> Classifier:
@@ -184,6 +204,8 @@ def new_model(experiment: Experiment) -> Classifier:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(epoch_seed(experiment.seed, 0))
         backbone = experiment.setting.backbone()
+        if experiment.weights is not None:
+            load_backbone(backbone, experiment.weights)
         return Classifier(backbone, experiment.recipe.head(backbone.num_features, len(experiment.data.classes)))
 
 
@@ -229,12 +251,12 @@ def parameter_groups(model: nn.Module, stage: Stage) -> list[dict[str, Any]]:
 
 def _not_finite(experiment: Experiment, place: int, epoch: int, step: int, indices: Tensor) -> str:
     stage, data = experiment.recipe.stages[place], experiment.data
-    shown = data.train.labels[indices.split(stage.batch_size)[step].numpy()]
+    shown = data.train.labels[torch.split(indices, stage.batch_size)[step].numpy()]
     names = ", ".join(data.classes[label] for label in sorted(set(shown.tolist())))
     return (
         f"The loss is not finite in stage {place + 1}, epoch {epoch + 1}, batch {step + 1} (classes in it: {names}). "
-        f"The last good epoch is kept. Try a lower learning rate (--set stages.{place}.optimizer.lr=0.01), --precision 32-true, or a "
-        f"smaller loss scale; `longtail inspect` finds broken images."
+        f"The last good epoch is kept. Try a lower learning rate (--set stages.{place}.optimizer.lr=0.01), "
+        f"--precision 32-true, or a smaller loss scale; `longtail inspect` finds broken images."
     )
 
 

@@ -114,4 +114,6 @@ def scaled_to_one(sizes: Weights) -> Weights:
 
 
 def _inverse_effective_number(counts: Weights, beta: Tensor) -> Weights:
+    if not bool(((beta >= 0) & (beta < 1)).all()):
+        raise ValueError(f"An effective number needs beta in [0, 1); got {beta.min().item():g} to {beta.max().item():g}.")
     return (1 - beta) / -torch.expm1(counts * beta.log())

@@ -16,9 +16,7 @@ STD = (0.2023, 0.1994, 0.2010)
 Name = Literal["cifar10", "cifar100"]
 
 
-def cifar_lt(
-    root: Path, *, name: Name, imbalance: float | None = 100, split_seed: int = 0, download: bool = False
-) -> Data:
+def cifar_lt(root: Path, *, name: Name, imbalance: float | None = 100, split_seed: int = 0, download: bool = False) -> Data:
     """CIFAR with an exponentially long-tailed training set and the whole, balanced test set.
 
     Both sets are normalised with CIFAR-10's constants, as in the papers' scripts. `root` holds `cifar-10-batches-py` or

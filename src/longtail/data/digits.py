@@ -11,9 +11,7 @@ from longtail.data.imbalance import cut_counts, long_tailed_subset
 from longtail.data.splits import Data, Split, counts_of, pixel_statistics, stratified
 
 
-def digits_lt(
-    root: Path | None = None, *, imbalance: float | None = 50, split_seed: int = 0, test_share: float = 1 / 3
-) -> Data:
+def digits_lt(root: Path | None = None, *, imbalance: float | None = 50, split_seed: int = 0, test_share: float = 1 / 3) -> Data:
     """Digits with a long-tailed training set; a third of each class is the test set. `root` is not used."""
     from sklearn.datasets import load_digits
 

@@ -45,7 +45,7 @@ def folder_data(
     corrupt one is found before training.
 
     Args:
-        split: a stored split.csv that says which file belongs where.
+        split: a stored split.csv that says which file belongs where; it is not cut again.
         watch: called with (files read, files in all).
 
     Raises:
@@ -55,7 +55,7 @@ def folder_data(
     images: dict[str, Tensor] = {}
     skipped: tuple[str, ...] = ()
     while True:
-        plan = _planned(listing.without(skipped), imbalance, split_seed)
+        plan = _planned(listing.without(skipped), imbalance if split is None else None, split_seed)
         corrupt = _read_into(images, plan, listing.root, size, watch)
         if not corrupt:
             return _assembled(plan, images, listing.root, size, skipped)
@@ -65,6 +65,7 @@ def folder_data(
 
 
 def _planned(listing: Listing, imbalance: float | None, split_seed: int) -> _Plan:
+    """Splits and cuts; a stored split (`imbalance` None) is taken as it is."""
     listing.check()
     classes = listing.classes
     number = {name: place for place, name in enumerate(classes)}
@@ -83,10 +84,8 @@ def _planned(listing: Listing, imbalance: float | None, split_seed: int) -> _Pla
     return _Plan(classes, splits)
 
 
-def _read_into(
-    images: dict[str, Tensor], plan: _Plan, root: Path, size: int, watch: Watch | None
-) -> dict[str, CorruptImage]:
-    """Decodes what is not decoded yet; keeps the pixels where all fit into memory, else those of a sample of the training images."""
+def _read_into(images: dict[str, Tensor], plan: _Plan, root: Path, size: int, watch: Watch | None) -> dict[str, CorruptImage]:
+    """Decodes what is not decoded yet; keeps all pixels where they fit into memory, else those of some training images."""
     wanted = [file for split in plan.splits.values() for file in split.files if file not in images]
     fits = _fits(plan, size)
     train = plan.splits["train"].files
@@ -113,16 +112,15 @@ def _fits(plan: _Plan, size: int) -> bool:
 
 def _assembled(plan: _Plan, images: dict[str, Tensor], root: Path, size: int, skipped: Sequence[str]) -> Data:
     splits = plan.splits
-    known = [images[file] for file in splits["train"].files if images[file].numel()]
-    mean, std = pixel_statistics(torch.stack(known))
     if _fits(plan, size):
         splits = {
-            name: replace(split, pixels=torch.stack([images[file] for file in split.files]))
-            for name, split in splits.items()
+            name: replace(split, pixels=torch.stack([images.pop(file) for file in split.files])) for name, split in splits.items()
         }
-    return Data(
-        splits["train"], splits["test"], plan.classes, size, mean, std, val=splits.get("val"), skipped=tuple(skipped)
-    )
+    sample = splits["train"].pixels
+    if sample is None:
+        sample = torch.stack([images[file] for file in splits["train"].files if images[file].numel()])
+    mean, std = pixel_statistics(sample)
+    return Data(splits["train"], splits["test"], plan.classes, size, mean, std, val=splits.get("val"), skipped=tuple(skipped))
 
 
 def _corrupt_sentence(corrupt: dict[str, CorruptImage]) -> str:

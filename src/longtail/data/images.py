@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from io import BytesIO
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from torch import Tensor
+from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+    from torch import Tensor
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm"})
 
@@ -28,33 +31,49 @@ def open_rgb(path: Path) -> Image:
     Raises:
         CorruptImage: the file is truncated, or is no image.
     """
+    with opened(path) as image:
+        image.load()
+        return to_rgb(image)
+
+
+@contextmanager
+def opened(path: Path, content: bytes | None = None) -> Iterator[Image]:
+    """The image at `path`, from its `content` where that is read already. What goes wrong inside the block is a CorruptImage."""
     from PIL import Image as Pillow
 
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with Pillow.open(path) as image:
-                image.load()
-                return to_rgb(image)
-    except (OSError, SyntaxError, ValueError, Pillow.DecompressionBombError) as error:
-        if isinstance(error, FileNotFoundError):
-            raise
-        raise CorruptImage(f"'{path}' cannot be read as an image ({_reason(error)}).") from error
+        with _QUIET, Pillow.open(path if content is None else BytesIO(content)) as image:
+            yield image
+    except FileNotFoundError:
+        raise
+    except Exception as error:  # PIL's readers let through whatever a broken file makes them stumble over
+        raise CorruptImage(f"'{path}' cannot be read as an image ({reason(error)}).") from error
 
 
 def to_rgb(image: Image) -> Image:
-    """RGB pixels of an image of any mode."""
+    """RGB pixels of an image of any mode, turned upright where the camera noted how it was held (EXIF)."""
     from PIL import Image as Pillow
+    from PIL import ImageOps
 
+    image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I") or image.mode == "F":
-        values = np.asarray(image, dtype=np.float64)
-        top = 65535.0 if values.max() > 255 else 255.0
+        values = np.nan_to_num(np.asarray(image, dtype=np.float64))
+        top = _white(image.mode, values.max())
         return Pillow.fromarray((values.clip(0, top) * (255 / top)).astype(np.uint8)).convert("RGB")
     if "A" in image.getbands() or "transparency" in image.info:
         layer = image.convert("RGBA")
         white = Pillow.new("RGBA", layer.size, "white")
         return Pillow.alpha_composite(white, layer).convert("RGB")
     return image.convert("RGB")
+
+
+def short_side(path: Path) -> int | None:
+    """The shorter side in pixels, from the file's header alone; None where it cannot be read."""
+    try:
+        with opened(path) as image:
+            return min(image.size)
+    except (OSError, CorruptImage):
+        return None
 
 
 def squared(image: Image, size: int) -> Image:
@@ -72,25 +91,17 @@ def squared(image: Image, size: int) -> Image:
 
 def as_tensor(image: Image) -> Tensor:
     """uint8 (3, H, W)."""
+    import torch
+
     return torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()
 
 
-def read_square(path: Path, size: int, *, crop_seed: int | None = None) -> Tensor:
-    """One file as uint8 (3, size, size); with a seed, a random resized crop (8 to 100 % of the area, ratio 3/4 to 4/3)."""
-    image = open_rgb(path)
-    if crop_seed is not None:
-        image = image.crop(_random_box(image.size, np.random.default_rng(crop_seed)))
-        return as_tensor(image.resize((size, size)))
-    return as_tensor(squared(image, size))
+def read_square(path: Path, size: int) -> Tensor:
+    """One file as uint8 (3, size, size)."""
+    return as_tensor(squared(open_rgb(path), size))
 
 
-def read_all(
-    root: Path,
-    files: Sequence[str],
-    size: int,
-    *,
-    watch: Callable[[int], None] | None = None,
-) -> Iterator[Tensor | CorruptImage]:
+def read_all(root: Path, files: Sequence[str], size: int) -> Iterator[Tensor | CorruptImage]:
     """Every file as uint8 (3, size, size), or what is wrong with it, in order; decoded by a few threads."""
 
     def read(file: str) -> Tensor | CorruptImage:
@@ -100,32 +111,49 @@ def read_all(
             return error
 
     with ThreadPoolExecutor(4) as pool:
-        for place, result in enumerate(pool.map(read, files, chunksize=32)):
-            if watch is not None:
-                watch(place + 1)
-            yield result
+        yield from pool.map(read, files)
 
 
-def _random_box(size: tuple[int, int], generator: np.random.Generator) -> tuple[int, int, int, int]:
-    width, height = size
-    for _ in range(10):
-        area = width * height * generator.uniform(0.08, 1.0)
-        ratio = np.exp(generator.uniform(np.log(3 / 4), np.log(4 / 3)))
-        w, h = round(float(np.sqrt(area * ratio))), round(float(np.sqrt(area / ratio)))
-        if 0 < w <= width and 0 < h <= height:
-            left, top = int(generator.integers(width - w + 1)), int(generator.integers(height - h + 1))
-            return left, top, left + w, top + h
-    side = min(width, height)
-    left, top = (width - side) // 2, (height - side) // 2
-    return left, top, left + side, top + side
-
-
-def _edge_colour(pixels: np.ndarray) -> tuple[int, int, int]:  # type: ignore[type-arg]
+def _edge_colour(pixels: NDArray[np.uint8]) -> tuple[int, int, int]:
     border = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
     red, green, blue = (int(value) for value in np.median(border, axis=0))
     return red, green, blue
 
 
-def _reason(error: BaseException) -> str:
+def _white(mode: str, brightest: float) -> float:
+    """The value that stands for white: 65535 in 16 bits; of plain integers and floats, the smallest that no pixel exceeds."""
+    if mode.startswith("I;16") or brightest > 255:
+        return 65535.0
+    return 1.0 if mode == "F" and brightest <= 1 else 255.0
+
+
+def reason(error: BaseException) -> str:
+    """What PIL says is wrong with a file, in a few words."""
     text = str(error).splitlines()[0] if str(error) else type(error).__name__
     return "it is no image" if "cannot identify" in text else text
+
+
+class _Quiet:
+    """Silences PIL's remarks on odd files while any thread is inside.
+
+    Counted, since threads that overlap in plain `catch_warnings` restore each other's state: all warnings of the program would
+    stay silenced.
+    """
+
+    def __init__(self) -> None:
+        self.lock, self.inside, self.stack = Lock(), 0, ExitStack()
+
+    def __enter__(self) -> None:
+        with self.lock:
+            if not self.inside:
+                self.stack.enter_context(warnings.catch_warnings(action="ignore"))
+            self.inside += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self.lock:
+            self.inside -= 1
+            if not self.inside:
+                self.stack.close()
+
+
+_QUIET = _Quiet()

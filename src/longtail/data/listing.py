@@ -6,7 +6,7 @@ import csv
 import os
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from longtail.data.images import SUFFIXES
@@ -41,12 +41,14 @@ class Listing:
         return tuple((self.root / file).stat().st_size for file in self.files)
 
     def without(self, files: Iterable[str]) -> Listing:
-        """The listing less some files."""
+        """The listing less some files; a class of train that loses its last one counts as empty."""
         gone = set(files)
         kept = [place for place, file in enumerate(self.files) if file not in gone]
         splits = None if self.splits is None else tuple(self.splits[place] for place in kept)
         chosen = tuple(self.files[place] for place in kept), tuple(self.labels[place] for place in kept)
-        return Listing(self.root, *chosen, splits, self.empty_classes)
+        rest = Listing(self.root, *chosen, splits)
+        lost = sorted(set(self.classes).difference(rest.classes))
+        return replace(rest, empty_classes=(*self.empty_classes, *lost))
 
     def check(self) -> None:
         """Refuses what cannot be trained on.
@@ -58,29 +60,36 @@ class Listing:
             raise BadFolder(
                 f"'{self.root}' has no images. Expected one folder per class with images in it ({', '.join(sorted(SUFFIXES))})."
             )
+        if self.splits is not None:
+            self._check_present(self.splits)
         if self.empty_classes:
             raise BadFolder(
-                f"Class folder{'s' if len(self.empty_classes) > 1 else ''} without images: {_some(self.empty_classes)}. "
+                f"Class folder{'s' if len(self.empty_classes) > 1 else ''} without readable images: {some(self.empty_classes)}. "
                 f"Add images or remove the folder."
             )
         if len(self.classes) < 2:
             only = f" ('{self.classes[0]}')" if self.classes else ""
             raise BadFolder(f"'{self.root}' has one class only{only}; a classifier needs at least two class folders.")
         if self.splits is not None:
-            self._check_splits(self.splits)
+            self._check_known(self.splits)
 
-    def _check_splits(self, splits: tuple[str, ...]) -> None:
+    def _check_present(self, splits: tuple[str, ...]) -> None:
         present = Counter(splits)
         for needed in ("train", "test"):
             if not present[needed]:
-                raise BadFolder(f"'{self.root}' has no images for {needed}; it has {', '.join(present)}.")
+                raise BadFolder(
+                    f"'{self.root}' has no images for {needed}; it has {', '.join(present)}. Add some, or give one folder of "
+                    f"classes (or a CSV without the column split) to have 20 % of each class taken for test."
+                )
+
+    def _check_known(self, splits: tuple[str, ...]) -> None:
         known = set(self.classes)
         strange = {label: split for label, split in zip(self.labels, splits, strict=True) if label not in known}
         if strange:
             label, split = next(iter(strange.items()))
             raise BadFolder(
                 f"{split} has the class '{label}', which train does not have. "
-                f"Classes of train: {_some(self.classes)}. Rename the folder, or add training images."
+                f"Classes of train: {some(self.classes)}. Rename the folder, or add training images."
             )
 
 
@@ -95,7 +104,8 @@ def list_images(root: Path) -> Listing:
     if root.is_file():
         return read_csv(root, below=root.parent)
     folders = _folders(root)
-    if "train" in folders:
+    # A class may be called train too, as in CIFAR-100; then it has no class folders and no test/ beside it.
+    if "train" in folders and (_folders(root / "train") or {"val", "test"} & set(folders)):
         return _list_splits(root, folders)
     classes = {name: _images(root, name) for name in folders}
     filled = {name: files for name, files in classes.items() if files}
@@ -105,8 +115,11 @@ def list_images(root: Path) -> Listing:
     return _listing(root, filled, empty if filled else ())
 
 
-def read_csv(path: Path, *, below: Path) -> Listing:
+def read_csv(path: Path, *, below: Path, missing_ok: bool = False) -> Listing:
     """A list with the header path,label[,split]; paths are relative to `below`.
+
+    Args:
+        missing_ok: also lists files that are not there.
 
     Raises:
         BadFolder: not such a list, or a file that it names is not there.
@@ -115,37 +128,47 @@ def read_csv(path: Path, *, below: Path) -> Listing:
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)
-            rows = list(reader)
+            header = reader.fieldnames or []
+            rows = [(reader.line_num, row) for row in reader]
+    except FileNotFoundError as error:
+        raise BadFolder(f"'{path}' does not exist. {_neighbours(path)}") from error
     except (UnicodeDecodeError, csv.Error) as error:
         raise BadFolder(f"'{path}' is not a CSV in UTF-8; expected the header path,label[,split].") from error
-    header = reader.fieldnames or []
     if "path" not in header or "label" not in header:
         raise BadFolder(f"'{path}' has the header {','.join(header) or '(none)'}; expected path,label[,split].")
-    for line, row in enumerate(rows, start=2):
+    for line, row in rows:
         if not row["path"] or not row["label"]:
             raise BadFolder(f"'{path}', line {line}: path and label must both be given.")
-        if not (below / row["path"]).is_file():
+        if not missing_ok and not (below / row["path"]).is_file():
             raise BadFolder(f"'{path}', line {line}: there is no file '{below / row['path']}'.")
-        if row.get("split") not in (None, *SPLITS):
-            raise BadFolder(f"'{path}', line {line}: split is '{row['split']}'; expected {', '.join(SPLITS)}.")
-    splits = tuple(row["split"] for row in rows) if "split" in header and rows else None
-    return Listing(below, tuple(row["path"] for row in rows), tuple(row["label"] for row in rows), splits)
+        if "split" in header and row["split"] not in SPLITS:
+            raise BadFolder(f"'{path}', line {line}: split is '{row['split'] or ''}'; expected {', '.join(SPLITS)}.")
+    splits = tuple(row["split"] for _, row in rows) if "split" in header and rows else None
+    return Listing(below, tuple(row["path"] for _, row in rows), tuple(row["label"] for _, row in rows), splits)
+
+
+def unlisted(listing: Listing) -> tuple[str, ...]:
+    """Files below the root that the listing does not name, hidden ones left out."""
+    named, found = set(listing.files), list[str]()
+    for folder, folders, files in os.walk(listing.root):
+        folders[:] = sorted(name for name in folders if not name.startswith((".", "__")))
+        inside = Path(folder).relative_to(listing.root)
+        found.extend((inside / name).as_posix() for name in sorted(files) if not name.startswith("."))
+    return tuple(file for file in found if file not in named)
 
 
 def _list_splits(root: Path, folders: list[str]) -> Listing:
     names = [name for name in SPLITS if name in folders]
-    if "test" not in names and "val" not in names:
-        raise BadFolder(f"'{root}' has train/ but no test/. Add it, or name '{root / 'train'}' to have it split.")
     called = {"val": "test"} if "test" not in names else {}
-    places, empty = [], []
+    places, empty = list[tuple[str, str, str]](), list[str]()
     for split in names:
         for label in _folders(root / split):
             files = _images(root, f"{split}/{label}")
             if not files and split == "train":
                 empty.append(label)
             places.extend([(file, label, called.get(split, split)) for file in files])
-    files, labels, splits = zip(*places, strict=True) if places else ((), (), ())
-    return Listing(root, files, labels, splits, tuple(empty))
+    columns = [tuple(place[column] for place in places) for column in range(3)]
+    return Listing(root, columns[0], columns[1], columns[2], tuple(empty))
 
 
 def _listing(root: Path, classes: dict[str, list[str]], empty: tuple[str, ...]) -> Listing:
@@ -160,17 +183,22 @@ def _folders(root: Path) -> list[str]:
 def _images(root: Path, below: str) -> list[str]:
     """Image files below a folder, hidden ones left out, relative to `root`."""
     if below == ".":
-        return [entry.name for entry in os.scandir(root) if Path(entry.name).suffix.lower() in SUFFIXES]
-    found = []
+        return [entry.name for entry in os.scandir(root) if entry.is_file() and _is_image(entry.name)]
+    found = list[str]()
     for folder, folders, files in os.walk(root / below):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         inside = Path(folder).relative_to(root)
-        names = (name for name in files if not name.startswith(".") and Path(name).suffix.lower() in SUFFIXES)
+        names = (name for name in files if _is_image(name))
         found.extend((inside / name).as_posix() for name in names)
     return sorted(found)
 
 
-def _some(names: Iterable[str]) -> str:
+def _is_image(name: str) -> bool:
+    return not name.startswith(".") and Path(name).suffix.lower() in SUFFIXES
+
+
+def some(names: Iterable[str]) -> str:
+    """The first names, and how many more there are."""
     names = list(names)
     return ", ".join(names[:12]) + (f" and {len(names) - 12} more" if len(names) > 12 else "")
 
@@ -182,4 +210,4 @@ def _neighbours(root: Path) -> str:
         return f"Its parent folder '{root.parent}' does not exist either."
     names = sorted(entry.name for entry in os.scandir(root.parent) if not entry.name.startswith("."))
     close = difflib.get_close_matches(root.name, names, n=3)
-    return f"Did you mean {' or '.join(close)}?" if close else f"'{root.parent}' has {_some(names) or 'nothing'}."
+    return f"Did you mean {' or '.join(close)}?" if close else f"'{root.parent}' has {some(names) or 'nothing'}."

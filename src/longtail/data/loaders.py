@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -26,14 +25,18 @@ class Batch:
 
 
 class Feed:
-    """Batches of a split's images in any order of indices. Every index is read exactly once, in the given order."""
+    """Batches of a split's images in any order of indices. Every index is read exactly once, in the given order.
+
+    Both ways to read give the same pixels; augmentation is batched, on the device, after them.
+    """
 
     def __init__(self, split: Split, data: Data, device: torch.device, *, workers: int = 2) -> None:
         self.normalise = partial(normalise, mean=data.mean, std=data.std)
-        self.device, self.size, self.split = device, data.size, split
+        self.device = device
         self.labels = torch.from_numpy(split.labels).to(device)
         self.pixels = None if split.pixels is None else split.pixels.to(device)
-        self.workers = workers
+        self.order = _Order()
+        self.loader = None if split.pixels is not None else _loader(_Files(split, data.size), self.order, device, workers)
 
     def batches(
         self,
@@ -45,50 +48,52 @@ class Feed:
         drop_last: bool = False,
     ) -> Iterator[Batch]:
         """Batches of `batch_size` images (the last one may be smaller), each augmented and normalised on the device."""
-        chunks = indices.split(batch_size)
+        chunks = list(torch.split(indices, batch_size))
         if drop_last and len(chunks) > 1 and len(chunks[-1]) < batch_size:
-            chunks = chunks[:-1]
-        for chunk, raw in zip(chunks, self._raw(chunks, training=bool(augment), generator=generator), strict=True):
-            images = raw
+            chunks.pop()
+        for chunk, images in zip(chunks, self._raw(chunks), strict=True):
             for transform in augment:
                 images = transform(images, generator)
             yield Batch(self.normalise(images), self.labels[chunk.to(self.device)], generator)
 
-    def _raw(self, chunks: Sequence[Tensor], *, training: bool, generator: torch.Generator | None) -> Iterator[Tensor]:
-        if self.pixels is not None:
-            return (self.pixels[chunk.to(self.device)] for chunk in chunks)
-        seed = generator.initial_seed() if generator is not None else 0
-        files = _Files(self.split, self.size, seed=seed if training else None)
-        loader: DataLoader[Tensor] = DataLoader(
-            files,
-            batch_sampler=[list(enumerate_from(chunk, place)) for place, chunk in _placed(chunks)],
-            num_workers=self.workers,
-            pin_memory=self.device.type == "cuda",
-            collate_fn=torch.stack,
-        )
-        return (batch.to(self.device, non_blocking=True) for batch in loader)
+    def _raw(self, chunks: list[Tensor]) -> Iterator[Tensor]:
+        if self.loader is None:
+            pixels = self.pixels
+            assert pixels is not None
+            return (pixels[chunk.to(self.device)] for chunk in chunks)
+        self.order.chunks = chunks
+        return (batch.to(self.device, non_blocking=True) for batch in self.loader)
 
 
-def _placed(chunks: Sequence[Tensor]) -> Iterator[tuple[int, Tensor]]:
-    place = 0
-    for chunk in chunks:
-        yield place, chunk
-        place += len(chunk)
+class _Order:
+    """The batches of the epoch that comes next; a loader with persistent workers asks it anew each time."""
 
+    chunks: Sequence[Tensor] = ()
 
-def enumerate_from(chunk: Tensor, place: int) -> Iterator[tuple[int, int]]:
-    """(place in the epoch, index of the image): the place seeds the image's own augmentation."""
-    return zip(range(place, place + len(chunk)), chunk.tolist(), strict=True)
+    def __iter__(self) -> Iterator[list[int]]:
+        return (chunk.tolist() for chunk in self.chunks)
+
+    def __len__(self) -> int:
+        return len(self.chunks)
 
 
 class _Files(Dataset[Tensor]):
-    """Reads and decodes one image; with a seed, a random resized crop that depends on the seed and the place alone."""
+    """Reads and decodes one image."""
 
-    def __init__(self, split: Split, size: int, *, seed: int | None) -> None:
-        self.split, self.size, self.seed = split, size, seed
+    def __init__(self, split: Split, size: int) -> None:
+        self.split, self.size = split, size
 
-    def __getitem__(self, key: Any) -> Tensor:
-        place, index = key
+    def __getitem__(self, index: int) -> Tensor:
         assert self.split.root is not None
-        crop_seed = None if self.seed is None else self.seed + place
-        return read_square(self.split.root / self.split.files[index], self.size, crop_seed=crop_seed)
+        return read_square(self.split.root / self.split.files[index], self.size)
+
+
+def _loader(files: _Files, order: _Order, device: torch.device, workers: int) -> DataLoader[Tensor]:
+    return DataLoader(
+        files,
+        batch_sampler=order,
+        num_workers=workers,
+        persistent_workers=workers > 0,
+        pin_memory=device.type == "cuda",
+        collate_fn=torch.stack,
+    )

@@ -86,10 +86,10 @@ def counts_of(labels: Labels, num_classes: int) -> list[int]:
 
 def fingerprint(data: Data) -> str:
     """sha256 over names, sizes and labels of every file of every split."""
-    digest = hashlib.sha256(repr((data.classes, data.size)).encode())
+    digest = hashlib.sha256(ascii((data.classes, data.size)).encode())
     for name, split in data.splits.items():
         digest.update(f"{name} {len(split)}\n".encode())
-        digest.update("\n".join(split.files).encode())
+        digest.update("\n".join(split.files).encode(errors="surrogateescape"))
         digest.update(split.labels.astype("<i8").tobytes() + np.array(split.sizes, dtype="<i8").tobytes())
     return digest.hexdigest()
 
@@ -117,13 +117,12 @@ def stratified(labels: Labels, num_classes: int, share: float, *, seed: int, at_
 
 
 def pixel_statistics(pixels: Tensor) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
-    """Mean and standard deviation per channel of uint8 images (N, 3, H, W), in [0, 1]; exact, from integer sums."""
-    flat = pixels.transpose(0, 1).reshape(3, -1)
-    total = flat.sum(1, dtype=torch.int64).double()
-    squares = torch.stack([torch.bincount(channel, minlength=256) for channel in flat]).double()
-    squares = (squares * torch.arange(256).double() ** 2).sum(1)
-    mean = total / flat.shape[1]
-    std = (squares / flat.shape[1] - mean**2).clamp(min=1.0).sqrt()
+    """Mean and standard deviation per channel of uint8 images (N, 3, H, W), in [0, 1]; exact, from their histogram."""
+    values = torch.arange(256, dtype=torch.float64)
+    share = torch.stack([torch.bincount(pixels[:, channel].flatten(), minlength=256) for channel in range(3)]).double()
+    share /= share.sum(1, keepdim=True)
+    mean = share @ values
+    std = (share @ values**2 - mean**2).clamp(min=1.0).sqrt()
     return _triple(mean / 255), _triple(std / 255)
 
 

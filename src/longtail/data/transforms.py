@@ -41,17 +41,30 @@ def cutout(images: Images, generator: torch.Generator | None = None, *, side: in
     return images.masked_fill(hole, 0)
 
 
-def _near_random_pixel(
-    length: int, batch: int, side: int, generator: torch.Generator | None, device: torch.device
-) -> Tensor:
+def _near_random_pixel(length: int, batch: int, side: int, generator: torch.Generator | None, device: torch.device) -> Tensor:
     centre = torch.randint(length, (batch, 1), generator=generator, device=device)
     distance = torch.arange(length, device=device) - centre
     return (distance >= -(side // 2)) & (distance < side - side // 2)
 
 
-def normalise(
-    images: Images, *, mean: Sequence[float], std: Sequence[float]
-) -> Float[Tensor, "batch 3 height width"]:
+def random_resized_crop(
+    images: Images, generator: torch.Generator | None = None, *, area: tuple[float, float] = (0.08, 1.0)
+) -> Images:
+    """A window of 8 to 100 % of the area and of ratio 3/4 to 4/3, resized to the image's own size (Szegedy et al., 2015)."""
+    batch, _, height, width = images.shape
+    draw = torch.rand((4, batch), generator=generator, device=images.device)
+    share = area[0] + (area[1] - area[0]) * draw[0]
+    ratio = (3 / 4) * (16 / 9) ** draw[1]
+    scale = torch.stack([(share * ratio).sqrt(), (share / ratio).sqrt()]).clamp(max=1.0)
+    centre = (1 - scale) * (2 * draw[2:] - 1)
+    theta = images.new_zeros((batch, 2, 3), dtype=torch.float32)
+    theta[:, 0, 0], theta[:, 1, 1], theta[:, 0, 2], theta[:, 1, 2] = scale[0], scale[1], centre[0], centre[1]
+    grid = F.affine_grid(theta, [batch, 3, height, width], align_corners=False)
+    resized = F.grid_sample(images.float(), grid, mode="bilinear", padding_mode="border", align_corners=False)
+    return resized.round().clamp(0, 255).to(torch.uint8)
+
+
+def normalise(images: Images, *, mean: Sequence[float], std: Sequence[float]) -> Float[Tensor, "batch 3 height width"]:
     """(images / 255 - mean) / std, float32, channels last in memory."""
     scale = 1 / (255 * torch.tensor(std, device=images.device))
     shift = torch.tensor(mean, device=images.device) / torch.tensor(std, device=images.device)

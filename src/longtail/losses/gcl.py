@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from longtail.heads import CosineHead
 from longtail.losses import clouds
-from longtail.losses.plain import at_least_float32, class_indices, register_counts, weighted_mean
+from longtail.losses.plain import at_least_float32, class_indices, missed, register_counts, weighted_mean
 from longtail.weighting import Counts, Weights
 
 Cloud = Callable[[Counts], Weights]
@@ -198,7 +198,7 @@ def focal_mean(logits: Tensor, labels: Tensor, gamma: float, weight: Tensor) -> 
     """Weighted mean of (1 - p)^gamma CE with p held constant for the gradient; plain cross-entropy at gamma 0."""
     cross_entropy = F.cross_entropy(logits, labels, reduction="none")
     if gamma:
-        cross_entropy = (-torch.expm1(-cross_entropy.detach())) ** gamma * cross_entropy
+        cross_entropy = missed(cross_entropy.detach()) ** gamma * cross_entropy
     return weighted_mean(cross_entropy, labels, weight)
 
 

@@ -41,7 +41,7 @@ class CrossEntropyLoss(nn.Module):
         if labels.is_floating_point():
             share = labels.to(logits.dtype)
             per_sample = -(share * logits.log_softmax(1)).sum(1)
-            image_weight = share @ self.weight.to(logits.dtype)
+            image_weight = (share * self.weight.to(logits.dtype)).sum(1)
             return (image_weight * per_sample).sum() / image_weight.sum()
         return weighted_mean(F.cross_entropy(logits, labels, reduction="none"), labels, self.weight)
 
@@ -68,16 +68,12 @@ class FocalLoss(nn.Module):
     class_counts: Tensor
     weight: Tensor
 
-    def __init__(
-        self, class_counts: Counts, *, gamma: float = 1.0, form: Form = "softmax", weight: Counts | None = None
-    ) -> None:
+    def __init__(self, class_counts: Counts, *, gamma: float = 1.0, form: Form = "softmax", weight: Counts | None = None) -> None:
         super().__init__()
         register_counts(self, class_counts, weight)
         self.gamma, self.form = gamma, checked_form(form)
 
-    def forward(
-        self, logits: Float[Tensor, "batch classes"], labels: Int[Tensor, " batch"]
-    ) -> Float[Tensor, ""]:
+    def forward(self, logits: Float[Tensor, "batch classes"], labels: Int[Tensor, " batch"]) -> Float[Tensor, ""]:
         per_sample = focal_terms(at_least_float32(logits), class_indices(self, labels), self.gamma, self.form)
         return weighted_mean(per_sample, labels, self.weight)
 
@@ -127,9 +123,7 @@ class ClassBalancedLoss(nn.Module):
         self.register_buffer("class_weight", balanced * len(balanced) / balanced.sum())
         self.beta, self.form, self.gamma, self.reduction = beta, checked_form(form), gamma, reduction
 
-    def forward(
-        self, logits: Float[Tensor, "batch classes"], labels: Int[Tensor, " batch"]
-    ) -> Float[Tensor, ""]:
+    def forward(self, logits: Float[Tensor, "batch classes"], labels: Int[Tensor, " batch"]) -> Float[Tensor, ""]:
         per_sample = focal_terms(at_least_float32(logits), class_indices(self, labels), self.gamma, self.form)
         weight = self.class_weight * self.weight
         if self.reduction == "weighted":
@@ -143,10 +137,15 @@ def focal_terms(
     """Focal loss of every image, in one of its two forms."""
     if form == "softmax":
         cross_entropy = F.cross_entropy(logits, labels, reduction="none")
-        return (-torch.expm1(-cross_entropy)) ** gamma * cross_entropy if gamma else cross_entropy
+        return missed(cross_entropy) ** gamma * cross_entropy if gamma else cross_entropy
     signed = logits * (2 * F.one_hot(labels, logits.shape[1]) - 1)
     missing = -F.logsigmoid(signed)
     return (torch.exp(-gamma * (signed + missing)) * missing).sum(1)
+
+
+def missed(cross_entropy: Float[Tensor, " batch"]) -> Float[Tensor, " batch"]:
+    """1 - p of the true class; kept above 0, where a root would have an infinite slope."""
+    return (-torch.expm1(-cross_entropy)).clamp(min=torch.finfo(cross_entropy.dtype).tiny)
 
 
 def weighted_mean(

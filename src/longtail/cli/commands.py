@@ -1,0 +1,139 @@
+"""What the commands that train, judge and predict do and say."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from rich.markup import escape
+
+from longtail.answers import NAMES, compare
+from longtail.cli.progress import Bars
+from longtail.cli.show import console, result_table, say, stage_table, summary_table
+from longtail.data.images import SUFFIXES, CorruptImage
+from longtail.demo import demonstrate, recall_figure
+from longtail.judging import judged_again, judged_on, prior_of
+from longtail.runs import write_csv
+from longtail.serving import Prediction, load
+from longtail.workflow import Request, Result, prepared, train_one
+
+
+def run_demo(request: Request, *, seeds: int) -> None:
+    """Trains, prints the table and what the head paid, draws the figure."""
+    with Bars() as bars:
+        results = demonstrate(request, bars, seeds=seeds)
+    first = results["ce"][0].report
+    counts = [entry["train_images"] for entry in first["classes"]]
+    say(
+        f"Handwritten digits (scikit-learn), {sum(counts)} training images, {max(counts)} to {min(counts)} per class; "
+        f"{first['images']['test']} test images. Recall in %, mean ± std over seeds."
+    )
+    say(summary_table({NAMES[method]: [result.report for result in runs] for method, runs in results.items()}))
+    baseline, gcl = (_group_means(results[method]) for method in ("ce", "gcl"))
+    say(
+        f"What GCL gains for the rare classes: {gcl['few'] - baseline['few']:+.1f} points. "
+        f"What the common ones pay: {gcl['many'] - baseline['many']:+.1f} points."
+    )
+    figure = recall_figure(results, request.runs / first["setting"] / "demo.png")
+    say(f"Figure: {figure}")
+    _closing(results["gcl"][0].folder, "longtail train FOLDER", "your own images, one folder per class")
+
+
+def run_train(request: Request, *, compared: bool, seeds: int | None) -> None:
+    """One method at one or more seeds, or the three answers."""
+    requests = [request] if seeds is None else [replace(request, seed=seed) for seed in range(seeds)]
+    if compared:
+        if request.variants or request.changes:
+            raise ValueError("--with and --set change one method; name it with --method.")
+        for each in requests:
+            _train_answers(each)
+        return
+    with Bars() as bars:
+        setting, data = prepared(request, bars)
+        results = [train_one(each, setting, data, watcher=bars) for each in requests]
+    report = results[0].report
+    say(result_table({f"{report['method']}, seed {result.report['seed']}": result.report for result in results}))
+    if len(results) > 1:
+        say(summary_table({report["method"]: [result.report for result in results]}))
+    if report["protocol"] == "paper" or len(report["stages"]) > 1:
+        for result in results:
+            say(stage_table(result.report))
+    _closing(results[0].folder, f"longtail predict {results[0].folder} IMAGES", "to use it")
+
+
+def run_evaluate(folder: Path, data: Path | None, *, prior: str, groups: str) -> None:
+    """Stored predictions under other groups or another prior, or other labelled images."""
+    report = judged_again(folder, groups=groups) if data is None else judged_on(folder, data, groups=groups)
+    say(result_table({report["method"]: report}))
+    missing = [name for name, count in zip(report["names"], report["test"]["test_counts"], strict=True) if not count]
+    if missing:
+        say(f"Not evaluated, for want of test images: {', '.join(missing)}")
+    if prior != "uniform":
+        say(f"Expected accuracy where classes come as in '{prior}': {100 * prior_of(report, prior):.1f} %")
+    _closing(folder, f"longtail predict {folder} IMAGES", "to use it")
+
+
+def run_predict(folder: Path, places: Sequence[Path], output: Path | None) -> None:
+    """Judges images and writes the list; files that cannot be read are named and left out."""
+    predictor = load(folder)
+    found: list[tuple[Path, Prediction]] = []
+    corrupt: list[CorruptImage] = []
+    for path in _files(places):
+        try:
+            found.append((path, predictor.predict(path)))
+        except CorruptImage as error:
+            corrupt.append(error)
+    for broken in corrupt:
+        say(f"[red]{escape(str(broken))}[/red]")
+    if not found:
+        raise ValueError(f"None of the {len(corrupt)} files could be read as an image.")
+    rows = [
+        (path, p.label, f"{p.probability:.4f}", " ".join(f"{name}:{share:.4f}" for name, share in p.top(5))) for path, p in found
+    ]
+    target = write_csv(output or folder / "predict.csv", ("path", "label", "probability", "top5"), rows)
+    for path, prediction in found[:20]:
+        console.print(
+            f"{path}  [bold]{prediction.label}[/bold]  {100 * prediction.probability:.1f} %", highlight=False, soft_wrap=True
+        )
+    if len(found) > 20:
+        say(f"... and {len(found) - 20} more")
+    say(f"{len(found)} images: {target}")
+    _closing(folder, f"longtail evaluate {folder} FOLDER", "to judge it on other labelled images")
+
+
+def _train_answers(request: Request) -> None:
+    with Bars() as bars:
+        comparison = compare(request, bars)
+    say(
+        result_table(
+            {NAMES[method]: result.report for method, result in comparison.results.items()}, chosen=NAMES[comparison.chosen]
+        )
+    )
+    say(comparison.verdict)
+    _closing(comparison.run.folder, f"longtail predict {comparison.run.folder} IMAGES", f"uses {NAMES[comparison.chosen]}")
+
+
+def _group_means(results: Sequence[Result]) -> dict[str, float]:
+    groups = [result.report["test"]["groups"] for result in results]
+    return {name: 100 * sum(group[name]["recall"] or 0.0 for group in groups) / len(groups) for name in groups[0]}
+
+
+def _files(places: Iterable[Path]) -> list[Path]:
+    files: list[Path] = []
+    for place in places:
+        if not place.exists():
+            raise FileNotFoundError(f"'{place}' does not exist; give image files or folders of them.")
+        if place.is_dir():
+            inside = sorted(p for p in place.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+            if not inside:
+                raise ValueError(f"'{place}' has no images.")
+            files.extend(inside)
+        else:
+            files.append(place)
+    return files
+
+
+def _closing(folder: Path, command: str, purpose: str) -> None:
+    console.print(f"Run folder: [bold]{folder}[/bold]", highlight=False, soft_wrap=True)
+    console.print(f"Next: [bold cyan]{command}[/bold cyan]  ({purpose})", highlight=False, soft_wrap=True)

@@ -1,0 +1,146 @@
+"""The commands that only look: inspect, list, doctor."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.table import Table
+
+from longtail.cli.show import console, say
+
+if TYPE_CHECKING:
+    from longtail.data.inspection import Inspection
+
+SHOWN = 8
+
+
+def run_inspect(place: Path) -> None:
+    """Counts, sizes, modes, and what is wrong."""
+    from longtail.data.inspection import inspect as look
+
+    with console.status("reading images") as status:
+        found = look(place, watch=lambda done, total: status.update(f"reading images: {done} of {total}"))
+    _say_counts(found)
+    _say_images(found)
+    for warning in found.warnings:
+        say(f"[yellow]![/yellow] {_escaped(warning)}")
+    for title, groups in (("Identical files, different labels", found.conflicts), ("Identical files in two splits", found.leaks)):
+        for files in groups[:SHOWN]:
+            say(f"  {title}: {_escaped(' = '.join(files))}")
+    for file, why in list(found.corrupt.items())[:SHOWN]:
+        say(f"  Corrupt: {_escaped(file)} ({_escaped(why)})")
+    console.print(f"Next: [bold cyan]longtail train {place}[/bold cyan]", highlight=False, soft_wrap=True)
+
+
+def run_list(what: str, *, as_json: bool) -> None:
+    """Names with a line each."""
+    from longtail.recipe import unknown
+
+    listers = {"methods": _methods, "settings": _settings, "backbones": _backbones}
+    if what not in listers:
+        raise ValueError(unknown("list", what, list(listers)))
+    rows = listers[what]()
+    if as_json:
+        console.print_json(json.dumps(rows))
+        return
+    table = Table(*rows[0], title=what, title_justify="left") if rows else Table(title=what)
+    for row in rows:
+        table.add_row(*map(str, row.values()))
+    say(table)
+    say("Next: longtail train DATA --method NAME" if what == "methods" else "Next: longtail train DATA")
+
+
+def run_doctor() -> None:
+    """What a bug report needs, and what is wrong."""
+    import torch
+
+    from longtail.devices import chosen_device, has_bfloat16, why_no_cuda
+    from longtail.runs import commit, versions
+
+    for package, version in {**versions(), "commit": commit() or "installed package"}.items():
+        say(f"{package:18} {version}")
+    device = chosen_device("auto")
+    name = torch.cuda.get_device_name() if device == "cuda" else f"{torch.get_num_threads()} threads"
+    say(f"{'device':18} {device} ({name})")
+    say(f"{'bfloat16':18} {'native' if has_bfloat16(device) else 'not native here, so --precision auto means 32-true'}")
+    if device == "cpu":
+        say(f"{'cuda':18} not available: {why_no_cuda()}")
+    for package in ("lightning_fabric", "timm", "torchvision", "safetensors", "sklearn", "matplotlib", "tensorboard"):
+        try:
+            importlib.import_module(package)
+        except Exception as error:
+            say(rf"[red]{package} does not load ({type(error).__name__}). Get it with pip install 'longtail\[train]'.[/red]")
+    say("Next: longtail demo")
+
+
+def _say_counts(found: Inspection) -> None:
+    total = sum(found.counts.values())
+    most, fewest = (sorted(found.counts.items(), key=lambda pair: sign * pair[1])[0] for sign in (-1, 1))
+    say(
+        f"{total:,} images in {len(found.counts)} classes: {most[1]:,} ({most[0]}) to {fewest[1]:,} ({fewest[0]}); "
+        f"imbalance {found.imbalance:.1f}"
+    )
+    for name, counts in found.splits.items():
+        say(f"  {name}: {sum(counts.values()):,} images in {sum(map(bool, counts.values()))} classes")
+    rules = {"many": "> 100", "medium": "20..100", "few": "< 20"}
+    parts = (f"{name} ({rules[name]}): {group.classes} classes, {group.images:,} images" for name, group in found.groups.items())
+    say("; ".join(parts))
+    table = Table("class", "images", "", box=None, header_style="dim")
+    largest = most[1]
+    ranked = sorted(found.counts.items(), key=lambda pair: -pair[1])
+    for name, count in ranked if len(ranked) <= 2 * SHOWN else [*ranked[:SHOWN], ("...", 0), *ranked[-SHOWN:]]:
+        bar = "█" * max(round(40 * count / largest), 1) if count else ""
+        table.add_row(_escaped(name), f"{count:,}" if count else "", bar)
+    say(table)
+
+
+def _say_images(found: Inspection) -> None:
+    for side in ("width", "height"):
+        size = getattr(found, side)
+        if size is not None:
+            say(f"{side}: {size.smallest} to {size.largest} pixels, median {size.median:g}")
+    say(f"modes: {_tally(found.modes.items())}; formats: {_tally(found.formats.items())}")
+
+
+def _methods() -> list[dict[str, Any]]:
+    from longtail import recipes
+    from longtail.recipe import parameters_of
+    from longtail.settings import cifar10_lt
+
+    rows = []
+    for function in recipes.ALL:
+        recipe = function(cifar10_lt())
+        variants = ", ".join(parameters_of(function)) or "–"
+        summary = (inspect.getdoc(function) or "").splitlines()[0]
+        rows.append(
+            {"name": recipe.name, "stages": len(recipe.stages), "what": summary, "variants": variants, "source": recipe.source}
+        )
+    return rows
+
+
+def _settings() -> list[dict[str, Any]]:
+    from longtail.settings import NAMED
+
+    return [{"name": name, "what": (inspect.getdoc(function) or "").splitlines()[0]} for name, function in NAMED.items()]
+
+
+def _backbones() -> list[dict[str, Any]]:
+    import timm
+
+    own = [{"name": f"resnet{depth}", "from": "CIFAR ResNet"} for depth in (8, 14, 20, 32, 44, 56, 110)]
+    return [*own, *({"name": name, "from": "timm"} for name in timm.list_models())]
+
+
+def _tally(pairs: Iterable[tuple[str, int]]) -> str:
+    return ", ".join(f"{name} {count:,}" for name, count in pairs) or "–"
+
+
+def _escaped(text: str) -> str:
+    from rich.markup import escape
+
+    return escape(text)

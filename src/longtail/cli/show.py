@@ -1,0 +1,102 @@
+"""Tables as a person reads them."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from longtail.results import BEST
+
+console = Console()
+GROUPS = ("many", "medium", "few")
+
+
+def say(thing: Any) -> None:
+    """A line or a table."""
+    console.print(thing, highlight=False, soft_wrap=isinstance(thing, str))
+
+
+def result_table(reports: Mapping[str, Mapping[str, Any]], *, chosen: str | None = None) -> Table:
+    """One row per report: mean recall, groups, accuracy, calibration."""
+    first = next(iter(reports.values()))
+    title = f"{first['setting']} · {first['protocol']} protocol · last epoch · test images · recall in %"
+    table = Table(title=title, title_justify="left")
+    table.add_column("")
+    for heading in ("all", *(_heading(first, group) for group in GROUPS), "accuracy", "ECE"):
+        table.add_column(heading, justify="right")
+    if first["val_mean_recall"] is not None:
+        table.add_column("validation", justify="right")
+    for name, report in reports.items():
+        test = report["test"]
+        cells = [percent(test["mean_recall"]), *(_group(test, group) for group in GROUPS)]
+        cells += [percent(test["accuracy"]), percent(test["calibration_error"])]
+        if first["val_mean_recall"] is not None:
+            cells.append(percent(report["val_mean_recall"]))
+        table.add_row(name + (" ←" if name == chosen else ""), *cells, style="bold" if name == chosen else None)
+    return table
+
+
+def summary_table(reports: Mapping[str, Sequence[Mapping[str, Any]]]) -> Table:
+    """Mean ± std over seeds, one row per method."""
+    first = next(iter(reports.values()))
+    title = f"{first[0]['setting']} · {first[0]['protocol']} protocol · last epoch · n={len(first)}"
+    table = Table(title=title, title_justify="left")
+    table.add_column("")
+    for heading in ("all", *(_heading(first[0], group) for group in GROUPS)):
+        table.add_column(heading, justify="right")
+    for name, runs in reports.items():
+        tests = [run["test"] for run in runs]
+        values = [[test["mean_recall"] for test in tests]]
+        values += [[test["groups"][group]["recall"] for test in tests] for group in GROUPS]
+        table.add_row(name, *(mean_and_std(column) for column in values))
+    return table
+
+
+def stage_table(report: Mapping[str, Any]) -> Table:
+    """How each stage ended; under the paper protocol, its best epoch on the test set beside it."""
+    table = Table(title=f"{report['method']}, seed {report['seed']}: stages, mean recall in %", title_justify="left")
+    table.add_column("stage")
+    for heading in ("epochs", "last epoch", BEST, "seconds", "images/s"):
+        table.add_column(heading, justify="right")
+    for stage in report["stages"]:
+        best = stage.get(BEST)
+        shown = f"{percent(best['mean_recall'])} (epoch {best['epoch']})" if best else "–"
+        cells = (
+            stage["epochs"],
+            percent(stage["last epoch"]["mean_recall"]),
+            shown,
+            stage["seconds"],
+            stage["images_per_second"],
+        )
+        table.add_row(str(stage["stage"]), *map(str, cells))
+    return table
+
+
+def percent(share: float | None) -> str:
+    """68.4, or – where there is nothing to say."""
+    return "–" if share is None else f"{100 * share:.1f}"
+
+
+def mean_and_std(shares: Sequence[float | None]) -> str:
+    """91.4 ± 0.6, in percent."""
+    known = [100 * share for share in shares if share is not None]
+    if not known:
+        return "–"
+    spread = statistics.stdev(known) if len(known) > 1 else 0.0
+    return f"{statistics.mean(known):.1f} ± {spread:.1f}" if len(known) > 1 else f"{known[0]:.1f}"
+
+
+def _heading(report: Mapping[str, Any], group: str) -> str:
+    held = report["test"]["groups"][group]
+    rule = {"many": "> 100", "medium": "20..100", "few": "< 20"}[group] if report["group_rule"] == "shots" else "third"
+    return f"{group} ({rule})\n{held['classes']} classes, {held['images']} images"
+
+
+def _group(test: Mapping[str, Any], group: str) -> str:
+    held = test["groups"][group]
+    interval = held["interval"]
+    return percent(held["recall"]) + (f" [{percent(interval[0])}, {percent(interval[1])}]" if interval else "")

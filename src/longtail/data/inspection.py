@@ -1,0 +1,271 @@
+"""What a folder of images or a CSV holds: counts, sizes, and everything that would spoil training or its judgement."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from hashlib import blake2b
+from pathlib import Path
+from statistics import median
+from typing import NamedTuple
+
+from longtail.data.images import SUFFIXES, CorruptImage, opened, reason, to_rgb
+from longtail.data.imbalance import imbalance_factor, shot_groups
+from longtail.data.listing import SPLITS, Listing, list_images, read_csv, some, unlisted
+
+Watch = Callable[[int, int], None]
+Counts = dict[str, int]
+Copies = tuple[tuple[str, ...], ...]
+Places = tuple[int, ...]
+CHUNK = 64
+MEANT_AS_SPLITS = frozenset({*SPLITS, "training", "testing", "validation", "valid", "dev"})
+
+
+class Group(NamedTuple):
+    """A shot group: its classes, and their training images."""
+
+    classes: int
+    images: int
+
+
+class Range(NamedTuple):
+    """In pixels, over all images."""
+
+    smallest: int
+    median: float
+    largest: int
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What was found; plain values, so that it can be written as JSON.
+
+    Args:
+        counts: images per class, all splits together.
+        splits: the same per split; empty where the data are not split yet.
+        imbalance, groups: of train, or of everything where the data are not split yet.
+        width, height, short_side: of the images that can be read (the last is a median); None where there is none.
+        modes, formats: images per PIL mode and file format, most first.
+        corrupt: files that cannot be read, and why.
+        conflicts: identical files with different labels.
+        leaks: identical files in different splits.
+        duplicates: copies of other files beyond those.
+        missing: per split, classes that train has and it lacks; they cannot be evaluated.
+        unknown: per split, classes that it has and train lacks.
+        ignored: number of files that are no images.
+        outside: images in places that training does not look at.
+        warnings: what should be changed, and how, a sentence each.
+    """
+
+    counts: Counts
+    splits: dict[str, Counts]
+    imbalance: float
+    groups: dict[str, Group]
+    width: Range | None
+    height: Range | None
+    short_side: float | None
+    modes: Counts
+    formats: Counts
+    corrupt: dict[str, str]
+    conflicts: Copies
+    leaks: Copies
+    duplicates: int
+    empty_classes: tuple[str, ...]
+    missing: dict[str, tuple[str, ...]]
+    unknown: dict[str, tuple[str, ...]]
+    ignored: int
+    outside: tuple[str, ...]
+    warnings: tuple[str, ...] = ()
+
+
+def inspect(root: Path, *, watch: Watch | None = None) -> Inspection:
+    """Reads every image of a folder or a CSV once, continues past broken ones, and changes nothing.
+
+    Args:
+        watch: called with (images read, images in all).
+
+    Raises:
+        BadFolder: there is nothing at `root`, none of it is an image of a class, or the CSV cannot be understood.
+    """
+    listing = read_csv(root, below=root.parent, missing_ok=True) if root.is_file() else list_images(root)
+    if not listing.files:
+        listing.check()
+    rest = () if root.is_file() else unlisted(listing)
+    found = _found(listing, _look_at_all(listing, watch), rest)
+    return replace(found, warnings=(*_about_files(found), *_about_classes(found), *_about_splits(found)))
+
+
+class _Look(NamedTuple):
+    """An image, with its hash where another file has as many bytes; or the problem with it."""
+
+    width: int = 0
+    height: int = 0
+    mode: str = ""
+    format: str = ""
+    digest: bytes = b""
+    problem: str = ""
+
+
+def _look_at_all(listing: Listing, watch: Watch | None) -> list[_Look]:
+    paths = [listing.root / file for file in listing.files]
+    sizes = [_size(path) for path in paths]
+    files_of = Counter(sizes)
+
+    def look(start: int) -> list[_Look]:
+        end = start + CHUNK
+        return [_look(path, files_of[size] > 1) for path, size in zip(paths[start:end], sizes[start:end], strict=True)]
+
+    looks: list[_Look] = []
+    with ThreadPoolExecutor() as pool:
+        for chunk in pool.map(look, range(0, len(paths), CHUNK)):
+            looks.extend(chunk)
+            if watch is not None:
+                watch(len(looks), len(paths))
+    return looks
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return -1
+
+
+def _look(path: Path, hashed: bool) -> _Look:
+    """Reads the file once and decodes it wholly, as training does."""
+    try:
+        content = path.read_bytes()
+        with opened(path, content) as image:
+            image.load()
+            to_rgb(image)
+            digest = blake2b(content).digest() if hashed else b""
+            return _Look(*image.size, image.mode, image.format or "unknown", digest)
+    except FileNotFoundError:
+        return _Look(problem="there is no such file")
+    except (OSError, CorruptImage) as error:
+        return _Look(problem=reason(error.__cause__ or error))
+
+
+def _found(listing: Listing, looks: Sequence[_Look], rest: Collection[str]) -> Inspection:
+    good = [look for look in looks if not look.problem]
+    counts, splits = dict(sorted(Counter(listing.labels).items())), _split_counts(listing)
+    trained = [count for count in splits.get("train", counts).values() if count]
+    copies = _identical(looks)
+    conflicts, leaks = _differing(copies, listing.labels), _differing(copies, listing.splits)
+    outside = tuple(file for file in rest if Path(file).suffix.lower() in SUFFIXES)
+    return Inspection(
+        counts=counts,
+        splits=splits,
+        imbalance=imbalance_factor(trained),
+        groups=_groups(trained),
+        width=_range([look.width for look in good]),
+        height=_range([look.height for look in good]),
+        short_side=median(min(look.width, look.height) for look in good) if good else None,
+        modes=dict(Counter(look.mode for look in good).most_common()),
+        formats=dict(Counter(look.format for look in good).most_common()),
+        corrupt={file: look.problem for file, look in zip(listing.files, looks, strict=True) if look.problem},
+        conflicts=_files(conflicts, listing),
+        leaks=_files(leaks, listing),
+        duplicates=sum(len(places) - 1 for places in set(copies).difference(conflicts, leaks)),
+        empty_classes=listing.empty_classes,
+        missing=_differences(splits, lambda train, other: train and not other),
+        unknown=_differences(splits, lambda train, other: other and not train),
+        ignored=len(rest) - len(outside),
+        outside=outside,
+    )
+
+
+def _groups(class_counts: Sequence[int]) -> dict[str, Group]:
+    groups = shot_groups(class_counts)
+    return {name: Group(len(members), sum(class_counts[j] for j in members)) for name, members in groups.items()}
+
+
+def _split_counts(listing: Listing) -> dict[str, Counts]:
+    """Images of every class in every split, 0 where there are none."""
+    if listing.splits is None:
+        return {}
+    count, classes = Counter(zip(listing.splits, listing.labels, strict=True)), sorted(set(listing.labels))
+    return {name: {label: count[name, label] for label in classes} for name in SPLITS if name in listing.splits}
+
+
+def _differences(splits: dict[str, Counts], which: Callable[[int, int], int | bool]) -> dict[str, tuple[str, ...]]:
+    """Classes per split, chosen by their images in (train, split)."""
+    if "train" not in splits:
+        return {}
+    train = splits["train"]
+    chosen = {
+        name: tuple(label for label, count in counts.items() if which(train[label], count)) for name, counts in splits.items()
+    }
+    return {name: labels for name, labels in chosen.items() if labels}
+
+
+def _identical(looks: Sequence[_Look]) -> list[Places]:
+    places = defaultdict(list)
+    for place, look in enumerate(looks):
+        if look.digest:
+            places[look.digest].append(place)
+    return [tuple(same) for same in places.values() if len(same) > 1]
+
+
+def _differing(copies: Sequence[Places], names: Sequence[str] | None) -> list[Places]:
+    """The groups whose files do not all have the same name (a label, a split)."""
+    return [places for places in copies if names is not None and len({names[place] for place in places}) > 1]
+
+
+def _files(groups: Sequence[Places], listing: Listing) -> Copies:
+    return tuple(tuple(listing.files[place] for place in places) for places in groups)
+
+
+def _range(lengths: Sequence[int]) -> Range | None:
+    return Range(min(lengths), median(lengths), max(lengths)) if lengths else None
+
+
+def _about_files(found: Inspection) -> Iterator[str]:
+    if found.corrupt:
+        file, problem = next(iter(found.corrupt.items()))
+        what = f"{_number(found.corrupt, 'file')} cannot be read (first '{file}': {problem})"
+        yield f"{what}. Repair or remove, or train with --skip-corrupt."
+    if found.conflicts:
+        what = f"{_number(found.conflicts, 'group')} of identical files with different labels"
+        yield f"{what} (first {_equal(found.conflicts)}). Keep the right one of each."
+    if found.leaks:
+        what = f"{_number(found.leaks, 'group')} of identical files in different splits (first {_equal(found.leaks)})"
+        yield f"{what}. They make results look too good: keep one of each."
+    if found.duplicates:
+        risk = "" if found.splits else ", which may come to lie in both train and test"
+        yield f"Further exact copies of other files: {found.duplicates:,}{risk}. Keep one of each."
+    if found.outside:
+        what = f"{_number(found.outside, 'image')} in places that training does not look at ({some(found.outside)})"
+        yield f"{what}. Move what you need into class folders{' below train/, val/ or test/' if found.splits else ''}."
+
+
+def _about_classes(found: Inspection) -> Iterator[str]:
+    if len(found.counts) < 2:
+        yield f"There is one class only ({some(found.counts)}). A classifier needs at least two."
+    elif {name.lower() for name in found.counts} <= MEANT_AS_SPLITS:
+        yield f"The classes are called {some(found.counts)}. If they are splits, call their folders train, val and test."
+    if found.empty_classes:
+        yield f"Class folders without images: {some(found.empty_classes)}. Add images, or remove the folders."
+    single = [name for name, count in found.counts.items() if count == 1]
+    if single and not found.splits:
+        yield f"Classes of a single image: {some(single)}. Train gets it, so they cannot be evaluated: add images."
+
+
+def _about_splits(found: Inspection) -> Iterator[str]:
+    absent = [name for name in ("train", "test") if found.splits and name not in found.splits]
+    if absent:
+        yield f"There are no images for {' and '.join(absent)}, only for {' and '.join(found.splits)}. Add some."
+    for name, labels in found.missing.items():
+        yield f"{name} lacks {some(labels)}. They cannot be evaluated there: add images, or read the results without them."
+    for name, labels in found.unknown.items():
+        yield f"{name} has {some(labels)}, which train lacks. Rename the folder, or add training images."
+
+
+def _number(things: Collection[object], noun: str) -> str:
+    return f"{len(things):,} {noun}{'' if len(things) == 1 else 's'}"
+
+
+def _equal(groups: Copies) -> str:
+    return " = ".join(f"'{file}'" for file in groups[0][:3])

@@ -1,0 +1,77 @@
+"""report.json: what a run measured, with everything that a number needs beside it to be worth something."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from functools import partial
+from typing import Any
+
+from longtail.data.imbalance import imbalance_factor, shot_groups
+from longtail.evaluation import Judged
+from longtail.metrics import Report
+from longtail.training import Experiment, History
+
+BEST = "best epoch on the test set"
+
+
+def results_of(
+    experiment: Experiment, history: History, judged: Judged, stages: Sequence[Report], *, groups: str, device: str
+) -> dict[str, Any]:
+    """The content of report.json."""
+    data, recipe = experiment.data, experiment.recipe
+    members = shot_groups(data.class_counts, rule=groups)
+    group_of = {label: name for name, labels in members.items() for label in labels}
+    return {
+        "method": recipe.name,
+        "setting": experiment.setting.name,
+        "protocol": experiment.protocol,
+        "epoch_rule": "last epoch",
+        "seed": experiment.seed,
+        "precision": experiment.precision,
+        "device": device,
+        "imbalance": round(imbalance_factor(data.class_counts), 1),
+        "images": {name: len(split) for name, split in data.splits.items()},
+        "group_rule": groups,
+        "test": asdict(judged.report),
+        "val_mean_recall": judged.val_mean_recall,
+        "chosen": _chosen(judged),
+        "stages": [_stage(place, experiment, history, report, members) for place, report in enumerate(stages)],
+        "classes": [
+            {"name": name, "train_images": count, "group": group_of[label]}
+            for label, (name, count) in enumerate(zip(data.classes, data.class_counts, strict=True))
+        ],
+    }
+
+
+def _stage(
+    place: int, experiment: Experiment, history: History, report: Report, members: Mapping[str, Sequence[int]]
+) -> dict[str, Any]:
+    entries = [entry for entry in history if entry["stage"] == place]
+    seconds = sum(entry["seconds"] for entry in entries)
+    shown = len(entries) * len(experiment.data.train)
+    summary: dict[str, Any] = {
+        "stage": place + 1,
+        "epochs": len(entries),
+        "last epoch": {"mean_recall": report.mean_recall, **{name: group.recall for name, group in report.groups.items()}},
+        "seconds": round(seconds, 1),
+        "images_per_second": round(shown / seconds, 1) if seconds else None,
+    }
+    judged = [entry for entry in entries if "test_recalls" in entry]
+    if judged:
+        best = max(judged, key=lambda entry: _mean(entry["test_recalls"]))
+        recalls = best["test_recalls"]
+        of_groups = {name: _mean([recalls[label] for label in labels]) for name, labels in members.items()}
+        summary[BEST] = {"epoch": best["epoch"] + 1, "mean_recall": _mean(recalls), **of_groups}
+    return summary
+
+
+def _chosen(judged: Judged) -> dict[str, float]:
+    fixed = judged.rule.keywords if isinstance(judged.rule, partial) else {}
+    return {name: value for name, value in fixed.items() if isinstance(value, (int, float))}
+
+
+def _mean(values: Sequence[float]) -> float:
+    known = [value for value in values if not math.isnan(value)]
+    return sum(known) / len(known) if known else math.nan

@@ -1,0 +1,108 @@
+"""The epoch's indices: repeatable, the same for any number of processes, and distributed as n_j w_j."""
+
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import DataLoader, TensorDataset
+
+from longtail import weighting
+from longtail.sampling import EpochSampler, epoch_seed
+from reference.formulas import draw_probabilities
+
+COUNTS = [60, 25, 10, 5]
+LABELS = np.random.default_rng(0).permutation(np.repeat(np.arange(4), COUNTS))
+
+
+def epoch_of(sampler, epoch):
+    sampler.epoch = epoch
+    return list(sampler)
+
+
+def test_uniform_is_a_permutation():
+    sampler = EpochSampler(LABELS, seed=0)
+    assert sorted(sampler) == list(range(100))
+    assert list(sampler) != list(range(100))
+    assert len(sampler) == 100
+
+
+@pytest.mark.parametrize("rule", [weighting.uniform, weighting.power, weighting.effective_number])
+def test_an_epoch_depends_on_its_number_and_seed_alone(rule):
+    sampler, again = EpochSampler(LABELS, rule=rule, seed=3), EpochSampler(LABELS.tolist(), rule=rule, seed=3)
+    first = [epoch_of(sampler, epoch) for epoch in (0, 1, 2)]
+    torch.manual_seed(99)
+    assert epoch_of(again, 2) == first[2], "a resumed run starts in the middle"
+    assert epoch_of(sampler, 0) == first[0]
+    assert first[0] != first[1]
+    assert epoch_of(EpochSampler(LABELS, rule=rule, seed=4), 0) != first[0]
+
+
+@pytest.mark.parametrize("world", [1, 2, 4])
+@pytest.mark.parametrize("rule", [weighting.uniform, weighting.power])
+def test_processes_share_one_list(world, rule):
+    whole = EpochSampler(LABELS, rule=rule, seed=1).draw()
+    parts = [EpochSampler(LABELS, rule=rule, seed=1, rank=r, world=world) for r in range(world)]
+    assert torch.equal(torch.stack([part.indices() for part in parts], 1).flatten(), whole)
+    assert all(len(part) == len(list(part)) == 100 // world for part in parts)
+
+
+def test_processes_have_equally_many_when_the_division_leaves_a_rest():
+    whole = EpochSampler(LABELS[:99], seed=1).draw()
+    parts = [EpochSampler(LABELS[:99], seed=1, rank=r, world=4).indices() for r in range(4)]
+    assert [len(part) for part in parts] == [24] * 4
+    assert torch.equal(torch.stack(parts, 1).flatten(), whole[:96])
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        weighting.power,
+        partial(weighting.power, exponent=-0.5),
+        weighting.reverse,
+        partial(weighting.effective_number, beta=0.9),
+        weighting.class_based_effective_number,
+    ],
+)
+def test_classes_are_drawn_in_proportion_to_count_times_weight(rule):
+    sampler = EpochSampler(LABELS, rule=rule, seed=0)
+    drawn = np.bincount(LABELS[np.concatenate([epoch_of(sampler, e) for e in range(100)])], minlength=4)
+    expected = np.array(draw_probabilities(COUNTS, rule(COUNTS).tolist()))
+    deviation = (drawn / 10_000 - expected) / np.sqrt(expected * (1 - expected) / 10_000)
+    assert np.abs(deviation).max() < 4
+
+
+def test_images_of_a_class_are_drawn_alike():
+    sampler = EpochSampler([0] * 10 + [1] * 2, rule=weighting.power)
+    seen = np.bincount(np.concatenate([epoch_of(sampler, e) for e in range(1000)]), minlength=12)
+    assert np.abs(seen[:10] / 600 - 1).max() < 0.2
+    assert np.abs(seen[10:] / 3000 - 1).max() < 0.1
+
+
+def test_rules_follow_the_epoch():
+    sampler = EpochSampler(LABELS, rule=weighting.progressive, epochs=20)
+    assert sorted(epoch_of(sampler, 0)) == list(range(100)), "the first epoch is instance-balanced"
+    assert len(set(epoch_of(sampler, 19))) < 100
+    deferred = EpochSampler(LABELS, rule=partial(weighting.deferred, rule=weighting.power, start=0.5), epochs=10)
+    assert [len(set(epoch_of(deferred, epoch))) == 100 for epoch in (0, 4, 5, 9)] == [True, True, False, False]
+
+
+def test_a_class_index_without_images_takes_no_part():
+    sampler = EpochSampler([0, 0, 0, 2], rule=weighting.power, seed=0)
+    drawn = np.concatenate([epoch_of(sampler, e) for e in range(500)])
+    assert (drawn == 3).mean() == pytest.approx(0.5, abs=0.05)
+
+
+@pytest.mark.parametrize("rule", [weighting.uniform, weighting.power])
+def test_works_in_a_dataloader(rule):
+    sampler = EpochSampler(LABELS, rule=rule, seed=2)
+    loader = DataLoader(TensorDataset(torch.arange(100)), batch_size=32, sampler=sampler)
+    assert torch.cat([batch for (batch,) in loader]).tolist() == list(sampler)
+    assert len(loader) == 4
+
+
+def test_epoch_seed_mixes_its_parts():
+    seeds = {epoch_seed(a, b) for a in range(30) for b in range(30)}
+    assert len(seeds) == 900
+    assert all(0 <= seed < 2**63 for seed in seeds)
+    assert epoch_seed(1, 2) == epoch_seed(1, 2)
