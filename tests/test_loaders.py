@@ -10,7 +10,7 @@ from PIL import Image
 
 from longtail.data.folder import folder_data
 from longtail.data.loaders import Feed
-from longtail.data.transforms import normalise, random_crop, random_flip
+from longtail.data.transforms import normalise, random_crop, random_flip, random_resized_crop
 
 CPU = torch.device("cpu")
 AUGMENT = (partial(random_crop, padding=1), random_flip)
@@ -68,27 +68,30 @@ def test_files_give_the_same_batches_as_memory(data, workers):
     assert equal(in_memory(data).batches(order, 4, drop_last=True), in_files(data, workers).batches(order, 4, drop_last=True))
 
 
-@pytest.mark.parametrize("feed", [in_memory, in_files])
-def test_augmentation_depends_on_the_generator_alone(data, feed):
-    def batches(seed):
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("augment", [AUGMENT, (random_resized_crop, random_flip)])
+def test_augmentation_depends_on_the_generator_alone(data, augment, workers):
+    def batches(feed, seed):
         generator = torch.Generator().manual_seed(seed)
-        return list(feed(data).batches(torch.arange(10), 4, augment=AUGMENT, generator=generator))
+        return list(feed.batches(torch.arange(10), 4, augment=augment, generator=generator))
 
-    assert equal(batches(0), batches(0))
-    assert not equal(batches(0), batches(1))
+    assert equal(batches(in_memory(data), 0), batches(in_files(data, workers), 0))
+    assert not equal(batches(in_memory(data), 0), batches(in_files(data, workers), 1))
 
 
-def test_workers_change_no_random_crop(data):
-    def batches(workers):
-        generator = torch.Generator().manual_seed(5)
-        return list(in_files(data, workers).batches(torch.arange(10), 4, augment=AUGMENT, generator=generator))
-
-    assert equal(batches(0), batches(2))
+def test_workers_live_on_from_epoch_to_epoch(data):
+    memory, files = in_memory(data), in_files(data, workers=2)
+    orders = [torch.randperm(len(data.train), generator=torch.Generator().manual_seed(epoch)) for epoch in range(3)]
+    assert equal(memory.batches(orders[0], 4), files.batches(orders[0], 4))
+    first = [worker.pid for worker in files.loader._iterator._workers]
+    next(files.batches(orders[1], 2))
+    assert equal(memory.batches(orders[2], 3), files.batches(orders[2], 3))
+    assert [worker.pid for worker in files.loader._iterator._workers] == first
 
 
 def test_one_image_drawn_twice_is_cropped_twice(data):
     generator = torch.Generator().manual_seed(0)
-    (batch,) = in_files(data).batches(torch.tensor([3, 3]), 2, augment=(lambda images, generator: images,), generator=generator)
+    (batch,) = in_files(data).batches(torch.tensor([3, 3]), 2, augment=(random_resized_crop,), generator=generator)
     assert not torch.equal(batch.images[0], batch.images[1])
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torchvision.transforms import v2
 
-from longtail.data.transforms import cutout, normalise, random_crop, random_flip
+from longtail.data.transforms import cutout, normalise, random_crop, random_flip, random_resized_crop
 
 
 def seeded(seed=0):
@@ -57,7 +57,34 @@ def test_cutout_is_a_square_cut_off_at_the_border(side):
         assert torch.equal(cut[i], expected)
 
 
-@pytest.mark.parametrize("transform", [random_crop, random_flip, cutout])
+def windows(area, batch=300, side=128):
+    """Width and height of each window as shares of the image, and its corners, read off a ramp along x and one along y."""
+    ramp = torch.arange(side, dtype=torch.uint8) + 50
+    images = torch.stack([ramp.expand(side, side), ramp[:, None].expand(side, side), ramp.expand(side, side)])
+    cropped = random_resized_crop(images.expand(batch, -1, -1, -1), seeded(), area=area).float()
+    low, high = cropped[:, :2, 1, 1], cropped[:, :2, -2, -2]
+    return (high - low) / (side - 3), torch.stack([low, high]) - ramp.float().mean()
+
+
+@pytest.mark.parametrize("area", [(0.08, 1.0), (0.25, 0.25), (0.08, 0.5)])
+def test_random_resized_crop_keeps_to_its_bounds(area):
+    sides, corners = windows(area)
+    shares, ratios = sides.prod(1), sides[:, 0] / sides[:, 1]
+    assert shares.min() > area[0] * 0.95 - 0.005
+    assert shares.max() < area[1] * 1.05
+    assert 0.7 < ratios.min() < 0.8
+    assert 1.25 < ratios.max() < 1.4
+    assert corners.abs().max() <= 63.5
+    assert shares.max() - shares.min() >= 0.8 * (area[1] - area[0])
+
+
+def test_a_crop_of_all_is_the_image():
+    images = some_images(batch=40, height=16, width=16)
+    assert torch.equal(random_resized_crop(images, seeded(), area=(2.0, 2.0)), images)
+    assert not torch.equal(random_resized_crop(images, seeded()), images)
+
+
+@pytest.mark.parametrize("transform", [random_crop, random_flip, cutout, random_resized_crop])
 def test_transforms_depend_on_their_generator_alone(transform):
     images = some_images(batch=40)
     before = images.clone()
@@ -68,7 +95,7 @@ def test_transforms_depend_on_their_generator_alone(transform):
     assert torch.equal(images, before)
 
 
-@pytest.mark.parametrize("transform", [random_crop, random_flip, cutout])
+@pytest.mark.parametrize("transform", [random_crop, random_flip, cutout, random_resized_crop])
 def test_transforms_need_no_generator(transform):
     torch.manual_seed(0)
     assert transform(some_images()).shape == (6, 3, 9, 7)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from longtail.data.splits import hold_out
 from longtail.runs import Run
 from longtail.workflow import Request, Result, Watcher, prepared, train_one
 
@@ -38,6 +39,8 @@ def compare(request: Request, watcher: Watcher) -> Comparison:
         raise ValueError("Three answers are compared on validation images: give --val above 0, or train one with --method NAME.")
     request = replace(request, val=request.val or VAL_SHARE)
     setting, data = prepared(request, watcher)
+    if not len(hold_out(data, request.val or VAL_SHARE, seed=request.split_seed).splits["val"]):
+        raise ValueError("No class has images enough to hold one out for validation (3 in train); train one with --method NAME.")
     results = {method: train_one(replace(request, method=method), setting, data, watcher=watcher) for method in METHODS}
     chosen = max(METHODS, key=lambda method: results[method].report["val_mean_recall"])
     run = Run(request.runs / setting.name / "answers" / f"{request.seed}-{_key(results)}")
@@ -59,9 +62,10 @@ def sentence(reports: Mapping[str, Mapping[str, Any]], chosen: str) -> str:
     val = {method: report["val_mean_recall"] for method, report in reports.items()}
     if chosen == "ce":
         best_other = max((method for method in reports if method != "ce"), key=val.__getitem__)
+        gains = _gains(reports[best_other], reports["ce"], "The latter would change")
         return (
             f"Plain cross-entropy wins: mean recall {_percent(val['ce'])} on validation images, against "
-            f"{_percent(val[best_other])} of {NAMES[best_other]}. {_gains(reports[best_other], reports['ce'], 'The latter would change')}"
+            f"{_percent(val[best_other])} of {NAMES[best_other]}. {gains}"
         )
     return (
         f"{NAMES[chosen][0].upper()}{NAMES[chosen][1:]} wins: mean recall {_percent(val[chosen])} on validation images, against "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -69,10 +70,23 @@ def prior_of(known: Mapping[str, Any], prior: str) -> float:
         rows = list(csv.DictReader(file))
     if not rows or not {"label", "share"} <= set(rows[0]):
         raise ValueError(f"'{prior}' needs the header label,share and one line per class.")
-    shares = {row["label"]: float(row["share"]) for row in rows}
+    shares = {row["label"]: _share(row["share"], row["label"], prior) for row in rows}
     if set(shares) - set(names):
         raise ValueError(f"'{prior}' names the class '{min(set(shares) - set(names))}', which the run does not know.")
-    return accuracy_under_prior(recalls, torch.tensor([shares.get(name, 0.0) for name in names], dtype=torch.float64))
+    wanted = torch.tensor([shares.get(name, 0.0) for name in names], dtype=torch.float64)
+    if not wanted[~recalls.isnan()].any():
+        raise ValueError(f"'{prior}' gives no class that was evaluated a share above 0.")
+    return accuracy_under_prior(recalls, wanted)
+
+
+def _share(text: str | None, label: str, prior: str) -> float:
+    try:
+        share = float(text or "")
+    except ValueError:
+        share = math.nan
+    if not 0 <= share < math.inf:
+        raise ValueError(f"'{prior}' gives '{label}' the share '{text or ''}'; expected a number, 0 or above.")
+    return share
 
 
 def _behind(folder: Path) -> Run:

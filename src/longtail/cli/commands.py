@@ -36,7 +36,7 @@ def run_demo(request: Request, *, seeds: int) -> None:
         f"What the common ones pay: {gcl['many'] - baseline['many']:+.1f} points."
     )
     figure = recall_figure(results, request.runs / first["setting"] / "demo.png")
-    say(f"Figure: {figure}")
+    say(f"Figure: {escape(str(figure))}")
     _closing(results["gcl"][0].folder, "longtail train FOLDER", "your own images, one folder per class")
 
 
@@ -68,9 +68,9 @@ def run_evaluate(folder: Path, data: Path | None, *, prior: str, groups: str) ->
     say(result_table({report["method"]: report}))
     missing = [name for name, count in zip(report["names"], report["test"]["test_counts"], strict=True) if not count]
     if missing:
-        say(f"Not evaluated, for want of test images: {', '.join(missing)}")
+        say(f"Not evaluated, for want of test images: {escape(', '.join(missing))}")
     if prior != "uniform":
-        say(f"Expected accuracy where classes come as in '{prior}': {100 * prior_of(report, prior):.1f} %")
+        say(f"Expected accuracy where classes come as in '{escape(prior)}': {100 * prior_of(report, prior):.1f} %")
     _closing(folder, f"longtail predict {folder} IMAGES", "to use it")
 
 
@@ -93,12 +93,11 @@ def run_predict(folder: Path, places: Sequence[Path], output: Path | None) -> No
     ]
     target = write_csv(output or folder / "predict.csv", ("path", "label", "probability", "top5"), rows)
     for path, prediction in found[:20]:
-        console.print(
-            f"{path}  [bold]{prediction.label}[/bold]  {100 * prediction.probability:.1f} %", highlight=False, soft_wrap=True
-        )
+        label, share = escape(prediction.label), 100 * prediction.probability
+        say(f"{escape(str(path))}  [bold]{label}[/bold]  {share:.1f} %")
     if len(found) > 20:
         say(f"... and {len(found) - 20} more")
-    say(f"{len(found)} images: {target}")
+    say(f"{len(found)} images: {escape(str(target))}")
     _closing(folder, f"longtail evaluate {folder} FOLDER", "to judge it on other labelled images")
 
 
@@ -135,5 +134,5 @@ def _files(places: Iterable[Path]) -> list[Path]:
 
 
 def _closing(folder: Path, command: str, purpose: str) -> None:
-    console.print(f"Run folder: [bold]{folder}[/bold]", highlight=False, soft_wrap=True)
-    console.print(f"Next: [bold cyan]{command}[/bold cyan]  ({purpose})", highlight=False, soft_wrap=True)
+    console.print(f"Run folder: [bold]{escape(str(folder))}[/bold]", highlight=False, soft_wrap=True)
+    console.print(f"Next: [bold cyan]{escape(command)}[/bold cyan]  ({purpose})", highlight=False, soft_wrap=True)

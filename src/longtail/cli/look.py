@@ -34,7 +34,7 @@ def run_inspect(place: Path) -> None:
             say(f"  {title}: {_escaped(' = '.join(files))}")
     for file, why in list(found.corrupt.items())[:SHOWN]:
         say(f"  Corrupt: {_escaped(file)} ({_escaped(why)})")
-    console.print(f"Next: [bold cyan]longtail train {place}[/bold cyan]", highlight=False, soft_wrap=True)
+    console.print(f"Next: [bold cyan]longtail train {_escaped(str(place))}[/bold cyan]", highlight=False, soft_wrap=True)
 
 
 def run_list(what: str, *, as_json: bool) -> None:

@@ -18,6 +18,7 @@ app = typer.Typer(
     "Start with [bold]longtail demo[/bold], then [bold]longtail inspect FOLDER[/bold] and [bold]longtail train FOLDER[/bold].",
 )
 
+INTERRUPTED = 130
 DATA, MODEL, METHOD, TRAINING, OUTPUT = "Data", "Model", "Method", "Training", "Output"
 
 Where = Annotated[
@@ -37,13 +38,14 @@ def demo(
     epochs: Annotated[int | None, typer.Option(help="Epochs of the first stage; 60 if not given.")] = None,
     runs: Runs = Path("runs"),
     device: Device = "cpu",
+    precision: Precision = "32-true",
     fresh: Annotated[bool, typer.Option("--fresh", help="Train anew instead of reading finished runs.")] = False,
 ) -> None:
     """Cross-entropy, logit adjustment and GCL on real handwritten digits: two minutes, no download."""
     from longtail.cli.commands import run_demo
     from longtail.workflow import Request
 
-    request = Request("digits_lt", imbalance=imbalance, epochs=epochs, runs=runs, device=device, fresh=fresh)
+    request = Request("digits_lt", imbalance=imbalance, epochs=epochs, runs=runs, device=device, precision=precision, fresh=fresh)
     run_demo(request, seeds=seeds)
 
 
@@ -176,8 +178,12 @@ def main() -> None:
         return
     try:
         app()
-    except KeyboardInterrupt:
-        _stop("Interrupted. What has been computed is kept; the same command continues.", 130)
+    except SystemExit as stop:
+        if stop.code == INTERRUPTED:  # typer catches KeyboardInterrupt itself and says nothing
+            _stop("Interrupted. What has been computed is kept; the same command continues.", INTERRUPTED)
+        raise
+    except SyntaxError as error:
+        _stop(f"'{error.filename}', line {error.lineno}, is not Python ({error.msg}).", 2)
     except (ValueError, OSError, RuntimeError) as error:
         if not _is_ours(error):
             raise

@@ -20,7 +20,8 @@ class Bars:
 
     def __init__(self) -> None:
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        self.bars = Progress(*columns, console=console, transient=True, refresh_per_second=4)
+        quiet = not console.is_terminal
+        self.bars = Progress(*columns, console=console, transient=True, refresh_per_second=4, disable=quiet)
         self.reading_task: TaskID | None = None
         self.task: TaskID | None = None
         self.epochs: list[int] = []
@@ -34,7 +35,7 @@ class Bars:
         self.bars.stop()
 
     def note(self, text: str) -> None:
-        console.print(text, highlight=False, soft_wrap=True)
+        console.print(text, highlight=False, markup=False, soft_wrap=True)
 
     def reading(self, done: int, total: int) -> None:
         if self.reading_task is None:

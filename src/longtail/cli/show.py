@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,6 +14,10 @@ from longtail.results import BEST
 
 console = Console()
 GROUPS = ("many", "medium", "few")
+RULES = {
+    "shots": {"many": ">100", "medium": "20-100", "few": "<20"},
+    "auto": {"many": "(third)", "medium": "(third)", "few": "(third)"},
+}
 
 
 def say(thing: Any) -> None:
@@ -78,12 +83,12 @@ def stage_table(report: Mapping[str, Any]) -> Table:
 
 def percent(share: float | None) -> str:
     """68.4, or – where there is nothing to say."""
-    return "–" if share is None else f"{100 * share:.1f}"
+    return "–" if share is None or math.isnan(share) else f"{100 * share:.1f}"
 
 
 def mean_and_std(shares: Sequence[float | None]) -> str:
     """91.4 ± 0.6, in percent."""
-    known = [100 * share for share in shares if share is not None]
+    known = [100 * share for share in shares if share is not None and not math.isnan(share)]
     if not known:
         return "–"
     spread = statistics.stdev(known) if len(known) > 1 else 0.0
@@ -92,8 +97,8 @@ def mean_and_std(shares: Sequence[float | None]) -> str:
 
 def _heading(report: Mapping[str, Any], group: str) -> str:
     held = report["test"]["groups"][group]
-    rule = {"many": "> 100", "medium": "20..100", "few": "< 20"}[group] if report["group_rule"] == "shots" else "third"
-    return f"{group} ({rule})\n{held['classes']} classes, {held['images']} images"
+    images = f"{held['images']:,} images" if held["images"] != 1 else "1 image"
+    return f"{group} {RULES[report['group_rule']][group]}\n{held['evaluated_classes']} of {held['classes']} cl.\n{images}"
 
 
 def _group(test: Mapping[str, Any], group: str) -> str:

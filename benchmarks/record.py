@@ -1,0 +1,49 @@
+"""Runs a command and keeps what it printed: python benchmarks/record.py NAME COMMAND..."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from longtail.runs import commit, versions, write_text
+
+
+def processor() -> str:
+    """The CPU's name, and the GPU's where there is one."""
+    import torch
+
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    name = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), "CPU")
+    gpu = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
+    return f"{name}, {os.cpu_count()} cores{gpu}"
+
+
+def shown(arguments: list[str]) -> str:
+    """The command without the places of one machine."""
+    places = {"--root": "DATA", "--runs": "RUNS"}
+    return " ".join(places.get(before, word) for before, word in zip(["", *arguments], arguments, strict=False))
+
+
+def main() -> None:
+    name, arguments = sys.argv[1], sys.argv[2:]
+    done = subprocess.run(arguments, capture_output=True, text=True, env={**os.environ, "COLUMNS": "120"}, check=False)
+    places = [value for option, value in zip(arguments, arguments[1:], strict=False) if option in ("--root", "--runs")]
+    output = done.stdout + done.stderr
+    for place in places:
+        output = output.replace(place, "RUNS")
+    header = [
+        f"command   {shown(arguments)}",
+        f"commit    {commit()}",
+        f"device    {processor()}",
+        f"versions  {', '.join(f'{package} {version}' for package, version in versions().items())}",
+        "",
+    ]
+    path = write_text(Path(__file__).parent / f"{name}.txt", "\n".join(header) + "\n" + output)
+    print(path.read_text())
+    sys.exit(done.returncode)
+
+
+if __name__ == "__main__":
+    main()

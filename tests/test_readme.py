@@ -1,0 +1,83 @@
+"""Every block of the README and of CONTRIBUTING runs."""
+
+import re
+import shlex
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from typer.main import get_command
+
+from longtail.cli.main import app
+from longtail.recipe import Recipe, describe
+from longtail.workflow import recipe_function
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text()
+
+
+def blocks(text: str, language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", text, flags=re.DOTALL)
+
+
+def commands() -> list[str]:
+    lines = [
+        line.split("#")[0].strip()
+        for text in (README, CONTRIBUTING)
+        for block in blocks(text, "console")
+        for line in block.splitlines()
+    ]
+    return [line for line in lines if line.startswith("longtail ") and "..." not in line]
+
+
+def test_the_plain_loop_trains():
+    loader = [(torch.rand(4, 3, 32, 32), torch.tensor([0, 0, 1, 2]))]
+    names = {"loader": loader}
+    exec(blocks(README, "python")[0], names)
+    assert torch.isfinite(names["loss"](names["model"](loader[0][0]), loader[0][1]))
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_the_python_interface_trains_and_predicts(tmp_path, monkeypatch, capsys):
+    generator = np.random.default_rng(0)
+    for name, count in {"cat": 12, "dog": 6, "owl": 5}.items():
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        for place in range(count):
+            pixels = generator.integers(0, 255, (16, 16, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "photos" / name / f"{place}.png")
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {}
+    exec(blocks(README, "python")[1], names)
+    assert names["prediction"].label in ("cat", "dog", "owl")
+
+
+@pytest.mark.parametrize("line", commands())
+def test_every_command_and_option_exists(line):
+    group = get_command(app)
+    name, *arguments = shlex.split(line)[1:]
+    context = group.commands[name].make_context(name, list(arguments))
+    assert context.params
+
+
+def test_the_recipe_of_contributing_is_a_recipe(tmp_path):
+    lines = [
+        "from functools import partial",
+        "from longtail.recipe import Recipe, Setting",
+        "from longtail.recipes import BUDGET, first_stage",
+        "from longtail.weighting import deferred, effective_number",
+    ]
+    file = tmp_path / "my_file.py"
+    file.write_text("\n".join(lines) + "\n" + blocks(CONTRIBUTING, "python")[0])
+    from longtail.settings import digits_lt
+
+    recipe = recipe_function(f"{file}:drw")(digits_lt())
+    assert isinstance(recipe, Recipe)
+    assert describe(recipe)["stages"][0]["reweight"]["call"].endswith("deferred")
+
+
+def test_the_two_commands_are_what_ci_runs():
+    assert "pip install uv && uv run longtail demo" in README
+    assert "uv run pytest" in (ROOT / ".ci" / "run").read_text()
