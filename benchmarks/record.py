@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 from longtail.runs import commit, versions, write_text
@@ -29,7 +30,7 @@ def shown(arguments: list[str]) -> str:
 def main() -> None:
     name, arguments = sys.argv[1], sys.argv[2:]
     done = subprocess.run(arguments, capture_output=True, text=True, env={**os.environ, "COLUMNS": "120"}, check=False)
-    places = [value for option, value in zip(arguments, arguments[1:], strict=False) if option in ("--root", "--runs")]
+    places = [value for option, value in pairwise(arguments) if option in ("--root", "--runs")]
     output = done.stdout + done.stderr
     for place in places:
         output = output.replace(place, "RUNS")

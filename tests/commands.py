@@ -34,6 +34,11 @@ class Said:
         return self.err.strip()
 
     @property
+    def text(self):
+        """What was printed, however the lines were broken."""
+        return " ".join(self.out.split())
+
+    @property
     def folder(self):
         """The run folder that the command named."""
         assert self.code == 0, self.err

@@ -15,7 +15,7 @@ LEVELS = (
     {"backbones", "models", "weights", "sampling", "steps", "data"},
     {"recipe", "settings", "recipes"},
     {"training", "evaluation", "results", "runs", "devices"},
-    {"cli", "workflow", "serving", "choices", "judging", "benchmark", "answers", "demo", "report", "doctor"},
+    {"cli", "workflow", "serving", "model_store", "choices", "judging", "benchmark", "answers", "demo", "report", "doctor"},
 )
 LEVEL = {module: level for level, modules in enumerate(LEVELS) for module in modules}
 FILES = sorted(path for path in ROOT.rglob("*.py") if path != ROOT / "__init__.py")

@@ -15,7 +15,7 @@ from longtail.runs import Run
 from longtail.workflow import Request, Result, Watcher, prepared, train_one
 
 METHODS = ("ce", "logit_adjusted_post_hoc", "gcl")
-NAMES = {"ce": "cross-entropy", "logit_adjusted_post_hoc": "cross-entropy with post hoc logit adjustment", "gcl": "GCL"}
+NAMES = {"ce": "cross-entropy", "logit_adjusted_post_hoc": "post hoc logit adjustment", "gcl": "GCL"}
 VAL_SHARE = 0.1
 
 

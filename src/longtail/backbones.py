@@ -79,20 +79,22 @@ class TimmBackbone(nn.Module):
     Args:
         name: what `timm.list_models()` prints.
         pretrained: take timm's weights (timm downloads them).
+        image_size: side of the images, for the models that are built for one size (vision transformers).
 
     Raises:
         ValueError: timm has no model of that name; similar names are listed.
         ConnectionError: the weights cannot be fetched.
     """
 
-    def __init__(self, *, name: str, pretrained: bool = False) -> None:
+    def __init__(self, *, name: str, pretrained: bool = False, image_size: int | None = None) -> None:
         super().__init__()
         import timm
 
-        if not timm.is_model(name):
-            raise ValueError(f"There is no backbone '{name}'. {_similar(name)}")
+        check_timm_name(name)
+        fixed = timm.get_pretrained_cfg_value(name, "fixed_input_size")
+        self.arguments = {"img_size": image_size} if fixed and image_size is not None else {}
         try:
-            self.body = timm.create_model(name, pretrained=pretrained, num_classes=0)
+            self.body = timm.create_model(name, pretrained=pretrained, num_classes=0, **self.arguments)
         except Exception as error:
             if not pretrained:
                 raise
@@ -106,6 +108,18 @@ class TimmBackbone(nn.Module):
     def forward(self, images: Images) -> Features:
         features: Features = self.body(images)
         return features
+
+
+def check_timm_name(name: str) -> None:
+    """Refuses a name that timm does not have.
+
+    Raises:
+        ValueError: similar names are listed.
+    """
+    import timm
+
+    if not timm.is_model(name):
+        raise ValueError(f"There is no backbone '{name}'. {_similar(name)}")
 
 
 def _similar(name: str) -> str:

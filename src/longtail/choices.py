@@ -41,6 +41,7 @@ def choose(request: Request, place: Path) -> Choice:
         name=folder_name(place),
         size=size,
         epochs=epochs,
+        batch_size=batch_size(len(listing.files)),
         backbone=backbone,
         pretrained=request.pretrained,
         imbalance=request.imbalance,
@@ -63,6 +64,11 @@ def epoch_budget(images: int, device: str) -> int:
     """Epochs of a first stage: some 400,000 images shown on a CPU, 2.5 million on a GPU, within 10 and 200 epochs."""
     shown = 400_000 if device == "cpu" else 2_500_000
     return min(max(round(shown / images), 10), 200)
+
+
+def batch_size(images: int) -> int:
+    """64, or a quarter of the images where that is less; 8 at least."""
+    return max(min(64, images // 4), 8)
 
 
 def sentence(request: Request, listing: Listing, size: int, backbone: str, epochs: int) -> str:

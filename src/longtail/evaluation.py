@@ -54,12 +54,13 @@ def predict(model: Any, split: Split, data: Data, fabric: Fabric, *, batch_size:
     """Features and logits of every image exactly once, in the split's order, whatever the number of processes."""
     bare: Classifier = getattr(model, "module", model)
     mine = torch.arange(len(split))[fabric.global_rank :: fabric.world_size]
-    was_training = bare.training
+    modes = {module: module.training for module in bare.modules()}
     bare.eval()
     with torch.inference_mode(), fabric.autocast():
         feed = Feed(split, data, fabric.device)
         parts = [_forward(bare, batch.images) for batch in feed.batches(mine, batch_size)]
-    bare.train(was_training)
+    for module, training in modes.items():
+        module.training = training
     features, logits = (torch.cat(column).float() for column in zip(*parts, strict=True))
     return Predictions(
         features=_gathered(features, len(split), fabric),

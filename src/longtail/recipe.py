@@ -8,6 +8,7 @@ import hashlib
 import importlib
 import inspect
 import json
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, is_dataclass, replace
 from functools import partial
@@ -82,7 +83,7 @@ class Setting:
         augment: of the training images, batched on the device.
         epochs, batch_size: of a first stage.
         learning_rate, weight_decay: of SGD with momentum 0.9.
-        weights: name of the file the backbone starts from; "" for random weights.
+        weights: hash of the file the backbone starts from; "" for random weights.
     """
 
     name: str
@@ -192,6 +193,8 @@ def parse_value(text: str, current: Any) -> Any:
 
 def checked(value: Any, current: Any, name: str) -> Any:
     """`value`, refused where it is of another kind than what it replaces."""
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"'{name}' must be a finite number; got {value}.")
     if isinstance(current, bool) or current is None or callable(current):
         fits = isinstance(value, bool) if isinstance(current, bool) else True
         fits = fits and not (callable(current) and not callable(value) and value is not None)

@@ -51,11 +51,13 @@ class Run:
         return (self.folder / "report.json").exists()
 
     def open(self, record: Mapping[str, Any]) -> None:
-        """Claims the folder for the experiment that `record` describes.
+        """Claims the folder for the experiment that `record` describes, and sweeps up what a kill left half-written.
 
         Raises:
             ValueError: another experiment lives there.
         """
+        for left in self.folder.glob(".*.partial"):
+            left.unlink(missing_ok=True)
         if (self.folder / "record.json").exists():
             if self.read_json("record.json")["experiment"] != record["experiment"]:
                 raise ValueError(
@@ -108,12 +110,13 @@ class Run:
         """A finished stage, if there is one."""
         return read_tensors(self.shared / f"{key}.pt")
 
-    def write_log(self, entries: Sequence[Mapping[str, Any]]) -> None:
-        """One line of JSON per epoch."""
+    def write_log(self, entries: Sequence[Mapping[str, Any]], *, new: int = 1) -> None:
+        """One line of JSON per epoch; the last `new` ones are drawn for TensorBoard where that was asked for."""
         write_text(self.folder / "log.jsonl", "".join(json.dumps(_plain(entry)) + "\n" for entry in entries))
         if self.tensorboard:
-            for name in ("loss", "learning_rate", "images_per_second"):
-                self._board.add_scalar(f"stage {entries[-1]['stage'] + 1}/{name}", entries[-1][name], entries[-1]["epoch"])
+            for entry in entries[-new:]:
+                for name in ("loss", "learning_rate", "images_per_second"):
+                    self._board.add_scalar(f"stage {entry['stage'] + 1}/{name}", entry[name], entry["epoch"])
             self._board.flush()
 
     @cached_property
@@ -185,7 +188,7 @@ def write_bytes(path: Path, content: bytes | memoryview) -> Path:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".partial")
         try:
             with os.fdopen(handle, "wb") as file:
                 file.write(content)
@@ -246,6 +249,6 @@ def _plain(content: Any) -> Any:
         return {str(key): _plain(value) for key, value in content.items()}
     if isinstance(content, (list, tuple)):
         return [_plain(item) for item in content]
-    if isinstance(content, float):
-        return content if np.isfinite(content) else None
-    return content.item() if isinstance(content, np.generic) else content
+    if isinstance(content, np.generic):
+        content = content.item()
+    return None if isinstance(content, float) and not np.isfinite(content) else content

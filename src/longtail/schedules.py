@@ -43,6 +43,6 @@ def warmed_up(progress: Progress, *, schedule: Schedule, share: float = 0.025) -
 
 
 def first_drop(schedule: Schedule, epochs: int) -> int:
-    """The first epoch whose learning rate is below the one before it; 0 if it falls from the start or never falls."""
+    """The first epoch whose learning rate is below the one before it; 0 if it never falls."""
     rates = [schedule(Progress(epoch, epochs)) for epoch in range(epochs)]
     return next((e for e in range(1, epochs) if rates[e] < rates[e - 1] - 1e-12 and rates[e - 1] == max(rates)), 0)

@@ -4,26 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 import torch
 from torch import Tensor
 
-from longtail import heads, models
-from longtail.backbones import TimmBackbone
-from longtail.data.images import as_tensor, open_rgb, squared, to_rgb
+from longtail.data.images import CorruptImage, as_tensor, open_rgb, read_all, squared, to_rgb
 from longtail.data.transforms import normalise
 from longtail.inference import InferenceRule, Predictions
+from longtail.model_store import read_model
 from longtail.models import Classifier
-from longtail.recipe import describe, restore
 from longtail.runs import Run
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from longtail.training import Experiment
 
 Input = Any  # PIL image, path, or tensor
 
@@ -82,8 +78,20 @@ class Predictor:
             )
             return self.rule(predictions)
 
+    def read(self, files: Sequence[Path], *, batch_size: int = 64) -> Iterator[tuple[Path, Prediction | CorruptImage]]:
+        """Judges many files, decoded by several threads; one that cannot be read is named instead."""
+        for chunk in _chunks(files, batch_size):
+            images = list(read_all(Path(), [str(file) for file in chunk], self.config["size"]))
+            pixels = [image for image in images if isinstance(image, Tensor)]
+            known = iter(self._named(torch.stack(pixels))) if pixels else iter(())
+            yield from (
+                (f, image if isinstance(image, CorruptImage) else next(known)) for f, image in zip(chunk, images, strict=True)
+            )
+
     def _predict(self, images: Sequence[Input]) -> Iterator[Prediction]:
-        pixels = torch.stack([pixels_of(image, self.config["size"]) for image in images])
+        return self._named(torch.stack([pixels_of(image, self.config["size"]) for image in images]))
+
+    def _named(self, pixels: Tensor) -> Iterator[Prediction]:
         for row in self.scores(pixels).softmax(1).tolist():
             best = max(range(len(row)), key=row.__getitem__)
             yield Prediction(self.classes[best], row[best], dict(zip(self.classes, row, strict=True)))
@@ -98,34 +106,7 @@ def load(folder: str | Path) -> Predictor:
     run = Run(Path(folder))
     if (run.folder / "answers.json").exists():
         run = Run(run.folder / run.read_json("answers.json")["chosen_run"])
-    config = run.read_json("model/config.json")["longtail"]
-    return _built(run, config)
-
-
-def write_model(run: Run, experiment: Experiment, model: Classifier, rule: InferenceRule) -> None:
-    """model/: weights and all that `load` needs; timm's own layout where the network is timm's with a linear head."""
-    data = experiment.data
-    learned = {name: value for name, value in _fixed(rule).items() if isinstance(value, Tensor)}
-    plain = {name: value for name, value in _fixed(rule).items() if not isinstance(value, Tensor)}
-    config: dict[str, Any] = {
-        "classes": data.classes,
-        "class_counts": data.class_counts,
-        "size": data.size,
-        "mean": data.mean,
-        "std": data.std,
-        "backbone": _without_download(describe(experiment.setting.backbone)),
-        "head": type(getattr(model.head, "inner", model.head)).__name__,
-        "wrapped": isinstance(model.head, heads.ScaledHead),
-        "inference": describe(partial(_function(rule), **plain)),
-    }
-    tensors = {**model.state_dict(), **{f"inference.{name}": value for name, value in learned.items()}}
-    backbone = model.backbone
-    if isinstance(backbone, TimmBackbone) and type(model.head) is heads.LinearHead:
-        config["classifier"] = backbone.body.default_cfg["classifier"]
-        tensors = _to_timm(tensors, config["classifier"])
-        run.write_model(tensors, {**_timm_config(backbone, config), "longtail": config})
-    else:
-        run.write_model(tensors, {"longtail": config})
+    return Predictor(*read_model(run))
 
 
 def pixels_of(image: Input, size: int) -> Tensor:
@@ -142,59 +123,6 @@ def pixels_of(image: Input, size: int) -> Tensor:
     if isinstance(image, Pillow.Image):
         return as_tensor(squared(to_rgb(image), size))
     raise TypeError(f"Expected a PIL image, a path or a tensor (3, H, W); got {type(image).__name__}.")
-
-
-def _built(run: Run, config: Mapping[str, Any]) -> Predictor:
-    from safetensors.torch import load_file
-
-    tensors = load_file(run.folder / "model" / "model.safetensors")
-    if "classifier" in config:
-        tensors = _from_timm(tensors, config["classifier"])
-    backbone = restore(config["backbone"])()
-    head = getattr(heads, config["head"])(backbone.num_features, len(config["classes"]))
-    model = models.Classifier(backbone, heads.ScaledHead(head) if config["wrapped"] else head)
-    learned = {name.removeprefix("inference."): t for name, t in tensors.items() if name.startswith("inference.")}
-    model.load_state_dict({name: t for name, t in tensors.items() if not name.startswith("inference.")})
-    return Predictor(model, config, partial(restore(config["inference"]), **learned))
-
-
-def _to_timm(tensors: Mapping[str, Tensor], classifier: str) -> dict[str, Tensor]:
-    """timm's names; the head's scale is multiplied in, since timm has none."""
-    scale = tensors["head.scale"]
-    body = {n.removeprefix("backbone.body."): t for n, t in tensors.items() if not n.startswith("head.")}
-    return {**body, **{f"{classifier}.{name}": tensors[f"head.{name}"] * scale for name in ("weight", "bias")}}
-
-
-def _from_timm(tensors: Mapping[str, Tensor], classifier: str) -> dict[str, Tensor]:
-    kept = {"inference", classifier.split(".")[0]}
-    body = {f"backbone.body.{n}": t for n, t in tensors.items() if n.split(".")[0] not in kept}
-    learned = {n: t for n, t in tensors.items() if n.startswith("inference.")}
-    head = {f"head.{name}": tensors[f"{classifier}.{name}"] for name in ("weight", "bias")}
-    return {**body, **learned, **head, "head.scale": torch.ones(())}
-
-
-def _timm_config(backbone: TimmBackbone, config: Mapping[str, Any]) -> dict[str, Any]:
-    shape = [3, config["size"], config["size"]]
-    pretrained = {"input_size": shape, "mean": config["mean"], "std": config["std"], "label_names": config["classes"]}
-    pretrained |= {"classifier": config["classifier"], "interpolation": "bilinear", "crop_pct": 1.0, "first_conv": None}
-    return {
-        "architecture": backbone.timm_name,
-        "num_classes": len(config["classes"]),
-        "num_features": backbone.num_features,
-        "pretrained_cfg": pretrained,
-    }
-
-
-def _without_download(description: Any) -> Any:
-    return {key: value for key, value in description.items() if key != "pretrained"}
-
-
-def _function(rule: InferenceRule) -> InferenceRule:
-    return rule.func if isinstance(rule, partial) else rule
-
-
-def _fixed(rule: InferenceRule) -> dict[str, Any]:
-    return dict(rule.keywords) if isinstance(rule, partial) else {}
 
 
 def _chunks(images: Sequence[Input], size: int) -> Iterator[Sequence[Input]]:

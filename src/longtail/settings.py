@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from longtail.backbones import CifarResNet, TimmBackbone
+from longtail.backbones import CifarResNet, TimmBackbone, check_timm_name
 from longtail.data.cifar import Name, cifar_lt
 from longtail.data.digits import digits_lt as digits_data
 from longtail.data.folder import folder_data
 from longtail.data.transforms import random_crop, random_flip, random_resized_crop
 from longtail.recipe import Setting
+
+CIFAR_RESNETS = {f"resnet{depth}": depth for depth in (8, 14, 20, 32, 44, 56, 110)}
 
 
 def digits_lt(*, imbalance: float | None = 50, split_seed: int = 0) -> Setting:
@@ -40,9 +42,9 @@ def folder(
     name: str,
     size: int,
     epochs: int,
+    batch_size: int = 64,
     backbone: str = "resnet32",
     pretrained: bool = False,
-    weights: str = "",
     imbalance: float | None = None,
     split_seed: int = 0,
     skip_corrupt: bool = False,
@@ -52,21 +54,24 @@ def folder(
     return Setting(
         name=name,
         data=partial(folder_data, size=size, imbalance=imbalance, split_seed=split_seed, skip_corrupt=skip_corrupt),
-        backbone=named_backbone(backbone, pretrained=pretrained),
+        backbone=named_backbone(backbone, pretrained=pretrained, image_size=size),
         augment=(partial(random_crop, padding=max(size // 8, 1)), random_flip) if small else (random_resized_crop, random_flip),
         epochs=epochs,
-        weights=weights,
+        batch_size=batch_size,
     )
 
 
-def named_backbone(name: str, *, pretrained: bool = False) -> Callable[..., CifarResNet | TimmBackbone]:
+def named_backbone(
+    name: str, *, pretrained: bool = False, image_size: int | None = None
+) -> Callable[..., CifarResNet | TimmBackbone]:
     """`resnet32` and its sisters (`resnet20`, ..., of the CIFAR papers), else timm's model of that name."""
-    depth = name.removeprefix("resnet")
-    if name.startswith("resnet") and depth.isdigit() and (int(depth) - 2) % 6 == 0 and int(depth) not in (26, 50, 101, 152):
+    depth = CIFAR_RESNETS.get(name)
+    if depth is not None:
         if pretrained:
             raise ValueError(f"There are no pretrained weights for '{name}'; choose one of timm's models, such as resnet18.")
-        return partial(CifarResNet, depth=int(depth))
-    return partial(TimmBackbone, name=name, pretrained=pretrained)
+        return partial(CifarResNet, depth=depth)
+    check_timm_name(name)
+    return partial(TimmBackbone, name=name, pretrained=pretrained, image_size=image_size)
 
 
 NAMED: dict[str, Callable[..., Setting]] = {f.__name__: f for f in (digits_lt, cifar10_lt, cifar100_lt)}

@@ -41,7 +41,7 @@ class Experiment:
     Args:
         protocol: "clean", or "paper" to read the test set after each epoch from the first drop of the learning rate on.
         precision: Fabric's word, "32-true" or "bf16-mixed".
-        weights: file or run folder that the backbone starts from; its name is part of the setting.
+        weights: file or run folder that the backbone starts from; its hash is part of the setting.
     """
 
     recipe: Recipe
@@ -88,6 +88,7 @@ def run_stage(loop: Loop, place: int, history: History) -> History:
     stored = run.load_stage(key)
     if stored is not None:
         model.load_state_dict(stored["model"])
+        run.write_log(stored["history"], new=len(stored["history"]))
         return list(stored["history"])
     loss = stage.loss(experiment.data.class_counts).to(loop.fabric.device)
     optimizer = stage.optimizer(parameter_groups(model, stage))
@@ -219,7 +220,9 @@ def enter(model: Classifier, stage: Stage, *, seed: int) -> None:
         model.head.load_state_dict(fresh.state_dict())
     elif stage.head == "wrap":
         model.head = ScaledHead(model.head)
-    model.head.get_buffer("scale").fill_(1.0)
+    for name, buffer in model.head.named_buffers():
+        if name.endswith("scale"):
+            buffer.fill_(1.0)
 
 
 def parameter_groups(model: nn.Module, stage: Stage) -> list[dict[str, Any]]:
@@ -229,7 +232,7 @@ def parameter_groups(model: nn.Module, stage: Stage) -> list[dict[str, Any]]:
         ValueError: the loss needs another head, or a pattern names no parameter.
     """
     needed = getattr(stage.loss.func if hasattr(stage.loss, "func") else stage.loss, "requires_head", None)
-    if needed is not None and not isinstance(model.head, needed):
+    if needed is not None and not isinstance(getattr(model.head, "inner", model.head), needed):
         raise ValueError(
             f"{_name(stage.loss)} needs a {needed.__name__}, but the recipe's head is {type(model.head).__name__}. "
             f"Set the recipe's head to {needed.__name__}."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import pickle
 from pathlib import Path
 
@@ -53,6 +54,19 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         raise ValueError(f"'{path}' holds more than tensors, or is damaged; convert it to safetensors first.") from error
     state = state.get("state_dict", state.get("model", state))
     return {name: tensor for name, tensor in state.items() if isinstance(tensor, Tensor)}
+
+
+def content_hash(path: Path) -> str:
+    """A short hash of the weights' file, by which an experiment knows it.
+
+    Raises:
+        ValueError: there is no such file.
+    """
+    file = path / "model" / "model.safetensors" if path.is_dir() else path
+    if not file.exists():
+        raise ValueError(f"There are no weights at '{path}'; give a .safetensors file or a run folder.")
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()[:16]
 
 
 def _bare(name: str) -> str:

@@ -5,22 +5,26 @@ from __future__ import annotations
 import importlib.util
 import math
 import os
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 from longtail import choices, recipes, runs, settings
+from longtail.data.imbalance import GROUP_RULES
 from longtail.data.splits import Data, fingerprint, hold_out
 from longtail.evaluation import judge
 from longtail.inference import as_trained, reference_of
+from longtail.judging import judged_again
+from longtail.model_store import write_model
 from longtail.recipe import Recipe, Setting, change, checked, describe, look_up, parameters_of, parse_value, unknown
 from longtail.results import results_of
 from longtail.runs import Run
-from longtail.serving import write_model
 from longtail.training import Experiment, trained_until
 from longtail.training import train as train_experiment
 from longtail.weighting import Progress
+from longtail.weights import content_hash
 
 
 class Watcher(Protocol):
@@ -135,8 +139,23 @@ def check(request: Request) -> None:
         raise ValueError("--seed and --split-seed must not be negative.")
     if request.protocol not in ("clean", "paper"):
         raise ValueError(unknown("protocol", request.protocol, ["clean", "paper"]))
+    if request.groups not in GROUP_RULES:
+        raise ValueError(unknown("group rule", request.groups, list(GROUP_RULES)))
+    if request.pretrained and request.weights is not None:
+        raise ValueError("--pretrained and --weights both say where to start from; give one of them.")
+    if str(request.data) in settings.NAMED:
+        _check_named(request)
     if request.size is not None and request.size < 8:
         raise ValueError(f"--size must be at least 8 pixels; got {request.size}.")
+
+
+def _check_named(request: Request) -> None:
+    folders_only = {"--split": request.split, "--size": request.size, "--skip-corrupt": request.skip_corrupt}
+    for option, value in folders_only.items():
+        if value:
+            raise ValueError(f"{option} is for folders and CSVs; '{request.data}' has its own.")
+    if request.pretrained and request.backbone is None:
+        raise ValueError("--pretrained needs --backbone NAME, one of timm's models: there are no weights for the setting's own.")
 
 
 def chosen_setting(request: Request, watcher: Watcher) -> tuple[Setting, Path]:
@@ -191,11 +210,13 @@ def train_one(request: Request, setting: Setting, data: Data, *, watcher: Watche
     from longtail.devices import make_fabric
 
     recipe = chosen_recipe(request, setting)
-    share = request.val if request.val is not None else (0.1 if reference_of(recipe.inference) == "val" else 0.0)
-    data = hold_out(data, share, seed=request.split_seed)
+    chooses = reference_of(recipe.inference) == "val"
+    data = hold_out(data, request.val if request.val is not None else 0.1 * chooses, seed=request.split_seed)
+    if chooses and data.val is None:
+        raise ValueError(f"{recipe.name} chooses a value on validation images, but none are held out; give --val above 0.")
     fabric, precision = make_fabric(request.device, request.precision)
     if request.weights is not None:
-        setting = replace(setting, weights=request.weights.name)
+        setting = replace(setting, weights=content_hash(request.weights))
     experiment = Experiment(recipe, setting, data, request.seed, request.protocol, precision, weights=request.weights)
     run = Run(
         request.runs / setting.name / recipe.name / f"{request.seed}-{experiment.key()[:6]}",
@@ -217,7 +238,8 @@ def train_one(request: Request, setting: Setting, data: Data, *, watcher: Watche
         results = results_of(experiment, history, judged, stages, groups=request.groups, device=device_name(fabric.device))
         run.write_json("classes.json", results["classes"])
         run.write_json("report.json", results)
-    return Result(run, run.read_json("report.json"))
+    report = run.read_json("report.json")
+    return Result(run, report if report["group_rule"] == request.groups else judged_again(run.folder, groups=request.groups))
 
 
 def forget(run: Run, experiment: Experiment) -> None:
@@ -298,10 +320,11 @@ def _from_file(path: str, name: str) -> Callable[..., Recipe]:
     file = Path(path)
     if not file.exists():
         raise ValueError(f"There is no file '{path}'; give the recipe as path/to/file.py:function.")
-    spec = importlib.util.spec_from_file_location(file.stem, file)
+    name_of_module = file.stem if file.stem not in sys.modules else f"recipes_of_{file.stem}"
+    spec = importlib.util.spec_from_file_location(name_of_module, file)
     assert spec is not None
     assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
+    module = sys.modules[name_of_module] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     functions: Sequence[str] = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
     if name not in functions:

@@ -32,8 +32,8 @@ def run_demo(request: Request, *, seeds: int) -> None:
     say(summary_table({NAMES[method]: [result.report for result in runs] for method, runs in results.items()}))
     baseline, gcl = (_group_means(results[method]) for method in ("ce", "gcl"))
     say(
-        f"What GCL gains for the rare classes: {gcl['few'] - baseline['few']:+.1f} points. "
-        f"What the common ones pay: {gcl['many'] - baseline['many']:+.1f} points."
+        f"What GCL changes for the rare classes: {_difference(gcl, baseline, 'few')}. "
+        f"What the common ones pay: {_difference(gcl, baseline, 'many')}."
     )
     figure = recall_figure(results, request.runs / first["setting"] / "demo.png")
     say(f"Figure: {escape(str(figure))}")
@@ -77,13 +77,9 @@ def run_evaluate(folder: Path, data: Path | None, *, prior: str, groups: str) ->
 def run_predict(folder: Path, places: Sequence[Path], output: Path | None) -> None:
     """Judges images and writes the list; files that cannot be read are named and left out."""
     predictor = load(folder)
-    found: list[tuple[Path, Prediction]] = []
-    corrupt: list[CorruptImage] = []
-    for path in _files(places):
-        try:
-            found.append((path, predictor.predict(path)))
-        except CorruptImage as error:
-            corrupt.append(error)
+    judged = list(predictor.read(_files(places)))
+    found = [(path, result) for path, result in judged if isinstance(result, Prediction)]
+    corrupt = [result for _, result in judged if isinstance(result, CorruptImage)]
     for broken in corrupt:
         say(f"[red]{escape(str(broken))}[/red]")
     if not found:
@@ -114,8 +110,14 @@ def _train_answers(request: Request) -> None:
 
 
 def _group_means(results: Sequence[Result]) -> dict[str, float]:
+    """Mean recall in percent of the groups that have evaluated classes."""
     groups = [result.report["test"]["groups"] for result in results]
-    return {name: 100 * sum(group[name]["recall"] or 0.0 for group in groups) / len(groups) for name in groups[0]}
+    known = [name for name, group in groups[0].items() if group["recall"] is not None]
+    return {name: 100 * sum(group[name]["recall"] for group in groups) / len(groups) for name in known}
+
+
+def _difference(after: dict[str, float], before: dict[str, float], group: str) -> str:
+    return f"{after[group] - before[group]:+.1f} points" if group in after else "no such classes"
 
 
 def _files(places: Iterable[Path]) -> list[Path]:
@@ -124,7 +126,7 @@ def _files(places: Iterable[Path]) -> list[Path]:
         if not place.exists():
             raise FileNotFoundError(f"'{place}' does not exist; give image files or folders of them.")
         if place.is_dir():
-            inside = sorted(p for p in place.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+            inside = sorted(p for p in place.rglob("[!.]*") if p.suffix.lower() in SUFFIXES and p.is_file())
             if not inside:
                 raise ValueError(f"'{place}' has no images.")
             files.extend(inside)

@@ -132,7 +132,9 @@ def _settings() -> list[dict[str, Any]]:
 def _backbones() -> list[dict[str, Any]]:
     import timm
 
-    own = [{"name": f"resnet{depth}", "from": "CIFAR ResNet"} for depth in (8, 14, 20, 32, 44, 56, 110)]
+    from longtail.settings import CIFAR_RESNETS
+
+    own = [{"name": name, "from": "CIFAR ResNet"} for name in CIFAR_RESNETS]
     return [*own, *({"name": name, "from": "timm"} for name in timm.list_models())]
 
 

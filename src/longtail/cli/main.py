@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import linecache
 import os
 import sys
 from pathlib import Path
@@ -191,12 +192,15 @@ def main() -> None:
 
 
 def _is_ours(error: BaseException) -> bool:
-    """Whether longtail raised it itself, or the operating system about a path."""
+    """Whether a `raise` of longtail sent it, or the operating system about a path; all else is a bug and keeps its trace."""
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
-    raised_in = str(trace.tb_frame.f_globals.get("__name__", "")) if trace else ""
-    return raised_in.startswith("longtail.") or isinstance(error, OSError)
+    if trace is None or isinstance(error, OSError):
+        return True
+    name = str(trace.tb_frame.f_globals.get("__name__", ""))
+    line = linecache.getline(trace.tb_frame.f_code.co_filename, trace.tb_lineno)
+    return name.startswith("longtail.") and line.lstrip().startswith("raise")
 
 
 def _stop(text: str, code: int) -> None:

@@ -15,8 +15,8 @@ from longtail.results import BEST
 console = Console()
 GROUPS = ("many", "medium", "few")
 RULES = {
-    "shots": {"many": ">100", "medium": "20-100", "few": "<20"},
-    "auto": {"many": "(third)", "medium": "(third)", "few": "(third)"},
+    "shots": {"many": "> 100 training images", "medium": "20 to 100", "few": "< 20"},
+    "auto": {"many": "a third of the classes", "medium": "a third", "few": "a third"},
 }
 
 
@@ -29,12 +29,12 @@ def result_table(reports: Mapping[str, Mapping[str, Any]], *, chosen: str | None
     """One row per report: mean recall, groups, accuracy, calibration."""
     first = next(iter(reports.values()))
     title = f"{first['setting']} · {first['protocol']} protocol · last epoch · test images · recall in %"
-    table = Table(title=title, title_justify="left")
+    table = Table(title=title, title_justify="left", caption=_caption(first), caption_justify="left")
     table.add_column("")
-    for heading in ("all", *(_heading(first, group) for group in GROUPS), "accuracy", "ECE"):
+    for heading in ("all", *GROUPS, "accuracy", "ECE"):
         table.add_column(heading, justify="right")
     if first["val_mean_recall"] is not None:
-        table.add_column("validation", justify="right")
+        table.add_column("val", justify="right")
     for name, report in reports.items():
         test = report["test"]
         cells = [percent(test["mean_recall"]), *(_group(test, group) for group in GROUPS)]
@@ -49,9 +49,9 @@ def summary_table(reports: Mapping[str, Sequence[Mapping[str, Any]]]) -> Table:
     """Mean ± std over seeds, one row per method."""
     first = next(iter(reports.values()))
     title = f"{first[0]['setting']} · {first[0]['protocol']} protocol · last epoch · n={len(first)}"
-    table = Table(title=title, title_justify="left")
+    table = Table(title=title, title_justify="left", caption=_caption(first[0]), caption_justify="left")
     table.add_column("")
-    for heading in ("all", *(_heading(first[0], group) for group in GROUPS)):
+    for heading in ("all", *GROUPS):
         table.add_column(heading, justify="right")
     for name, runs in reports.items():
         tests = [run["test"] for run in runs]
@@ -95,10 +95,18 @@ def mean_and_std(shares: Sequence[float | None]) -> str:
     return f"{statistics.mean(known):.1f} ± {spread:.1f}" if len(known) > 1 else f"{known[0]:.1f}"
 
 
-def _heading(report: Mapping[str, Any], group: str) -> str:
-    held = report["test"]["groups"][group]
-    images = f"{held['images']:,} images" if held["images"] != 1 else "1 image"
-    return f"{group} {RULES[report['group_rule']][group]}\n{held['evaluated_classes']} of {held['classes']} cl.\n{images}"
+def _caption(report: Mapping[str, Any]) -> str:
+    """The groups' rules, classes and test images."""
+    parts = []
+    for group in GROUPS:
+        held = report["test"]["groups"][group]
+        classes = (
+            f"{held['evaluated_classes']} of {held['classes']}"
+            if held["evaluated_classes"] < held["classes"]
+            else held["classes"]
+        )
+        parts.append(f"{group} ({RULES[report['group_rule']][group]}): {classes} classes, {held['images']:,} images")
+    return "; ".join(parts)
 
 
 def _group(test: Mapping[str, Any], group: str) -> str:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 Counts = Sequence[int] | NDArray[np.int64]
 Indices = NDArray[np.int64]
+GROUP_RULES = ("shots", "auto")
 
 
 def exponential_counts(num_classes: int, n_max: int, imbalance: float) -> list[int]:
