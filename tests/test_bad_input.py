@@ -135,7 +135,7 @@ def test_skip_corrupt_does_not_lose_a_class(tmp_path):
         ((*DIGITS, "--device", "gpu"), "There is no device 'gpu'."),
         ((*DIGITS, "--precision", "16"), "There is no precision '16'."),
         ((*DIGITS, "--protocol", "dirty"), "There is no protocol 'dirty'."),
-        ((*DIGITS, "--groups", "quarters"), "There is no group rule 'quarters'; there are 'shots' and 'auto'."),
+        ((*DIGITS, "--groups", "quarters"), "There is no group rule 'quarters'. There are: shots, auto."),
         ((*DIGITS, "--backbone", "resnet19"), "There is no backbone 'resnet19'. Similar: "),
         ((*DIGITS, "--backbone", "resnet8", "--pretrained"), "There are no pretrained weights for 'resnet8'"),
         ((*DIGITS, "--imbalance", "0.5"), "--imbalance is n_max / n_min and cannot be below 1; got 0.5."),

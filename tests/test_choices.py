@@ -73,7 +73,7 @@ def test_a_batch_is_at_most_a_quarter_of_the_images(images, size):
         ("cpu", 30, 32, partial(CifarResNet, depth=32)),
         ("cpu", 300, 64, partial(CifarResNet, depth=32)),
         ("cuda", 64, 64, partial(CifarResNet, depth=32)),
-        ("cuda", 128, 128, partial(TimmBackbone, name="resnet50", pretrained=False)),
+        ("cuda", 128, 128, partial(TimmBackbone, name="resnet50", pretrained=False, image_size=128)),
     ],
 )
 def test_a_folder_of_images_of_one_size(device, side, size, backbone, tmp_path, on):

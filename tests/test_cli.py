@@ -22,6 +22,7 @@ SMALL = {"apple": 12, "berry": 6, "citron": 5}
 HELP = f"""
 import sys
 from longtail.cli import main
+from longtail.weights import content_hash
 for command in ((), *((name,) for name in {COMMANDS!r})):
     sys.argv = ["longtail", *command, "--help"]
     try:
@@ -286,7 +287,7 @@ def test_imbalance_cuts_a_folder(photos, tmp_path):
 
 def test_weights_of_another_run(photo_run, photos, tmp_path):
     folder = on_photos(photos, tmp_path, "--weights", photo_run).folder
-    assert read(folder, "record.json")["setting"]["weights"] == photo_run.name
+    assert read(folder, "record.json")["setting"]["weights"] == content_hash(photo_run)
 
 
 def test_demo(tmp_path):
@@ -294,7 +295,7 @@ def test_demo(tmp_path):
     assert said.code == 0
     assert "336 training images, 122 to 2 per class; 599 test images" in said.out
     assert all(name in said.out for name in ("cross-entropy", "post hoc logit adjustment", "GCL", "n=2", "±"))
-    assert re.search(r"What GCL gains for the rare classes: [+-]\d+\.\d points. What the common ones pay: [+-]\d", said.out)
+    assert re.search(r"What GCL changes for the rare classes: [+-]\d+\.\d points. What the common ones pay: [+-]\d", said.out)
     figure = tmp_path / "digits_lt" / "demo.png"
     assert figure.read_bytes().startswith(b"\x89PNG")
     assert f"Figure: {figure}" in said.out

@@ -61,11 +61,29 @@ def run(tmp_path, digits, **asked):
 )
 def test_numbers_that_mean_nothing(asked, said):
     with pytest.raises(ValueError, match=said):
-        check(Request("digits_lt", **asked))
+        check(Request("photos" if "size" in asked else "digits_lt", **asked))
 
 
 def test_the_limits_themselves_are_allowed():
-    check(Request("digits_lt", epochs=1, imbalance=1, val=0, seed=0, split_seed=0, size=8, protocol="paper"))
+    check(Request("photos", epochs=1, imbalance=1, val=0, seed=0, split_seed=0, size=8, protocol="paper"))
+
+
+@pytest.mark.parametrize("asked", [{"size": 16}, {"split": "split.csv"}, {"skip_corrupt": True}, {"pretrained": True}], ids=str)
+def test_named_data_refuse_what_they_would_ignore(asked):
+    with pytest.raises(ValueError, match=r"--(size|split|skip-corrupt|pretrained)"):
+        check(Request("digits_lt", **asked))
+
+
+def test_a_choice_on_validation_images_needs_some(tmp_path, digits):
+    with pytest.raises(ValueError, match="give --val above 0"):
+        run(tmp_path, digits, method="tau_norm", val=0)
+
+
+def test_other_groups_are_read_from_a_finished_run(tmp_path, digits):
+    run(tmp_path, digits, method="ce")
+    again, _ = run(tmp_path, digits, method="ce", groups="auto")
+    assert again.report["group_rule"] == "auto"
+    assert [group["classes"] for group in again.report["test"]["groups"].values()] == [4, 3, 3]
 
 
 def test_where_named_data_lie(tmp_path, monkeypatch):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -30,7 +31,7 @@ class Feed:
     Both ways to read give the same pixels; augmentation is batched, on the device, after them.
     """
 
-    def __init__(self, split: Split, data: Data, device: torch.device, *, workers: int = 2) -> None:
+    def __init__(self, split: Split, data: Data, device: torch.device, *, workers: int = 8) -> None:
         self.normalise = partial(normalise, mean=data.mean, std=data.std)
         self.device = device
         self.labels = torch.from_numpy(split.labels).to(device)
@@ -88,7 +89,14 @@ class _Files(Dataset[Tensor]):
         return read_square(self.split.root / self.split.files[index], self.size)
 
 
+def processors() -> int:
+    """How many this process may use."""
+    allowed = getattr(os, "sched_getaffinity", None)
+    return len(allowed(0)) if allowed is not None else os.cpu_count() or 1
+
+
 def _loader(files: _Files, order: _Order, device: torch.device, workers: int) -> DataLoader[Tensor]:
+    workers = min(workers, processors())
     return DataLoader(
         files,
         batch_sampler=order,
