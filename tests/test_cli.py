@@ -14,6 +14,7 @@ import torch
 
 from commands import longtail, paint, truncated
 from longtail import recipes, settings
+from longtail.weights import content_hash
 
 CE = ("train", "digits_lt", "--method", "ce", "--epochs", 2)
 COMMANDS = ("demo", "train", "evaluate", "predict", "inspect", "list", "doctor")
@@ -22,7 +23,6 @@ SMALL = {"apple": 12, "berry": 6, "citron": 5}
 HELP = f"""
 import sys
 from longtail.cli import main
-from longtail.weights import content_hash
 for command in ((), *((name,) for name in {COMMANDS!r})):
     sys.argv = ["longtail", *command, "--help"]
     try:
