@@ -11,8 +11,9 @@ import pytest
 from commands import longtail, paint
 from longtail import answers, load
 from longtail.answers import METHODS, NAMES, compare, sentence
+from longtail.request import Request
 from longtail.runs import Run
-from longtail.workflow import Request, Result, Silent
+from longtail.workflow import Result, Silent
 
 COUNTS = {"apple": 30, "berry": 10, "citron": 4, "date": 2}
 

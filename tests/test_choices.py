@@ -9,7 +9,7 @@ from longtail import choices
 from longtail.backbones import CifarResNet, TimmBackbone
 from longtail.choices import batch_size, choose, epoch_budget, folder_name, image_size
 from longtail.data.listing import BadFolder, list_images
-from longtail.workflow import Request
+from longtail.request import Request
 
 
 @pytest.fixture

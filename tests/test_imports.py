@@ -13,9 +13,22 @@ ROOT = Path(longtail.__file__).parent
 LEVELS = (
     {"weighting", "schedules", "losses", "heads", "inference", "metrics"},
     {"backbones", "models", "weights", "sampling", "steps", "data"},
-    {"recipe", "settings", "recipes"},
+    {"recipe", "parsing", "settings", "recipes"},
     {"training", "evaluation", "results", "runs", "devices"},
-    {"cli", "workflow", "serving", "model_store", "choices", "judging", "benchmark", "answers", "demo", "report", "doctor"},
+    {
+        "cli",
+        "request",
+        "workflow",
+        "serving",
+        "model_store",
+        "choices",
+        "judging",
+        "benchmark",
+        "answers",
+        "demo",
+        "report",
+        "doctor",
+    },
 )
 LEVEL = {module: level for level, modules in enumerate(LEVELS) for module in modules}
 FILES = sorted(path for path in ROOT.rglob("*.py") if path != ROOT / "__init__.py")

@@ -12,7 +12,7 @@ from typer.main import get_command
 
 from longtail.cli.main import app
 from longtail.recipe import Recipe, describe
-from longtail.workflow import recipe_function
+from longtail.request import recipe_function
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()

@@ -9,7 +9,8 @@ from torch.optim import SGD
 from longtail import inference, recipes, settings, steps, weighting
 from longtail.heads import CosineHead
 from longtail.losses import CrossEntropyLoss, FocalLoss, GCLLoss, clouds
-from longtail.recipe import change, checked, describe, digest, parameters_of, parse_value, restore
+from longtail.parsing import parse_value
+from longtail.recipe import change, checked, describe, digest, parameters_of, restore
 from longtail.weighting import Progress
 from reference.formulas import agrees
 

@@ -20,11 +20,12 @@ from longtail.devices import make_fabric
 from longtail.heads import CosineHead, LinearHead
 from longtail.models import Classifier
 from longtail.recipe import change
+from longtail.request import Request
 from longtail.runs import Run
 from longtail.steps import classify
 from longtail.training import Experiment, TrainingFailed, epoch_sampler, new_model, parameter_groups, train, trained_until
 from longtail.weighting import Progress, effective_number, power
-from longtail.workflow import Request, Silent, train_one
+from longtail.workflow import Silent, train_one
 
 SETTING = replace(settings.digits_lt(), epochs=3)
 CLOCK = ("seconds", "images_per_second")

@@ -10,7 +10,8 @@ from commands import paint
 from longtail import recipes, settings, weighting, workflow
 from longtail.losses import GCLLoss, clouds
 from longtail.recipe import describe, look_up
-from longtail.workflow import Request, Silent, check, chosen_recipe, chosen_setting, prepared, recipe_function, train_one
+from longtail.request import Request, check, chosen_recipe, chosen_setting, recipe_function
+from longtail.workflow import Silent, prepared, train_one
 
 SETTING = settings.digits_lt()
 
@@ -88,17 +89,17 @@ def test_other_groups_are_read_from_a_finished_run(tmp_path, digits):
 
 def test_where_named_data_lie(tmp_path, monkeypatch):
     monkeypatch.delenv("LONGTAIL_DATA", raising=False)
-    assert str(chosen_setting(Request("cifar10_lt"), Silent())[1]) == "data"
+    assert str(chosen_setting(Request("cifar10_lt"))[1]) == "data"
     monkeypatch.setenv("LONGTAIL_DATA", "elsewhere")
-    assert str(chosen_setting(Request("cifar10_lt"), Silent())[1]) == "elsewhere"
-    assert chosen_setting(Request("cifar10_lt", root=tmp_path), Silent())[1] == tmp_path
+    assert str(chosen_setting(Request("cifar10_lt"))[1]) == "elsewhere"
+    assert chosen_setting(Request("cifar10_lt", root=tmp_path))[1] == tmp_path
 
 
 @pytest.mark.parametrize(
     ("asked", "name"), [({}, "digits_lt"), ({"imbalance": 50}, "digits_lt"), ({"imbalance": 10}, "digits_lt_10")], ids=str
 )
 def test_another_cut_is_another_setting(asked, name):
-    assert chosen_setting(Request("digits_lt", **asked), Silent())[0].name == name
+    assert chosen_setting(Request("digits_lt", **asked))[0].name == name
 
 
 def test_a_named_setting_takes_another_network_and_budget():

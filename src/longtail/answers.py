@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from longtail.data.splits import hold_out
+from longtail.request import Request
 from longtail.runs import Run
-from longtail.workflow import Request, Result, Watcher, prepared, train_one
+from longtail.workflow import Result, Watcher, prepared, train_one
 
 METHODS = ("ce", "logit_adjusted_post_hoc", "gcl")
 NAMES = {"ce": "cross-entropy", "logit_adjusted_post_hoc": "post hoc logit adjustment", "gcl": "GCL"}

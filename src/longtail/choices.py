@@ -15,7 +15,7 @@ from longtail.devices import chosen_device
 from longtail.recipe import Setting
 
 if TYPE_CHECKING:
-    from longtail.workflow import Request
+    from longtail.request import Request
 
 SIZES = (32, 64, 128, 224)
 SAMPLE = 500

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from longtail.answers import METHODS, NAMES
+from longtail.request import Request
 from longtail.runs import write_bytes
-from longtail.workflow import Request, Result, Watcher, prepared, train_one
+from longtail.workflow import Result, Watcher, prepared, train_one
 
 Results = Mapping[str, Sequence[Result]]
 

@@ -14,9 +14,10 @@ from longtail.cli.show import console, result_table, say, stage_table, summary_t
 from longtail.data.images import SUFFIXES, CorruptImage
 from longtail.demo import demonstrate, recall_figure
 from longtail.judging import judged_again, judged_on, prior_of
+from longtail.request import Request
 from longtail.runs import write_csv
 from longtail.serving import Prediction, load
-from longtail.workflow import Request, Result, prepared, train_one
+from longtail.workflow import Result, prepared, train_one
 
 
 def run_demo(request: Request, *, seeds: int) -> None:
@@ -93,7 +94,7 @@ def run_predict(folder: Path, places: Sequence[Path], output: Path | None) -> No
         say(f"{escape(str(path))}  [bold]{label}[/bold]  {share:.1f} %")
     if len(found) > 20:
         say(f"... and {len(found) - 20} more")
-    say(f"{len(found)} images: {escape(str(target))}")
+    say(f"{len(found)} image{'s' * (len(found) != 1)}: {escape(str(target))}")
     _closing(folder, f"longtail evaluate {folder} FOLDER", "to judge it on other labelled images")
 
 

@@ -44,7 +44,7 @@ def demo(
 ) -> None:
     """Cross-entropy, logit adjustment and GCL on real handwritten digits: two minutes, no download."""
     from longtail.cli.commands import run_demo
-    from longtail.workflow import Request
+    from longtail.request import Request
 
     request = Request("digits_lt", imbalance=imbalance, epochs=epochs, runs=runs, device=device, precision=precision, fresh=fresh)
     run_demo(request, seeds=seeds)
@@ -111,7 +111,7 @@ def train(
     """Train on a folder of images, a CSV, or a named setting. Started again, it continues."""
     given: dict[str, Any] = dict(locals())
     from longtail.cli.commands import run_train
-    from longtail.workflow import Request
+    from longtail.request import Request
 
     options = {name: value for name, value in given.items() if name not in ("method", "with_", "set_", "seeds")}
     options |= {"variants": _pairs(with_, "--with"), "changes": _pairs(set_, "--set"), "method": method or "gcl"}

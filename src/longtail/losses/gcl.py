@@ -23,7 +23,56 @@ from longtail.weighting import Counts, Weights
 Cloud = Callable[[Counts], Weights]
 
 
-class GCLLoss(nn.Module):
+class CloudedLoss(nn.Module):
+    """What both forms share: Gaussian noise that is wider for rarer classes, drawn anew at each call, and the focal mean.
+
+    A form says in `adjusted` what the noise does to the cosines.
+    """
+
+    requires_head: ClassVar[type[nn.Module]] = CosineHead
+    class_counts: Tensor
+    weight: Tensor
+    cloud_size: Tensor
+
+    def __init__(self, class_counts: Counts, *, scale: float, gamma: float, cloud: Cloud, weight: Counts | None) -> None:
+        super().__init__()
+        register_counts(self, class_counts, weight)
+        self.register_buffer("cloud_size", cloud(class_counts))
+        if not scale > 0:
+            raise ValueError(f"{type(self).__name__} needs a scale above 0; got {scale}.")
+        self.scale, self.gamma = scale, gamma
+
+    def forward(
+        self,
+        logits: Float[Tensor, "batch classes"],
+        labels: Int[Tensor, " batch"],
+        *,
+        noise: Float[Tensor, "batch classes"] | None = None,
+        generator: torch.Generator | None = None,
+    ) -> Float[Tensor, ""]:
+        """Mean loss of a batch.
+
+        Args:
+            logits: cosines in [-1, 1], (B, C), from a `CosineHead`.
+            labels: class indices (B,).
+            noise: eps, Gaussian with mean 0 and standard deviation 1/3, before clamp and absolute value. None: drawn.
+            generator: random generator of the draw, on the logits' device.
+        """
+        cosines = at_least_float32(logits)
+        noise = drawn_noise(cosines, generator) if noise is None else noise
+        adjusted = self.adjusted(cosines, class_indices(self, labels), noise)
+        return focal_mean(adjusted, labels, self.gamma, self.weight)
+
+    def adjusted(self, cosines: Tensor, labels: Tensor, noise: Tensor) -> Tensor:
+        """The clouded, scaled logits that the cross-entropy sees, (B, C)."""
+        raise NotImplementedError
+
+    def cloud(self, noise: Tensor) -> Tensor:
+        """|clamp(eps, -1, 1)| d, (B, C)."""
+        return noise.clamp(-1, 1).abs() * self.cloud_size.to(noise.dtype)
+
+
+class GCLLoss(CloudedLoss):
     """Lowers the rare classes' logits by a random amount in training, so that their features must spread out.
 
     z_ij = scale (cos_ij - noise_mul |clamp(eps_ij, -1, 1)| d_j - margin [j = y_i]),  eps ~ N(0, (1/3)^2)
@@ -51,11 +100,6 @@ class GCLLoss(nn.Module):
     [15.0, 3.0, -12.0]
     """
 
-    requires_head: ClassVar[type[nn.Module]] = CosineHead
-    class_counts: Tensor
-    weight: Tensor
-    cloud_size: Tensor
-
     def __init__(
         self,
         class_counts: Counts,
@@ -67,31 +111,8 @@ class GCLLoss(nn.Module):
         cloud: Cloud = clouds.log,
         weight: Counts | None = None,
     ) -> None:
-        super().__init__()
-        register_counts(self, class_counts, weight)
-        self.register_buffer("cloud_size", cloud(class_counts))
-        self.scale, self.margin, self.noise_mul, self.gamma = checked_scale(self, scale), margin, noise_mul, gamma
-
-    def forward(
-        self,
-        logits: Float[Tensor, "batch classes"],
-        labels: Int[Tensor, " batch"],
-        *,
-        noise: Float[Tensor, "batch classes"] | None = None,
-        generator: torch.Generator | None = None,
-    ) -> Float[Tensor, ""]:
-        """Mean loss of a batch.
-
-        Args:
-            logits: cosines in [-1, 1], (B, C), from a `CosineHead`.
-            labels: class indices (B,).
-            noise: eps, Gaussian with mean 0 and standard deviation 1/3, before clamp and absolute value. None: drawn.
-            generator: random generator of the draw, on the logits' device.
-        """
-        cosines = at_least_float32(logits)
-        noise = drawn_noise(cosines, generator) if noise is None else noise
-        adjusted = self.adjusted(cosines, class_indices(self, labels), noise)
-        return focal_mean(adjusted, labels, self.gamma, self.weight)
+        super().__init__(class_counts, scale=scale, gamma=gamma, cloud=cloud, weight=weight)
+        self.margin, self.noise_mul = margin, noise_mul
 
     def adjusted(
         self,
@@ -100,11 +121,10 @@ class GCLLoss(nn.Module):
         noise: Float[Tensor, "batch classes"],
     ) -> Float[Tensor, "batch classes"]:
         """The clouded, scaled logits that the cross-entropy sees."""
-        cloud = self.noise_mul * noise.clamp(-1, 1).abs() * self.cloud_size.to(cosines.dtype)
-        return self.scale * (cosines - cloud - margin_at(cosines, labels, self.margin))
+        return self.scale * (cosines - self.noise_mul * self.cloud(noise) - margin_at(cosines, labels, self.margin))
 
 
-class GCLAngularLoss(nn.Module):
+class GCLAngularLoss(CloudedLoss):
     """Turns the rare classes' angles away by a random amount in training: GCL on the angle instead of on the cosine.
 
     a_ij  = (pi / 2) epsilon d_j |clamp(eps_ij, -1, 1)| + margin [j = y_i],  eps ~ N(0, (1/3)^2)
@@ -131,11 +151,6 @@ class GCLAngularLoss(nn.Module):
     [9.0, 3.7913, -7.5]
     """
 
-    requires_head: ClassVar[type[nn.Module]] = CosineHead
-    class_counts: Tensor
-    weight: Tensor
-    cloud_size: Tensor
-
     def __init__(
         self,
         class_counts: Counts,
@@ -148,25 +163,8 @@ class GCLAngularLoss(nn.Module):
         cloud: Cloud = clouds.log,
         weight: Counts | None = None,
     ) -> None:
-        super().__init__()
-        register_counts(self, class_counts, weight)
-        self.register_buffer("cloud_size", cloud(class_counts))
-        self.scale, self.margin, self.epsilon = checked_scale(self, scale), margin, epsilon
-        self.easy_margin, self.gamma = easy_margin, gamma
-
-    def forward(
-        self,
-        logits: Float[Tensor, "batch classes"],
-        labels: Int[Tensor, " batch"],
-        *,
-        noise: Float[Tensor, "batch classes"] | None = None,
-        generator: torch.Generator | None = None,
-    ) -> Float[Tensor, ""]:
-        """Mean loss of a batch; the arguments are those of `GCLLoss.forward`."""
-        cosines = at_least_float32(logits)
-        noise = drawn_noise(cosines, generator) if noise is None else noise
-        adjusted = self.adjusted(cosines, class_indices(self, labels), noise)
-        return focal_mean(adjusted, labels, self.gamma, self.weight)
+        super().__init__(class_counts, scale=scale, gamma=gamma, cloud=cloud, weight=weight)
+        self.margin, self.epsilon, self.easy_margin = margin, epsilon, easy_margin
 
     def adjusted(
         self,
@@ -175,8 +173,7 @@ class GCLAngularLoss(nn.Module):
         noise: Float[Tensor, "batch classes"],
     ) -> Float[Tensor, "batch classes"]:
         """The turned, scaled logits that the cross-entropy sees."""
-        cloud = noise.clamp(-1, 1).abs() * self.cloud_size.to(cosines.dtype)
-        angle = (math.pi / 2) * self.epsilon * cloud + margin_at(cosines, labels, self.margin)
+        angle = (math.pi / 2) * self.epsilon * self.cloud(noise) + margin_at(cosines, labels, self.margin)
         sines = (1 - cosines**2).clamp(min=1e-12).sqrt()
         turned = cosines * angle.cos() - sines * angle.sin()
         if self.easy_margin:
@@ -200,9 +197,3 @@ def focal_mean(logits: Tensor, labels: Tensor, gamma: float, weight: Tensor) -> 
     if gamma:
         cross_entropy = missed(cross_entropy.detach()) ** gamma * cross_entropy
     return weighted_mean(cross_entropy, labels, weight)
-
-
-def checked_scale(loss: nn.Module, scale: float) -> float:
-    if not scale > 0:
-        raise ValueError(f"{type(loss).__name__} needs a scale above 0; got {scale}.")
-    return scale
