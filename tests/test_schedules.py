@@ -48,6 +48,12 @@ def test_warm_up_is_linear_and_at_least_one_epoch():
     assert schedule(Progress(0, 3)) == 1
 
 
+@pytest.mark.parametrize(("epochs", "warm"), [(4, 1), (10, 2), (20, 5), (40, 5), (200, 5), (400, 10)])
+def test_short_runs_keep_five_epochs_of_warm_up(epochs, warm):
+    schedule = partial(schedules.warmed_up, schedule=schedules.constant)
+    assert rates(schedule, 1.0, range(warm), epochs) == pytest.approx([(e + 1) / warm for e in range(warm)])
+
+
 @pytest.mark.parametrize(
     ("schedule", "epoch"),
     [(GCL_FIRST_STAGE, 160), (schedules.steps, 160), (schedules.constant, 0), (schedules.cosine, 1)],

@@ -19,7 +19,7 @@ from longtail.weighting import Rule, class_based_effective_number, power
 Cloud = Callable[..., Any]
 
 BUDGET = (
-    "Budget of the GCL scripts' first stage (SGD 0.1, batch 64, warm-up over 2.5 % of the epochs, x0.1 at 80 % and 90 %), "
+    "Budget of the GCL scripts' first stage (SGD 0.1, batch 64, five epochs of warm-up, x0.1 at 80 % and 90 %), "
     "so that methods are compared at the same one."
 )
 DECOUPLED = "The classifier's stage has 15 % of the first stage's epochs (30 of 200), as in GCL."

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from longtail.weighting import Progress
 
 Schedule = Callable[[Progress], float]
+FEWEST_WARM_EPOCHS = 5
 
 
 def constant(progress: Progress) -> float:
@@ -31,12 +32,15 @@ def cosine(progress: Progress) -> float:
 
 
 def warmed_up(progress: Progress, *, schedule: Schedule, share: float = 0.025) -> float:
-    """Linear warm-up over `share` of the epochs, (e + 1) / W in epoch e of W, then `schedule` (W = 5 of 200).
+    """Linear warm-up, (e + 1) / W in epoch e of W, then `schedule`.
+
+    W is `share` of the epochs, and in short runs five of them, or a quarter where there are fewer than 20: the first steps at
+    the full rate do lasting damage, however long the run.
 
     >>> warmed_up(Progress(0, 200), schedule=constant)
     0.2
     """
-    warm_epochs = max(round(share * progress.epochs), 1)
+    warm_epochs = max(round(share * progress.epochs), min(FEWEST_WARM_EPOCHS, progress.epochs // 4), 1)
     if progress.epoch < warm_epochs:
         return (progress.epoch + 1) / warm_epochs
     return schedule(progress)

@@ -105,7 +105,9 @@ def _caption(report: Mapping[str, Any]) -> str:
             if held["evaluated_classes"] < held["classes"]
             else held["classes"]
         )
-        parts.append(f"{group} ({RULES[report['group_rule']][group]}): {classes} classes, {held['images']:,} images")
+        parts.append(
+            f"{group} ({RULES[report['group_rule']][group]}): {classes} {'class' if held['classes'] == 1 else 'classes'}, {held['images']:,} images"
+        )
     return "; ".join(parts)
 
 
