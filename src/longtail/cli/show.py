@@ -100,14 +100,10 @@ def _caption(report: Mapping[str, Any]) -> str:
     parts = []
     for group in GROUPS:
         held = report["test"]["groups"][group]
-        classes = (
-            f"{held['evaluated_classes']} of {held['classes']}"
-            if held["evaluated_classes"] < held["classes"]
-            else held["classes"]
-        )
-        parts.append(
-            f"{group} ({RULES[report['group_rule']][group]}): {classes} {'class' if held['classes'] == 1 else 'classes'}, {held['images']:,} images"
-        )
+        evaluated, classes = held["evaluated_classes"], held["classes"]
+        shown = f"{evaluated} of {classes}" if evaluated < classes else str(classes)
+        plural = "class" if classes == 1 else "classes"
+        parts.append(f"{group} ({RULES[report['group_rule']][group]}): {shown} {plural}, {held['images']:,} images")
     return "; ".join(parts)
 
 
