@@ -11,7 +11,7 @@ from unittest import mock
 import numpy as np
 from PIL import Image
 
-from longtail.cli.main import main
+from longtail.cli.app import main
 from longtail.cli.show import console
 
 COLOURS = {"apple": (200, 60, 50), "berry": (60, 60, 190), "citron": (210, 200, 60)}

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from typer.main import get_command
 
-from longtail.cli.main import app
+from longtail.cli.app import app
 from longtail.recipe import Recipe, describe
 from longtail.request import recipe_function
 

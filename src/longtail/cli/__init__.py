@@ -1,5 +1,17 @@
 """The command line: argv, environment and printing live here, and nowhere else."""
 
-from longtail.cli.main import main
+import sys
+
+
+def main() -> None:
+    """The `longtail` command."""
+    try:
+        from longtail.cli.app import main as run
+    except ModuleNotFoundError as error:
+        if error.name not in ("typer", "rich"):
+            raise
+        sys.exit(f"The command line needs {error.name}, which is not installed: pip install 'longtail[train]'.")
+    run()
+
 
 __all__ = ["main"]
