@@ -9,7 +9,7 @@ import longtail
 from commands import paint
 from longtail import recipes, settings, weighting, workflow
 from longtail.losses import GCLLoss, clouds
-from longtail.recipe import describe, look_up
+from longtail.recipe import describe, digest, look_up
 from longtail.request import Request, check, chosen_recipe, chosen_setting, recipe_function
 from longtail.workflow import Silent, prepared, train_one
 
@@ -85,6 +85,12 @@ def test_other_groups_are_read_from_a_finished_run(tmp_path, digits):
     again, _ = run(tmp_path, digits, method="ce", groups="auto")
     assert again.report["group_rule"] == "auto"
     assert [group["classes"] for group in again.report["test"]["groups"].values()] == [4, 3, 3]
+
+
+def test_an_imbalance_is_the_same_however_it_is_written(tmp_path):
+    for data in ("digits_lt", "cifar10_lt"):
+        assert digest(chosen_setting(Request(data, imbalance=50.0))[0]) == digest(chosen_setting(Request(data, imbalance=50))[0])
+    assert digest(chosen_setting(Request("digits_lt", imbalance=50.0))[0]) == digest(chosen_setting(Request("digits_lt"))[0])
 
 
 def test_where_named_data_lie(tmp_path, monkeypatch):

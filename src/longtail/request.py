@@ -53,6 +53,11 @@ class Request:
     fresh: bool = False
     tensorboard: bool = False
 
+    def __post_init__(self) -> None:
+        """100.0 is 100: however the imbalance was written, it is the same experiment."""
+        if self.imbalance is not None and float(self.imbalance).is_integer():
+            object.__setattr__(self, "imbalance", int(self.imbalance))
+
 
 def check(request: Request) -> None:
     """Refuses numbers that mean nothing.
