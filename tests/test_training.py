@@ -315,7 +315,7 @@ def test_the_log_holds_the_learning_rates_that_were_used(trained):
     with pytest.raises(InterruptedRun):
         trained(recipe, "run", cut_off(0, 7))
     _, history = trained(recipe)
-    assert [entry["learning_rate"] for entry in history] == pytest.approx([0.1] * 8 + [0.01, 0.001, 0.002, 0.001])
+    assert [entry["learning_rate"] for entry in history] == pytest.approx([0.05] + [0.1] * 7 + [0.01, 0.001, 0.002, 0.001])
     assert [(entry["stage"], entry["epoch"]) for entry in history] == [*((0, e) for e in range(10)), (1, 0), (1, 1)]
 
 
