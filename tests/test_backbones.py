@@ -84,3 +84,44 @@ def test_named_backbone_knows_the_cifar_networks(name, kind):
 def test_cifar_networks_have_no_pretrained_weights():
     with pytest.raises(ValueError, match="no pretrained weights for 'resnet32'"):
         named_backbone("resnet32", pretrained=True)
+
+
+def timm_network(name, **arguments):
+    pytest.importorskip("timm")
+    return TimmBackbone(name=name, **arguments).eval()
+
+
+def test_features_are_the_mean_of_the_maps():
+    images = torch.randn(2, 3, 32, 32)
+    for model, channels, side in ((CifarResNet(depth=14), 64, 8), (timm_network("resnet18"), 512, 1)):
+        maps = model.eval().maps(images)
+        assert maps.shape == (2, channels, side, side)
+        torch.testing.assert_close(maps.mean((2, 3)), model(images))
+
+
+def test_names_of_the_cifar_network_stay():
+    names = [name for name, _ in CifarResNet(depth=8).named_parameters()]
+    block = [f"{part}.weight" for part in ("conv1", "norm1", "conv2", "norm2")]
+    assert [n for n in names if not n.endswith("bias")] == [
+        "conv.weight",
+        "norm.weight",
+        *(f"groups.{group}.0.{n}" for group in range(3) for n in block),
+    ]
+
+
+def test_last_group_is_the_network_s_own():
+    cifar = CifarResNet(depth=14)
+    assert cifar.last_group is cifar.groups[2]
+    assert [type(block) for block in cifar.last_group] == [BasicBlock, BasicBlock]
+    resnet = timm_network("resnet50")
+    assert resnet.last_group is resnet.body.layer4
+    assert len(resnet.last_group) == 3
+
+
+def test_a_network_without_maps_says_which_have_them():
+    with pytest.raises(ValueError, match=r"'vit_tiny_patch16_224' ends in \(5, 192\) per image.* such as resnet50"):
+        timm_network("vit_tiny_patch16_224", image_size=32).maps(torch.zeros(1, 3, 32, 32))
+    with pytest.raises(ValueError, match=r"'vit_tiny_patch16_224' has no residual blocks; .* such as resnet50"):
+        _ = timm_network("vit_tiny_patch16_224", image_size=32).last_group
+    with pytest.raises(ValueError, match="not in maps"):
+        timm_network("swin_tiny_patch4_window7_224", image_size=32).maps(torch.zeros(1, 3, 32, 32))

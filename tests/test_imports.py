@@ -12,9 +12,9 @@ import longtail
 ROOT = Path(longtail.__file__).parent
 LEVELS = (
     {"weighting", "schedules", "losses", "heads", "inference", "metrics"},
-    {"backbones", "models", "weights", "sampling", "steps", "data"},
+    {"backbones", "branches", "starts", "models", "weights", "sampling", "steps", "data"},
     {"recipe", "parsing", "settings", "recipes"},
-    {"training", "evaluation", "results", "runs", "devices"},
+    {"experiment", "building", "training", "evaluation", "results", "runs", "devices"},
     {
         "cli",
         "request",

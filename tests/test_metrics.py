@@ -9,7 +9,8 @@ from torchmetrics.functional.classification import multiclass_accuracy, multicla
 
 from longtail import metrics
 from longtail.data.imbalance import shot_groups
-from reference import formulas
+from reference import formulas, formulas_heads
+from reference.formulas import agrees
 
 CLASSES = 6
 
@@ -133,3 +134,32 @@ def test_accuracy_under_a_prior():
     confusion = metrics.confusion_matrix(scores, labels)
     seen = metrics.accuracy_under_prior(metrics.per_class_recall(confusion), confusion.sum(1) / confusion.sum())
     assert seen == pytest.approx(metrics.accuracy(confusion))
+
+
+def test_calibration_error_of_the_reference_document():
+    confidence, right = [0.95, 0.92, 0.61, 0.64, 0.30], [1, 0, 1, 1, 0]
+    probabilities = torch.tensor([[c, *[(1 - c) / 4] * 4] for c in confidence], dtype=torch.float64)
+    labels = torch.tensor([0 if hit else 1 for hit in right])
+    assert agrees(metrics.expected_calibration_error(probabilities, labels), "0.404")
+
+
+def test_open_f_measure():
+    predicted, labels = [0, 1, -1, 2, -1, 1], [0, 1, 1, 0, -1, -1]
+    value = metrics.open_f_measure(torch.tensor(predicted), torch.tensor(labels))
+    assert agrees(value, "0.5714285714280817")
+    assert agrees(formulas_heads.open_f_measure(predicted, labels), "0.5714285714280817")
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_open_f_measure_against_loops(seed):
+    draw = np.random.default_rng(seed)
+    predicted, labels = (torch.from_numpy(draw.integers(-1, 3, 200)) for _ in range(2))
+    expected = formulas_heads.open_f_measure(predicted.tolist(), labels.tolist())
+    assert metrics.open_f_measure(predicted, labels) == pytest.approx(expected, abs=1e-11)
+
+
+def test_open_f_measure_at_its_limits():
+    labels = torch.tensor([0, 1, -1])
+    assert metrics.open_f_measure(labels, labels) == 1
+    assert metrics.open_f_measure(torch.tensor([1, 0, 0]), labels) == 0
+    assert math.isnan(metrics.open_f_measure(torch.tensor([-1]), torch.tensor([-1])))

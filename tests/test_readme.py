@@ -66,7 +66,7 @@ def test_the_recipe_of_contributing_is_a_recipe(tmp_path):
     lines = [
         "from functools import partial",
         "from longtail.recipe import Recipe, Setting",
-        "from longtail.recipes import BUDGET, first_stage",
+        "from longtail.recipes import base, first_stage",
         "from longtail.weighting import deferred, effective_number",
     ]
     file = tmp_path / "my_file.py"

@@ -32,7 +32,7 @@ def test_describe_is_json_and_restores(build):
 def test_describe_names_every_hyper_parameter():
     first = describe(GCL)["stages"][0]
     assert first["loss"] == {
-        "call": "longtail.losses.gcl.GCLLoss",
+        "call": "longtail.losses.GCLLoss",
         "scale": 30.0,
         "margin": 0.0,
         "noise_mul": 0.5,
@@ -44,7 +44,7 @@ def test_describe_names_every_hyper_parameter():
 
 
 def test_describe_leaves_prose_out():
-    assert set(describe(GCL)) == {"name", "stages", "head", "inference"}
+    assert set(describe(GCL)) == {"name", "stages", "head", "inference", "backbone", "projection"}
 
 
 def test_a_restored_rule_computes_the_same():
@@ -137,7 +137,7 @@ def test_a_misspelt_path_says_what_exists(path, said):
         ("stages.0.epochs", 0, "'epochs' must be at least 1; got 0"),
         ("stages.0.epochs", True, "cannot become True"),
         ("stages.0.drop_last", 1, "'drop_last' is False and cannot become 1"),
-        ("stages.0.loss", 3, "'loss' is longtail.losses.gcl.GCLLoss and cannot become 3"),
+        ("stages.0.loss", 3, "'loss' is longtail.losses.GCLLoss and cannot become 3"),
         ("name", 3, "'name' is 'gcl' and cannot become 3"),
         ("stages.1.batch_norm", "evl", "train"),
         ("stages.1.head", "rest", "reset"),
@@ -219,5 +219,5 @@ def test_gcl_has_the_constants_of_the_scripts():
     assert agrees([rate(first, epoch) for epoch in (0, 4, 159, 160, 180)], ".02 .1 .1 .01 .001")
     assert agrees([rate(second, epoch) for epoch in (0, 10, 15, 29)], ".002 .0015 .001 5.4781e-06")
     assert (first.epochs, second.epochs, first.batch_size, second.batch_size) == (200, 30, 64, 64)
-    assert second.loss.keywords == {"scale": 20.0, "margin": 0.1, "gamma": 1.0, "cloud": clouds.log}
+    assert second.loss.keywords == {"scale": 20.0, "margin": 0.1, "gamma": 1.0, "noise_mul": 0.5, "cloud": clouds.log}
     assert (second.batch_norm, second.head, second.learning_rates) == ("eval", "keep", {"head.*": 1.0})

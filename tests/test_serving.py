@@ -13,13 +13,14 @@ from safetensors.torch import load_file, save_file
 import longtail
 from longtail import recipes, settings, workflow
 from longtail.backbones import CifarResNet, TimmBackbone
+from longtail.building import new_model
 from longtail.data.images import CorruptImage
 from longtail.data.transforms import normalise
+from longtail.experiment import Experiment
 from longtail.inference import as_trained
 from longtail.model_store import write_model
 from longtail.runs import Run
 from longtail.serving import Prediction, load
-from longtail.training import Experiment, new_model
 from longtail.weights import load_backbone, read_weights
 
 OPTIONS = {"epochs": 2, "device": "cpu", "precision": "32-true"}

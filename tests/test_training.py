@@ -13,17 +13,20 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch import nn
 
 from longtail import recipes, settings, workflow
 from longtail.backbones import CifarResNet
+from longtail.building import new_model, parameter_groups
 from longtail.devices import make_fabric
+from longtail.experiment import Experiment
 from longtail.heads import CosineHead, LinearHead
 from longtail.models import Classifier
 from longtail.recipe import change
 from longtail.request import Request
 from longtail.runs import Run
 from longtail.steps import classify
-from longtail.training import Experiment, TrainingFailed, epoch_sampler, new_model, parameter_groups, train, trained_until
+from longtail.training import TrainingFailed, epoch_indices, train, trained_until
 from longtail.weighting import Progress, effective_number, power
 from longtail.workflow import Silent, train_one
 
@@ -242,7 +245,7 @@ def test_every_recipe_trains_and_is_judged(run_one, build):
     assert names == {"record.json", "classes.json", "split.csv", "report.json", "predictions.npz", "model"}
     assert 0 < test["mean_recall"] <= 1
     assert all(isinstance(value, float) for value in (test["accuracy"], test["calibration_error"], *test["recalls"]))
-    assert [stage["epochs"] for stage in result.report["stages"]] == [3, 1][: len(build(SETTING).stages)]
+    assert [stage["epochs"] for stage in result.report["stages"]] == [stage.epochs for stage in build(SETTING).stages]
 
 
 # --- What depends on what --------------------------------------------------------------------------------------------------
@@ -257,7 +260,7 @@ def test_seeds_differ_and_a_seed_repeats(trained):
 
 def test_weights_and_order_depend_on_the_seed(data, fabric):
     zero, one = (Experiment(recipes.ce(SETTING), SETTING, data, seed=seed) for seed in (0, 1))
-    orders = [epoch_sampler(e, 0, epoch, fabric).indices().tolist() for e in (zero, one) for epoch in (0, 1)]
+    orders = [epoch_indices(e, 0, epoch, fabric, e.recipe.stages[0].resample).tolist() for e in (zero, one) for epoch in (0, 1)]
     assert len({tuple(order) for order in orders}) == 4
     assert not equal(new_model(zero).state_dict(), new_model(one).state_dict())
     assert len({zero.key(), one.key(), zero.key(1), one.key(1)}) == 4
@@ -301,7 +304,7 @@ def test_learning_rates_and_weight_decay_of_gcl_on_cifar():
     setting = settings.cifar100_lt()
     model, rates = Classifier(CifarResNet(depth=8), CosineHead(64, 100)), []
     for stage, epochs in zip(recipes.gcl(setting).stages, ([0, 4, 5, 159, 160, 179, 180, 199], [0, 10, 15, 29]), strict=True):
-        optimizer = stage.optimizer(parameter_groups(model, stage))
+        optimizer = stage.optimizer(parameter_groups(model, nn.Identity(), stage))
         (group,) = optimizer.param_groups
         assert (group["momentum"], group["weight_decay"], group["nesterov"]) == (0.9, 2e-4, False)
         rates.append([group["lr"] * stage.schedule(Progress(epoch, stage.epochs)) for epoch in epochs])
@@ -368,7 +371,8 @@ def test_a_loss_that_is_not_finite_is_located(trained, data, fabric, tmp_path, p
     stages = list(recipe.stages)
     stages[place] = replace(stages[place], step=partial(nan_at, epoch=epoch, step=step))
     recipe = replace(recipe, stages=tuple(stages))
-    drawn = epoch_sampler(Experiment(recipe, SETTING, data), place, epoch, fabric).indices()[32 * step : 32 * (step + 1)]
+    shown = epoch_indices(Experiment(recipe, SETTING, data), place, epoch, fabric, recipe.stages[place].resample)
+    drawn = shown[32 * step : 32 * (step + 1)]
     names = ", ".join(sorted(set(map(str, data.train.labels[drawn.numpy()].tolist()))))
     where = rf"stage {place + 1}, epoch {epoch + 1}, batch {step + 1} \(classes in it: {names}\)"
     with pytest.raises(TrainingFailed, match=where):
@@ -397,7 +401,7 @@ def test_a_learning_rate_for_nothing_is_refused(trained, pattern):
 def test_learning_rates_are_factors_and_what_is_not_named_is_frozen():
     stage = replace(recipes.ce(SETTING).stages[0], learning_rates={"head.bias": 0.5, "head.*": 2.0})
     model = Classifier(CifarResNet(depth=8), LinearHead(64, 10))
-    groups = parameter_groups(model, stage)
+    groups = parameter_groups(model, nn.Identity(), stage)
     assert [(group["lr"], [id(p) for p in group["params"]]) for group in groups] == [
         (0.05, [id(model.head.bias)]),
         (0.2, [id(model.head.weight)]),

@@ -1,10 +1,23 @@
 """Augmentation of a batch against a loop over its images, and normalisation against torchvision."""
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image, ImageEnhance
 from torchvision.transforms import v2
 
-from longtail.data.transforms import cutout, normalise, random_crop, random_flip, random_resized_crop
+from longtail.data.transforms import (
+    color_jitter,
+    cutout,
+    luminance,
+    normalise,
+    random_crop,
+    random_flip,
+    random_grayscale,
+    random_resized_crop,
+)
+
+TRANSFORMS = [random_crop, random_flip, cutout, random_resized_crop, random_grayscale, color_jitter]
 
 
 def seeded(seed=0):
@@ -46,7 +59,7 @@ def test_random_flip_mirrors_every_second_image():
 @pytest.mark.parametrize("side", [1, 4, 5])
 def test_cutout_is_a_square_cut_off_at_the_border(side):
     images = some_images(batch=30)
-    cut = cutout(images, seeded(), side=side)
+    cut = cutout(images, seeded(), share=side / 7)
     generator = seeded()
     rows = torch.randint(9, (30, 1), generator=generator)[:, 0].tolist()
     columns = torch.randint(7, (30, 1), generator=generator)[:, 0].tolist()
@@ -84,7 +97,76 @@ def test_a_crop_of_all_is_the_image():
     assert not torch.equal(random_resized_crop(images, seeded()), images)
 
 
-@pytest.mark.parametrize("transform", [random_crop, random_flip, cutout, random_resized_crop])
+def pillow(image):
+    return Image.fromarray(image.permute(1, 2, 0).numpy())
+
+
+def difference(images, others):
+    return (images.int() - others.int()).abs().max()
+
+
+def test_luminance_equals_pillow():
+    images = some_images(batch=20, height=40, width=50)
+    reference = torch.stack([torch.from_numpy(np.array(pillow(image).convert("L"))) for image in images])
+    assert torch.equal(luminance(images)[:, 0], reference)
+
+
+def test_random_grayscale_is_one_grey_image_in_five():
+    images = some_images(batch=1000)
+    grey, reference = random_grayscale(images, seeded()), v2.functional.rgb_to_grayscale(images, num_output_channels=3)
+    kept = (grey == images).flatten(1).all(1)
+    assert difference(grey[~kept], reference[~kept]) <= 1  # torchvision rounds down, Pillow to the nearest
+    assert torch.equal(grey[~kept], luminance(images)[~kept].expand(-1, 3, -1, -1))
+    assert 150 < (~kept).sum() < 250
+    assert torch.equal(random_grayscale(images, probability=0.0), images)
+    assert torch.equal(random_grayscale(images, probability=1.0), luminance(images).expand(-1, 3, -1, -1))
+
+
+ADJUST = {
+    "brightness": (v2.functional.adjust_brightness, ImageEnhance.Brightness),
+    "contrast": (v2.functional.adjust_contrast, ImageEnhance.Contrast),
+    "saturation": (v2.functional.adjust_saturation, ImageEnhance.Color),
+}
+
+
+@pytest.mark.parametrize("name", ADJUST)
+@pytest.mark.parametrize("strength", [0.4, 1.0])
+def test_color_jitter_of_one_kind_equals_torchvision(name, strength):
+    images = some_images(batch=50)
+    others = dict.fromkeys(ADJUST, 0.0)
+    jittered = color_jitter(images, seeded(), **{**others, name: strength})
+    factors = 1 + strength * (2 * torch.rand((3, 50), generator=seeded()) - 1)[list(ADJUST).index(name)]
+    assert 1 - strength <= factors.min() < 1 < factors.max() <= 1 + strength
+    for image, factor, found in zip(images, factors.tolist(), jittered, strict=True):
+        assert difference(ADJUST[name][0](image, factor), found) <= 1
+    assert torch.equal(color_jitter(images, **others), images)
+
+
+def test_color_jitter_equals_pillow_in_order():
+    images = some_images(batch=50)
+    factors = 1 + 0.4 * (2 * torch.rand((3, 50), generator=seeded()) - 1)
+    for i, found in enumerate(color_jitter(images, seeded())):
+        picture = pillow(images[i])
+        for (_, enhance), factor in zip(ADJUST.values(), factors[:, i].tolist(), strict=True):
+            picture = enhance(picture).enhance(factor)
+        assert torch.equal(torch.from_numpy(np.array(picture)).permute(2, 0, 1), found)
+
+
+@pytest.mark.parametrize("transform", TRANSFORMS)
+def test_no_image_depends_on_another(transform):
+    images = some_images(batch=40)
+    before = transform(images, seeded())
+    images[7] = 255 - images[7]
+    others = torch.arange(40) != 7
+    assert torch.equal(transform(images, seeded())[others], before[others])
+
+
+@pytest.mark.parametrize("transform", TRANSFORMS)
+def test_transforms_never_read_from_the_device(transform):
+    assert transform(some_images().to("meta")).shape == (6, 3, 9, 7)  # has no values: reading one is an error
+
+
+@pytest.mark.parametrize("transform", TRANSFORMS)
 def test_transforms_depend_on_their_generator_alone(transform):
     images = some_images(batch=40)
     before = images.clone()
@@ -95,7 +177,7 @@ def test_transforms_depend_on_their_generator_alone(transform):
     assert torch.equal(images, before)
 
 
-@pytest.mark.parametrize("transform", [random_crop, random_flip, cutout, random_resized_crop])
+@pytest.mark.parametrize("transform", TRANSFORMS)
 def test_transforms_need_no_generator(transform):
     torch.manual_seed(0)
     assert transform(some_images()).shape == (6, 3, 9, 7)

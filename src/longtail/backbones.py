@@ -1,6 +1,12 @@
-"""Networks from images to pooled features. Each has `num_features` and `timm_name` (None where timm lacks it)."""
+"""Networks from images to pooled features. Each has `num_features` and `timm_name` (None where timm lacks it).
+
+Residual networks also have `maps` (what the features are the mean of) and `last_group` (their last blocks), which
+`longtail.branches` builds on.
+"""
 
 from __future__ import annotations
+
+from typing import cast
 
 import torch.nn.functional as F  # noqa: N812
 from jaxtyping import Float
@@ -8,6 +14,7 @@ from torch import Tensor, nn
 
 Images = Float[Tensor, "batch 3 height width"]
 Features = Float[Tensor, "batch features"]
+Maps = Float[Tensor, "batch channels rows columns"]
 
 
 class CifarResNet(nn.Module):
@@ -39,8 +46,17 @@ class CifarResNet(nn.Module):
                 nn.init.kaiming_normal_(module.weight)
 
     def forward(self, images: Images) -> Features:
-        maps = self.groups(F.relu(self.norm(self.conv(images)), inplace=True))
-        return F.adaptive_avg_pool2d(maps, 1).flatten(1)
+        return pooled(self.maps(images))
+
+    def maps(self, images: Images) -> Maps:
+        """What the features are the mean of."""
+        maps: Maps = self.groups(F.relu(self.norm(self.conv(images)), inplace=True))
+        return maps
+
+    @property
+    def last_group(self) -> nn.Sequential:
+        """The last blocks, of the network itself and not copies."""
+        return cast(nn.Sequential, self.groups[-1])
 
 
 class BasicBlock(nn.Module):
@@ -61,6 +77,11 @@ class BasicBlock(nn.Module):
             return maps
         half = self.extra_channels // 2
         return F.pad(maps[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, half, self.extra_channels - half))
+
+
+def pooled(maps: Maps) -> Features:
+    """The mean over all positions."""
+    return F.adaptive_avg_pool2d(maps, 1).flatten(1)
 
 
 def conv3x3(in_channels: int, channels: int, stride: int = 1) -> nn.Conv2d:
@@ -108,6 +129,32 @@ class TimmBackbone(nn.Module):
     def forward(self, images: Images) -> Features:
         features: Features = self.body(images)
         return features
+
+    def maps(self, images: Images) -> Maps:
+        """What comes before the pooling.
+
+        Raises:
+            ValueError: the network has no maps, as a vision transformer.
+        """
+        maps: Tensor = self.body.forward_features(images)
+        if maps.ndim != 4 or maps.shape[1] != self.body.num_features:
+            raise ValueError(
+                f"'{self.timm_name}' ends in {tuple(maps.shape[1:])} per image, not in maps (channels, rows, columns); "
+                f"this method needs a residual network such as resnet50."
+            )
+        return maps
+
+    @property
+    def last_group(self) -> nn.Sequential:
+        """The last residual blocks, of the network itself and not copies.
+
+        Raises:
+            ValueError: the network has none.
+        """
+        group = getattr(self.body, "layer4", None)
+        if not isinstance(group, nn.Sequential):
+            raise ValueError(f"'{self.timm_name}' has no residual blocks; this method needs a residual network such as resnet50.")
+        return group
 
 
 def check_timm_name(name: str) -> None:

@@ -90,6 +90,20 @@ def expected_calibration_error(probabilities: Scores, labels: Labels, bins: int 
     return (torch.zeros(bins, dtype=torch.float64).index_add_(0, bin_of, gap).abs().sum() / len(labels)).item()
 
 
+def open_f_measure(predicted: Labels, labels: Labels) -> float:
+    """F-measure where -1 stands for images of no known class, both in the predictions and in the labels.
+
+    F = 2 TP / (2 TP + FP + FN): TP, known images that are right; FP, known images that are wrong, -1 among the predictions
+    included; FN, unknown images that are given a class. nan without either.
+
+    Source: Liu et al., CVPR 2019 (OLTR), utils.py, which follows OpenMax; there 1e-12 is added to precision + recall.
+    """
+    known = labels >= 0
+    right = (known & (predicted == labels)).sum()
+    wrong, missed = (known & (predicted != labels)).sum(), (~known & (predicted >= 0)).sum()
+    return (2 * right.double() / (2 * right + wrong + missed)).item()
+
+
 def nan_mean(values: Tensor) -> float:
     """Mean of the values that are not nan; nan where there are none."""
     return values.nanmean().item()

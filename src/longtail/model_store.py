@@ -11,11 +11,11 @@ from torch import Tensor
 
 from longtail import heads
 from longtail.backbones import TimmBackbone
+from longtail.experiment import Experiment
 from longtail.inference import InferenceRule, as_trained
-from longtail.models import Classifier
+from longtail.models import Classifier, assemble, enter
 from longtail.recipe import describe, restore
 from longtail.runs import Run
-from longtail.training import Experiment
 
 
 def write_model(run: Run, experiment: Experiment, model: Classifier, rule: InferenceRule) -> None:
@@ -30,11 +30,13 @@ def write_model(run: Run, experiment: Experiment, model: Classifier, rule: Infer
         "mean": data.mean,
         "std": data.std,
         "backbone": _without_download(describe(experiment.setting.backbone)),
-        "head": type(getattr(model.head, "inner", model.head)).__name__,
-        "wrapped": isinstance(model.head, heads.ScaledHead),
+        "wrapper": describe(experiment.recipe.backbone),
+        "head": describe(experiment.recipe.head),
+        "stages": [{"head": describe(s.head), "backbone": describe(s.backbone)} for s in experiment.recipe.stages],
         "inference": describe(partial(_function(rule), **plain)),
     }
-    tensors = {**model.state_dict(), **{f"inference.{name}": value for name, value in learned.items()}}
+    tensors = {name: tensor for name, tensor in model.state_dict().items() if not name.startswith("projection.")}
+    tensors |= {f"inference.{name}": value for name, value in learned.items()}
     backbone = model.backbone
     plain_head = type(model.head) is heads.LinearHead and _function(rule) is as_trained
     shape = _timm_shape(backbone, len(data.classes)) if plain_head and isinstance(backbone, TimmBackbone) else None
@@ -58,9 +60,16 @@ def read_model(run: Run) -> tuple[Classifier, dict[str, Any], InferenceRule]:
     tensors = load_file(run.folder / "model" / "model.safetensors")
     if "classifier" in config:
         tensors = _from_timm(tensors, config["classifier"])
-    backbone = restore(config["backbone"])()
-    head = getattr(heads, config["head"])(backbone.num_features, len(config["classes"]))
-    model = Classifier(backbone, heads.ScaledHead(head) if config["wrapped"] else head)
+    fresh_head, size = restore(config["head"]), config["size"]
+    model = assemble(
+        restore(config["backbone"])(),
+        classes=len(config["classes"]),
+        image_size=size,
+        head=fresh_head,
+        wrapper=restore(config["wrapper"]),
+    )
+    for stage in config["stages"]:
+        enter(model, head=restore(stage["head"]), backbone=restore(stage["backbone"]), fresh_head=fresh_head, image_size=size)
     learned = {name.removeprefix("inference."): t for name, t in tensors.items() if name.startswith("inference.")}
     model.load_state_dict({name: t for name, t in tensors.items() if not name.startswith("inference.")})
     return model, config, partial(restore(config["inference"]), **learned)

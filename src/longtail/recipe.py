@@ -8,6 +8,7 @@ import importlib
 import inspect
 import json
 import math
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, is_dataclass, replace
 from functools import partial
@@ -32,8 +33,13 @@ class Stage:
         step: batch -> scalar, from `longtail.steps`.
         learning_rates: pattern of parameter names -> factor; what no pattern names is frozen. None: all at 1.
         batch_norm: "train", or "eval" to hold the statistics of the backbone.
-        head: "keep" the one there is, "reset" its weights, or "wrap" it in `ScaledHead`.
+        head: "keep" the one there is, "reset" its weights, or what it is wrapped in: `wrapper(head)`, such as `ScaledHead`.
+        backbone: "keep" the one there is, or what it is wrapped in: `wrapper(backbone, image_size=...)`.
         augment: the method's own augmentation, after the data's.
+        views: how often the images of a batch are augmented; those after the first are `batch.views`.
+        companion: rule for drawing a second batch beside the first, `batch.companion`; None for none.
+        feature_loss: `Loss(class_counts, feature_size=...)` on features, which the step finds as `loss.feature_loss`; its
+            parameters are named `loss.feature_loss.*`. None for none.
         start: `start(model, loss, data)`, run once before the stage; None for none.
     """
 
@@ -48,25 +54,42 @@ class Stage:
     step: Callable[..., Any] = steps.classify
     learning_rates: Mapping[str, float] | None = None
     batch_norm: Literal["train", "eval"] = "train"
-    head: Literal["keep", "reset", "wrap"] = "keep"
+    head: Literal["keep", "reset"] | Callable[..., Any] = "keep"
+    backbone: Literal["keep"] | Callable[..., Any] = "keep"
     augment: tuple[Callable[..., Any], ...] = ()
+    views: int = 1
+    companion: weighting.Rule | None = None
+    feature_loss: Callable[..., Any] | None = None
     start: Callable[..., Any] | None = None
 
     def __post_init__(self) -> None:
-        for name, known in (("batch_norm", ["train", "eval"]), ("head", ["keep", "reset", "wrap"])):
-            if getattr(self, name) not in known:
-                raise ValueError(unknown(name, getattr(self, name), known))
+        choices = {"batch_norm": ["train", "eval"], "head": ["keep", "reset"], "backbone": ["keep"]}
+        for name, known in choices.items():
+            value = getattr(self, name)
+            if not callable(value) and value not in known:
+                raise ValueError(unknown(name, value, known))
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """A method: its stages, the head they train, the rule that turns its predictions into scores, and where it comes from."""
+    """A method: its network, its stages, the rule that turns its predictions into scores, and where it comes from.
+
+    Args:
+        head: `Head(num_features, num_classes)`.
+        backbone: what the setting's backbone is wrapped in, `wrapper(backbone, image_size=...)`; None for nothing.
+        projection: `Projection(num_features)` for losses on features; not part of the finished classifier. None for none.
+        year: of the publication; 0 for none.
+        departures: where this recipe departs from the paper or from its authors' code.
+    """
 
     name: str
     stages: tuple[Stage, ...]
     head: Callable[..., Any] = heads.LinearHead
     inference: inference.InferenceRule = inference.as_trained
+    backbone: Callable[..., Any] | None = None
+    projection: Callable[..., Any] | None = None
     source: str = ""
+    year: int = 0
     departures: tuple[str, ...] = ()
 
 
@@ -82,6 +105,10 @@ class Setting:
         epochs, batch_size: of a first stage.
         learning_rate, weight_decay: of SGD with momentum 0.9.
         weights: hash of the file the backbone starts from; "" for random weights.
+        benchmark: name under which papers publish on these data, such as "cifar100"; "" for none.
+        imbalance: n_max / n_min of that benchmark.
+        budget: "paper" gives each method its own batch, optimizer and schedule, "common" gives all the setting's.
+        largest_batch: no method's batch is larger (a quarter of the training images); None for no limit.
     """
 
     name: str
@@ -93,15 +120,19 @@ class Setting:
     learning_rate: float = 0.1
     weight_decay: float = 2e-4
     weights: str = ""
+    benchmark: str = ""
+    imbalance: float | None = None
+    budget: str = "paper"
+    largest_batch: int | None = None
 
 
 def describe(thing: Any) -> Any:
     """JSON that says everything: functions by name, with every hyper-parameter that has a value.
 
-    Names of files of data (`root`) are not part of it. `source` and `departures` are prose and are left out.
+    Names of files of data (`root`) are not part of it. `source`, `year` and `departures` are prose and are left out.
     """
     if is_dataclass(thing) and not isinstance(thing, type):
-        prose = ("source", "departures")
+        prose = ("source", "year", "departures")
         return {f.name: describe(getattr(thing, f.name)) for f in fields(thing) if f.name not in prose}
     if isinstance(thing, partial):
         return {"call": name_of(thing.func), **_defaults(thing.func), **{k: describe(v) for k, v in thing.keywords.items()}}
@@ -134,15 +165,28 @@ def restore(description: Any) -> Any:
     return partial(function, **keywords) if keywords else function
 
 
+def with_epochs(recipe: Recipe, epochs: int) -> Recipe:
+    """The recipe with a first stage of `epochs`; later stages keep their share of it, and one epoch at least."""
+    usual = recipe.stages[0].epochs
+    scaled = (replace(stage, epochs=max(round(stage.epochs * epochs / usual), 1)) for stage in recipe.stages)
+    return replace(recipe, stages=tuple(scaled))
+
+
+def training_cost(recipe: Recipe) -> float:
+    """Passes over the training images, forward and backward; a frozen backbone costs a third, the forward pass alone."""
+    return sum(stage.epochs * _passes(stage) for stage in recipe.stages)
+
+
 def digest(*things: Any) -> str:
     """sha256 of the descriptions of all things."""
     return hashlib.sha256(json.dumps([describe(thing) for thing in things], sort_keys=True).encode()).hexdigest()
 
 
 def name_of(function: Callable[..., Any]) -> str:
-    """Importable name of a function or class, without private modules of torch in it."""
-    module = function.__module__
-    return f"{module}.{function.__qualname__}"
+    """Importable name of a function or class: the public one of its package (`longtail.losses.GCLLoss`) where there is one."""
+    module, name = function.__module__, function.__qualname__
+    package = ".".join(module.split(".")[:2])
+    return f"{package if getattr(sys.modules.get(package), name, None) is function else module}.{name}"
 
 
 def change(thing: Any, path: str, value: Any) -> Any:
@@ -209,12 +253,18 @@ def parameters_of(function: Callable[..., Any]) -> dict[str, Any]:
     return own | fixed
 
 
+def _passes(stage: Stage) -> float:
+    patterns = stage.learning_rates or ("*",)
+    frozen = not any(pattern == "*" or pattern.startswith("backbone") for pattern in patterns)
+    return (stage.views + (stage.companion is not None)) * (1 / 3 if frozen else 1)
+
+
 def _imported(module_name: str, name: str) -> Callable[..., Any] | None:
     try:
         found = getattr(importlib.import_module(module_name), name, None)
     except ModuleNotFoundError:
         return None
-    return found if getattr(found, "__module__", None) == module_name else None
+    return found if str(getattr(found, "__module__", "")).startswith(module_name) else None
 
 
 def _defaults(function: Callable[..., Any]) -> dict[str, Any]:

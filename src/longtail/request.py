@@ -14,7 +14,7 @@ from typing import Any
 from longtail import choices, recipes, settings
 from longtail.data.imbalance import GROUP_RULES
 from longtail.parsing import parse_value
-from longtail.recipe import Recipe, Setting, change, checked, look_up, parameters_of, unknown
+from longtail.recipe import Recipe, Setting, change, checked, look_up, parameters_of, unknown, with_epochs
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,7 @@ class Request:
     backbone: str | None = None
     pretrained: bool = False
     weights: Path | None = None
+    budget: str = "paper"
     protocol: str = "clean"
     groups: str = "shots"
     device: str = "auto"
@@ -75,6 +76,8 @@ def check(request: Request) -> None:
         raise ValueError("--seed and --split-seed must not be negative.")
     if request.protocol not in ("clean", "paper"):
         raise ValueError(unknown("protocol", request.protocol, ["clean", "paper"]))
+    if request.budget not in ("paper", "common"):
+        raise ValueError(unknown("budget", request.budget, ["paper", "common"]))
     if request.groups not in GROUP_RULES:
         raise ValueError(unknown("group rule", request.groups, list(GROUP_RULES)))
     if request.pretrained and request.weights is not None:
@@ -128,6 +131,8 @@ def chosen_recipe(request: Request, setting: Setting) -> Recipe:
             raise ValueError(unknown(f"variant of {request.method}", name, list(known) or ["none"]))
     variants = {name: checked(_value(text, known[name]), known[name], name) for name, text in request.variants.items()}
     recipe: Recipe = function(setting, **variants)
+    if request.epochs is not None:
+        recipe = with_epochs(recipe, request.epochs)
     for path, text in request.changes.items():
         recipe = change(recipe, path, _value(text, look_up(recipe, path)))
     return recipe

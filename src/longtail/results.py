@@ -10,8 +10,9 @@ from typing import Any
 
 from longtail.data.imbalance import imbalance_factor, shot_groups
 from longtail.evaluation import Judged
+from longtail.experiment import Experiment
 from longtail.metrics import Report
-from longtail.training import Experiment, History
+from longtail.training import History
 
 BEST = "best epoch on the test set"
 
@@ -26,6 +27,7 @@ def results_of(
     return {
         "method": recipe.name,
         "setting": experiment.setting.name,
+        "budget": experiment.setting.budget,
         "protocol": experiment.protocol,
         "epoch_rule": "last epoch",
         "seed": experiment.seed,

@@ -26,24 +26,50 @@ def steps(progress: Progress, *, milestones: Sequence[float] = (0.8, 0.9), facto
     return float(factor**passed)
 
 
-def cosine(progress: Progress) -> float:
-    """Half a cosine per epoch: (1 + cos(pi e / E)) / 2 with e counted from 0."""
-    return 0.5 * (1 + math.cos(math.pi * progress.epoch / progress.epochs))
+def cosine(progress: Progress, *, first: int = 0, last: int = 0) -> float:
+    """Half a cosine per epoch: (1 + cos(pi e / E)) / 2 with e counted from 0.
+
+    Args:
+        first: the epoch at which it is still 1; -1 where the authors' scripts step before the first epoch.
+        last: how many epochs before the end it reaches 0; 1 where the last epoch is trained at 0.
+    """
+    passed = (progress.epoch - first) / max(progress.epochs - first - last, 1)
+    return 0.5 * (1 + math.cos(math.pi * min(max(passed, 0.0), 1.0)))
 
 
-def warmed_up(progress: Progress, *, schedule: Schedule, share: float = 0.025) -> float:
+def parabolic(progress: Progress, *, horizon: int | None = None) -> float:
+    """1 - (e / T)^2 with e counted from 0; T is the number of epochs, or `horizon` where a script has another.
+
+    Zhou et al., CVPR 2020, Sec. 4.2 (cumulative learning); BBN's iNaturalist runs have T = 100 for 90 epochs and 200 for 180.
+    """
+    return 1 - (progress.epoch / (horizon or progress.epochs)) ** 2
+
+
+def warmed_up(
+    progress: Progress,
+    *,
+    schedule: Schedule,
+    share: float = 0.025,
+    fewest: int = FEWEST_WARM_EPOCHS,
+    start: float | None = None,
+) -> float:
     """Linear warm-up, (e + 1) / W in epoch e of W, then `schedule`.
 
-    W is `share` of the epochs, and in short runs five of them, or a quarter where there are fewer than 20: the first steps at
-    the full rate do lasting damage, however long the run.
+    W is `share` of the epochs, and in short runs `fewest` of them, or a quarter where there are fewer than four times as many:
+    the first steps at the full rate do lasting damage, however long the run.
+
+    Args:
+        start: the multiplier of the first epoch, from which it rises by equal steps to 1; None: 1 / W.
 
     >>> warmed_up(Progress(0, 200), schedule=constant)
     0.2
     """
-    warm_epochs = max(round(share * progress.epochs), min(FEWEST_WARM_EPOCHS, progress.epochs // 4), 1)
-    if progress.epoch < warm_epochs:
+    warm_epochs = max(round(share * progress.epochs), min(fewest, progress.epochs // 4), 1)
+    if progress.epoch >= warm_epochs:
+        return schedule(progress)
+    if start is None:
         return (progress.epoch + 1) / warm_epochs
-    return schedule(progress)
+    return start + (1 - start) * progress.epoch / warm_epochs
 
 
 def first_drop(schedule: Schedule, epochs: int) -> int:

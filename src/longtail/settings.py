@@ -24,6 +24,7 @@ def digits_lt(*, imbalance: float | None = 50, split_seed: int = 0) -> Setting:
         augment=(partial(random_crop, padding=1),),
         epochs=60,
         batch_size=32,
+        largest_batch=84,
     )
 
 
@@ -48,6 +49,7 @@ def folder(
     imbalance: float | None = None,
     split_seed: int = 0,
     skip_corrupt: bool = False,
+    largest_batch: int | None = None,
 ) -> Setting:
     """A folder of images, or a CSV that lists them, at one image size."""
     small = size <= 64
@@ -58,6 +60,7 @@ def folder(
         augment=(partial(random_crop, padding=max(size // 8, 1)), random_flip) if small else (random_resized_crop, random_flip),
         epochs=epochs,
         batch_size=batch_size,
+        largest_batch=largest_batch,
     )
 
 
@@ -83,6 +86,8 @@ def _cifar(name: Name, imbalance: float | None, split_seed: int) -> Setting:
         data=partial(cifar_lt, name=name, imbalance=imbalance, split_seed=split_seed),
         backbone=partial(CifarResNet, depth=32),
         augment=(partial(random_crop, padding=4), random_flip),
+        benchmark=name,
+        imbalance=imbalance,
     )
 
 

@@ -15,6 +15,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from longtail.data.loaders import Batch
+from longtail.schedules import Schedule, parabolic
 from longtail.weighting import Progress
 
 
@@ -35,6 +36,79 @@ def mixup(model: nn.Module, loss: nn.Module, batch: Batch, progress: Progress, *
     logits = model(lam * batch.images + (1 - lam) * batch.images[other])
     own = apply_loss(loss, logits, batch.labels, batch.generator)
     return lam * own + (1 - lam) * apply_loss(loss, logits, batch.labels[other], batch.generator)
+
+
+def bilateral(
+    model: Any, loss: nn.Module, batch: Batch, progress: Progress, *, curriculum: Schedule = parabolic
+) -> Float[Tensor, ""]:
+    """Two branches, each fed by a draw of its own, whose features are mixed and asked for both labels.
+
+    h = 2 [a f_c ; (1 - a) f_r];  z = W h + b;  L = a L(z, y_c) + (1 - a) L(z, y_r)
+
+    a falls from 1 as `curriculum` says. The conventional branch sees the batch, the re-balancing one its companion, in two
+    passes.
+    Needs `TwoBranchBackbone`. Zhou et al., CVPR 2020, Eq. 2 and 3; as in the authors' code, there is one bias and a factor 2.
+    """
+    assert batch.companion is not None
+    share = curriculum(progress)
+    conventional = model.backbone.branch(batch.images, "conventional")
+    rebalancing = model.backbone.branch(batch.companion.images, "rebalancing")
+    logits = model.head(mixed_features(conventional, rebalancing, share))
+    own = apply_loss(loss, logits, batch.labels, batch.generator)
+    return share * own + (1 - share) * apply_loss(loss, logits, batch.companion.labels, batch.generator)
+
+
+def mixed_features(conventional: Tensor, rebalancing: Tensor, share: float) -> Float[Tensor, "batch features"]:
+    """2 [a f_c ; (1 - a) f_r]: at a = 1/2 what the finished network sees."""
+    return 2 * torch.cat([share * conventional, (1 - share) * rebalancing], dim=1)
+
+
+def contrast(
+    model: Any, loss: nn.Module, batch: Batch, progress: Progress, *, curriculum: Schedule = parabolic
+) -> Float[Tensor, ""]:
+    """A loss on projected features of the batch's views, giving way to the classification of the companion batch.
+
+    L = a L_feature(q, y) + (1 - a) L(z', y'),  a falls from 1 as `curriculum` says
+
+    Wang et al., CVPR 2021, Eq. 1: the batch is drawn as the images come, its companion class-balanced.
+    """
+    assert batch.companion is not None
+    share = curriculum(progress)
+    views = torch.cat([batch.images, *batch.views])
+    labels = batch.labels.repeat(1 + len(batch.views))
+    representation = loss.get_submodule("feature_loss")(model.projection(model.backbone(views)), labels)
+    classification = apply_loss(loss, model(batch.companion.images), batch.companion.labels, batch.generator)
+    value: Tensor = share * representation + (1 - share) * classification
+    return value
+
+
+def meta_embed(
+    model: Any, loss: nn.Module, batch: Batch, progress: Progress, *, feature_weight: float = 0.01
+) -> Float[Tensor, ""]:
+    """Classification by a head that remembers class centroids, plus a loss that learns the centroids from the features.
+
+    L = L(z, y) + feature_weight L_feature(v, y)
+
+    The head's memory is set to the centroids of `CentroidLoss` before each step; the classification sends them no gradient.
+    Needs `MetaHead`. Liu et al., CVPR 2019; OLTR's released code has the weight 0.01.
+    """
+    centroid_loss: Any = loss.get_submodule("feature_loss")
+    model.head.memory.copy_(centroid_loss.centroids.detach())
+    features = model.backbone(batch.images)
+    value = apply_loss(loss, model.head(features), batch.labels, batch.generator)
+    value += feature_weight * centroid_loss(features, batch.labels)
+    return value
+
+
+def remember(
+    model: Any, loss: nn.Module, batch: Batch, progress: Progress, *, momentum: Schedule, base: float = 0.1
+) -> Float[Tensor, ""]:
+    """`classify` by a `CausalHead` whose moving average slows down as the learning rate falls.
+
+    mu = 1 - 0.1 min(50 lr, 1),  lr = base * momentum(progress);  Tang et al., NeurIPS 2020, run_networks.py (not on CIFAR)
+    """
+    model.head.momentum = 1 - 0.1 * min(50 * base * momentum(progress), 1)
+    return classify(model, loss, batch, progress)
 
 
 def beta_sample(alpha: float, batch: Batch) -> Float[Tensor, ""]:

@@ -6,25 +6,22 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
-from pathlib import Path
 from typing import Any
 
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
+from longtail.building import enter, new_loss, new_model, on_device, parameter_groups
 from longtail.data.loaders import Feed
-from longtail.data.splits import Data, fingerprint
 from longtail.evaluation import per_epoch_recalls
-from longtail.heads import ScaledHead
+from longtail.experiment import Experiment
 from longtail.models import Classifier
-from longtail.recipe import Recipe, Setting, Stage, digest, parameters_of
+from longtail.recipe import Stage
 from longtail.runs import Run
 from longtail.sampling import EpochSampler, epoch_seed
 from longtail.schedules import first_drop
-from longtail.weighting import Progress
-from longtail.weights import load_backbone
+from longtail.weighting import Progress, Rule
 
 Watch = Callable[[int, Progress], None]
 History = list[dict[str, Any]]
@@ -32,30 +29,6 @@ History = list[dict[str, Any]]
 
 class TrainingFailed(RuntimeError):  # noqa: N818
     """Training cannot go on; the message says where and what to try."""
-
-
-@dataclass(frozen=True)
-class Experiment:
-    """Everything that a trained network depends on.
-
-    Args:
-        protocol: "clean", or "paper" to read the test set after each epoch from the first drop of the learning rate on.
-        precision: Fabric's word, "32-true" or "bf16-mixed".
-        weights: file or run folder that the backbone starts from; its hash is part of the setting.
-    """
-
-    recipe: Recipe
-    setting: Setting
-    data: Data
-    seed: int = 0
-    protocol: str = "clean"
-    precision: str = "32-true"
-    weights: Path | None = None
-
-    def key(self, stages: int | None = None) -> str:
-        """Hash of the experiment, or of its first stages and nothing that comes after them."""
-        recipe: Any = self.recipe if stages is None else (self.recipe.head, self.recipe.stages[:stages])
-        return digest(recipe, self.setting, self.seed, self.protocol, self.precision, fingerprint(self.data))
 
 
 @dataclass(frozen=True)
@@ -84,14 +57,14 @@ def run_stage(loop: Loop, place: int, history: History) -> History:
     """One stage from its start, its last checkpoint or its stored end, whatever there is."""
     experiment, model, run = loop.experiment, loop.model, loop.run
     stage, key = experiment.recipe.stages[place], experiment.key(place + 1)
-    enter(model, stage, seed=epoch_seed(experiment.seed, place, 1))
+    enter(model, experiment, place)
     stored = run.load_stage(key)
     if stored is not None:
         model.load_state_dict(stored["model"])
         run.write_log(stored["history"], new=len(stored["history"]))
         return list(stored["history"])
-    loss = stage.loss(experiment.data.class_counts).to(loop.fabric.device)
-    optimizer = stage.optimizer(parameter_groups(model, stage))
+    loss = new_loss(model, experiment, place).to(loop.fabric.device)
+    optimizer = stage.optimizer(parameter_groups(model, loss, stage))
     base = [group["lr"] for group in optimizer.param_groups]
     parts = {"model": model, "loss": loss, "optimizer": optimizer}
     first, history = continued(loop, stage, key, parts, history)
@@ -135,12 +108,13 @@ def run_epoch(loop: Loop, place: int, epoch: int, model: Any, loss: nn.Module, o
     model.train()
     if stage.batch_norm == "eval":
         loop.model.backbone.eval()
-    indices = epoch_sampler(experiment, place, epoch, fabric).indices()
+    indices = epoch_indices(experiment, place, epoch, fabric, stage.resample)
     steps = len(indices) // stage.batch_size if stage.drop_last else math.ceil(len(indices) / stage.batch_size)
     total, bad = torch.zeros((), device=fabric.device), torch.full((), -1, device=fabric.device)
     for step, batch in enumerate(epoch_batches(loop, place, epoch, indices)):
         progress = Progress(epoch, stage.epochs, step, max(steps, 1))
-        value = stage.step(model, loss, batch, progress)
+        with fabric.autocast():
+            value = stage.step(model, loss, batch, progress)
         fabric.backward(value)
         optimizer.step()
         optimizer.zero_grad()
@@ -156,27 +130,36 @@ def run_epoch(loop: Loop, place: int, epoch: int, model: Any, loss: nn.Module, o
     return {**entry, "seconds": round(seconds, 3), "images_per_second": round(len(indices) / seconds, 1)}
 
 
-def epoch_sampler(experiment: Experiment, place: int, epoch: int, fabric: Fabric) -> EpochSampler:
-    """The stage's draw, set to `epoch`."""
-    stage = experiment.recipe.stages[place]
+def epoch_indices(experiment: Experiment, place: int, epoch: int, fabric: Fabric, rule: Rule, *, draw: int = 2) -> Tensor:
+    """This process's images of one epoch by `rule`; another `draw` is independent of the first."""
     sampler = EpochSampler(
         experiment.data.train.labels,
-        rule=stage.resample,
-        seed=epoch_seed(experiment.seed, place, 2),
-        epochs=stage.epochs,
+        rule=rule,
+        seed=epoch_seed(experiment.seed, place, draw),
+        epochs=experiment.recipe.stages[place].epochs,
         rank=fabric.global_rank,
         world=fabric.world_size,
     )
     sampler.epoch = epoch
-    return sampler
+    return sampler.indices()
 
 
 def epoch_batches(loop: Loop, place: int, epoch: int, indices: Tensor) -> Iterator[Any]:
     """Augmented batches; their random numbers depend on seed, stage and epoch alone, so a resumed run continues exactly."""
-    stage = loop.experiment.recipe.stages[place]
-    generator = torch.Generator(loop.fabric.device).manual_seed(epoch_seed(loop.experiment.seed, place, 3, epoch))
-    augment = (*loop.experiment.setting.augment, *stage.augment)
-    return loop.feed.batches(indices, stage.batch_size, augment=augment, generator=generator, drop_last=stage.drop_last)
+    experiment, stage = loop.experiment, loop.experiment.recipe.stages[place]
+    generator = torch.Generator(loop.fabric.device).manual_seed(epoch_seed(experiment.seed, place, 3, epoch))
+    companion = None
+    if stage.companion is not None:
+        companion = epoch_indices(experiment, place, epoch, loop.fabric, stage.companion, draw=4)
+    return loop.feed.batches(
+        indices,
+        stage.batch_size,
+        augment=(*experiment.setting.augment, *stage.augment),
+        generator=generator,
+        drop_last=stage.drop_last,
+        views=stage.views,
+        companion=companion,
+    )
 
 
 def trained_until(experiment: Experiment, place: int, run: Run, fabric: Fabric) -> Classifier:
@@ -187,69 +170,12 @@ def trained_until(experiment: Experiment, place: int, run: Run, fabric: Fabric) 
     """
     model = new_model(experiment)
     for earlier in range(place + 1):
-        enter(model, experiment.recipe.stages[earlier], seed=0)
+        enter(model, experiment, earlier)
     stored = run.load_stage(experiment.key(place + 1))
     if stored is None:
         raise FileNotFoundError(f"Stage {place + 1} is not stored in '{run.shared}'; train it with the same command again.")
     model.load_state_dict(stored["model"])
     return on_device(model, fabric)
-
-
-def on_device(model: Classifier, fabric: Fabric) -> Classifier:
-    """Moved there, its convolutions' weights channels last in memory."""
-    return model.to(fabric.device).to(memory_format=torch.channels_last)
-
-
-def new_model(experiment: Experiment) -> Classifier:
-    """Backbone and head at the seed's initial weights, drawn on the CPU whatever the device."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(epoch_seed(experiment.seed, 0))
-        backbone = experiment.setting.backbone()
-        if experiment.weights is not None:
-            load_backbone(backbone, experiment.weights)
-        return Classifier(backbone, experiment.recipe.head(backbone.num_features, len(experiment.data.classes)))
-
-
-def enter(model: Classifier, stage: Stage, *, seed: int) -> None:
-    """Gives the model the head that the stage trains; its scale is the loss's business until the stage ends."""
-    if stage.head == "reset":
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            classes, features = model.head.get_parameter("weight").shape
-            fresh = type(model.head)(features, classes)
-        model.head.load_state_dict(fresh.state_dict())
-    elif stage.head == "wrap":
-        model.head = ScaledHead(model.head)
-    for name, buffer in model.head.named_buffers():
-        if name.endswith("scale"):
-            buffer.fill_(1.0)
-
-
-def parameter_groups(model: nn.Module, stage: Stage) -> list[dict[str, Any]]:
-    """One optimizer group per learning-rate factor; what no pattern names is frozen.
-
-    Raises:
-        ValueError: the loss needs another head, or a pattern names no parameter.
-    """
-    needed = getattr(stage.loss.func if hasattr(stage.loss, "func") else stage.loss, "requires_head", None)
-    if needed is not None and not isinstance(getattr(model.head, "inner", model.head), needed):
-        raise ValueError(
-            f"{_name(stage.loss)} needs a {needed.__name__}, but the recipe's head is {type(model.head).__name__}. "
-            f"Set the recipe's head to {needed.__name__}."
-        )
-    patterns = stage.learning_rates or {"*": 1.0}
-    members: dict[str, list[nn.Parameter]] = {pattern: [] for pattern in patterns}
-    for name, parameter in model.named_parameters():
-        pattern = next((p for p in patterns if fnmatchcase(name, p)), None)
-        parameter.requires_grad_(pattern is not None)
-        if pattern is not None:
-            members[pattern].append(parameter)
-    for pattern, parameters in members.items():
-        if not parameters:
-            names = ", ".join(sorted({name.split(".")[0] + ".*" for name, _ in model.named_parameters()}))
-            raise ValueError(f"learning_rates names '{pattern}', but no parameter is called so; there are {names}.")
-    lr = parameters_of(stage.optimizer)["lr"]
-    return [{"params": members[pattern], "lr": lr * factor} for pattern, factor in patterns.items()]
 
 
 def _not_finite(experiment: Experiment, place: int, epoch: int, step: int, indices: Tensor) -> str:
@@ -261,7 +187,3 @@ def _not_finite(experiment: Experiment, place: int, epoch: int, step: int, indic
         f"The last good epoch is kept. Try a lower learning rate (--set stages.{place}.optimizer.lr=0.01), "
         f"--precision 32-true, or a smaller loss scale; `longtail inspect` finds broken images."
     )
-
-
-def _name(function: Any) -> str:
-    return str((function.func if hasattr(function, "func") else function).__name__)

@@ -11,6 +11,7 @@ from longtail import runs, settings
 from longtail.data.splits import Data, fingerprint, hold_out
 from longtail.devices import make_fabric
 from longtail.evaluation import judge
+from longtail.experiment import Experiment
 from longtail.inference import as_trained, reference_of
 from longtail.judging import judged_again
 from longtail.model_store import write_model
@@ -18,8 +19,8 @@ from longtail.recipe import Setting, describe, parameters_of, unknown
 from longtail.request import Request, check, chosen_recipe, chosen_setting
 from longtail.results import results_of
 from longtail.runs import Run
-from longtail.training import Experiment, trained_until
 from longtail.training import train as train_experiment
+from longtail.training import trained_until
 from longtail.weighting import Progress
 from longtail.weights import content_hash
 
@@ -75,6 +76,7 @@ def prepared(request: Request, watcher: Watcher) -> tuple[Setting, Data]:
     setting, place, said = chosen_setting(request)
     if said:
         watcher.note(said)
+    setting = replace(setting, budget=request.budget)
     if request.epochs is not None:
         setting = replace(setting, epochs=request.epochs)
     if request.backbone is not None and str(request.data) in settings.NAMED:

@@ -100,6 +100,10 @@ def train(
     seeds: Annotated[int | None, typer.Option(help="Seeds 0 to N - 1, one run each.", min=1, rich_help_panel=TRAINING)] = None,
     device: Device = "auto",
     precision: Precision = "auto",
+    budget: Annotated[
+        str,
+        typer.Option(help="paper: each method's own batch, optimizer, schedule; common: one for all.", rich_help_panel=TRAINING),
+    ] = "paper",
     protocol: Annotated[
         str, typer.Option(help="clean, or paper: also the best epoch on the test set.", rich_help_panel=OUTPUT)
     ] = "clean",
@@ -151,6 +155,18 @@ def inspect(data: Annotated[Path, typer.Argument(help="A folder of images or a C
     from longtail.cli.look import run_inspect
 
     run_inspect(data)
+
+
+@app.command()
+def table(
+    setting: Annotated[str, typer.Argument(help="Name of a setting, or of a folder's runs.", metavar="SETTING")],
+    budget: Annotated[str | None, typer.Option(help="Only runs at this budget: paper or common.")] = None,
+    runs: Runs = Path("runs"),
+) -> None:
+    """All finished runs of one setting side by side, mean and deviation over seeds."""
+    from longtail.cli.look import run_table
+
+    run_table(setting, runs, budget=budget)
 
 
 @app.command("list")

@@ -5,18 +5,21 @@ from __future__ import annotations
 import importlib
 import inspect
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
-from longtail.cli.show import console, say
+from longtail.cli.show import console, rows_table, say
 
 if TYPE_CHECKING:
     from longtail.data.inspection import Inspection
+    from longtail.recipe import Recipe
 
 SHOWN = 8
+HIDDEN = ("what", "variants")
 
 
 def run_inspect(place: Path) -> None:
@@ -48,11 +51,22 @@ def run_list(what: str, *, as_json: bool) -> None:
     if as_json:
         console.print_json(json.dumps(rows))
         return
-    table = Table(*rows[0], title=what, title_justify="left") if rows else Table(title=what)
+    shown = [name for name in rows[0] if name not in HIDDEN]
+    table = Table(*shown, title=what, title_justify="left")
     for row in rows:
-        table.add_row(*map(str, row.values()))
+        table.add_row(*(str(row[name]) for name in shown))
     say(table)
+    if what == "methods":
+        say("cost: of training at the common budget, cross-entropy = 1. Variants of each method: --json.")
     say("Next: longtail train DATA --method NAME" if what == "methods" else "Next: longtail train DATA")
+
+
+def run_table(setting: str, runs: Path, *, budget: str | None) -> None:
+    """Every finished run of a setting, best mean recall last."""
+    from longtail.benchmark import rows_of
+
+    say(rows_table(rows_of(runs, setting, budget=budget)))
+    say(f"Next: longtail train {setting} --method NAME")
 
 
 def run_doctor() -> None:
@@ -109,18 +123,47 @@ def _say_images(found: Inspection) -> None:
 
 def _methods() -> list[dict[str, Any]]:
     from longtail import recipes
-    from longtail.recipe import parameters_of
-    from longtail.settings import cifar10_lt
+    from longtail.recipe import parameters_of, training_cost
+    from longtail.settings import cifar100_lt
 
+    setting = replace(cifar100_lt(), budget="common")
+    usual = training_cost(recipes.ce(setting))
     rows = []
     for function in recipes.ALL:
-        recipe = function(cifar10_lt())
-        variants = ", ".join(parameters_of(function)) or "–"
-        summary = (inspect.getdoc(function) or "").splitlines()[0]
+        recipe = function(setting)
         rows.append(
-            {"name": recipe.name, "stages": len(recipe.stages), "what": summary, "variants": variants, "source": recipe.source}
+            {
+                "name": recipe.name,
+                "year": recipe.year or "–",
+                "what": (inspect.getdoc(function) or "").splitlines()[0],
+                "stages": len(recipe.stages),
+                **_changes(recipe),
+                "cost": f"{training_cost(recipe) / usual:.2f}",
+                "variants": ", ".join(parameters_of(function)) or "–",
+                "source": recipe.source,
+            }
         )
     return rows
+
+
+def _changes(recipe: Recipe) -> dict[str, str]:
+    """What the recipe changes of plain training: loss, draw and weights, head and network, inference."""
+    stages = recipe.stages
+    losses = [part for stage in stages for part in (stage.loss, stage.feature_loss, stage.step) if part is not None]
+    draws = [rule for stage in stages for rule in (stage.resample, stage.companion, stage.reweight) if rule is not None]
+    wrappers = [part for stage in stages for part in (stage.head, stage.backbone) if callable(part)]
+    networks = [part for part in (recipe.head, recipe.backbone, recipe.projection, *wrappers) if part is not None]
+    return {
+        "loss": _named(losses, {"CrossEntropyLoss", "classify"}),
+        "sampler": _named(draws, {"uniform"}),
+        "head": _named(networks, {"LinearHead"}),
+        "inference": _named([recipe.inference], {"as_trained"}),
+    }
+
+
+def _named(parts: Sequence[Any], usual: set[str]) -> str:
+    names = dict.fromkeys(getattr(part, "func", part).__name__ for part in parts)
+    return ", ".join(name for name in names if name not in usual) or "–"
 
 
 def _settings() -> list[dict[str, Any]]:

@@ -10,6 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from longtail.benchmark import Row
 from longtail.results import BEST
 
 console = Console()
@@ -28,7 +29,9 @@ def say(thing: Any) -> None:
 def result_table(reports: Mapping[str, Mapping[str, Any]], *, chosen: str | None = None) -> Table:
     """One row per report: mean recall, groups, accuracy, calibration."""
     first = next(iter(reports.values()))
-    title = f"{first['setting']} · {first['protocol']} protocol · last epoch · test images · recall in %"
+    title = (
+        f"{first['setting']} · {first['budget']} budget · {first['protocol']} protocol · last epoch · test images, %"
+    )
     table = Table(title=title, title_justify="left", caption=_caption(first), caption_justify="left")
     table.add_column("")
     for heading in ("all", *GROUPS, "accuracy", "ECE"):
@@ -48,7 +51,7 @@ def result_table(reports: Mapping[str, Mapping[str, Any]], *, chosen: str | None
 def summary_table(reports: Mapping[str, Sequence[Mapping[str, Any]]]) -> Table:
     """Mean ± std over seeds, one row per method."""
     first = next(iter(reports.values()))
-    title = f"{first[0]['setting']} · {first[0]['protocol']} protocol · last epoch · n={len(first)}"
+    title = f"{first[0]['setting']} · {first[0]['budget']} budget · {first[0]['protocol']} protocol · last epoch · n={len(first)}"
     table = Table(title=title, title_justify="left", caption=_caption(first[0]), caption_justify="left")
     table.add_column("")
     for heading in ("all", *GROUPS):
@@ -58,6 +61,34 @@ def summary_table(reports: Mapping[str, Sequence[Mapping[str, Any]]]) -> Table:
         values = [[test["mean_recall"] for test in tests]]
         values += [[test["groups"][group]["recall"] for test in tests] for group in GROUPS]
         table.add_row(name, *(mean_and_std(column) for column in values))
+    return table
+
+
+def rows_table(rows: Sequence[Row]) -> Table:
+    """One row per experiment: mean (± std) over its seeds, training seconds, number of seeds."""
+    first = rows[0].reports[0]
+    title = f"{first['setting']} · last epoch · test images · in %"
+    table = Table(title=title, title_justify="left", caption=_caption(first), caption_justify="left")
+    shown = ("budget", "protocol", *(("differs",) if any(row.differs for row in rows) else ()))
+    for heading in ("", *shown):
+        table.add_column(heading)
+    for heading in ("epochs", "all", *GROUPS, "accuracy", "ECE", "seconds", "n"):
+        table.add_column(heading, justify="right")
+    for row in rows:
+        report = row.reports[0]
+        texts = {"budget": report["budget"], "protocol": report["protocol"], "differs": row.differs}
+        epochs = " + ".join(str(stage["epochs"]) for stage in report["stages"])
+        values = ("mean_recall", *GROUPS, "accuracy", "calibration_error")
+        numbers = [mean_and_std(row.values(value)) for value in values]
+        cells = [
+            row.method,
+            *(texts[name] for name in shown),
+            epochs,
+            *numbers,
+            f"{row.mean('seconds'):.0f}",
+            str(len(row.reports)),
+        ]
+        table.add_row(*cells)
     return table
 
 

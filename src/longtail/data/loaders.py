@@ -18,11 +18,18 @@ from longtail.data.transforms import Transform, normalise
 
 @dataclass(frozen=True)
 class Batch:
-    """Normalised float32 images (B, 3, S, S), labels (B,), and the run's random generator on their device."""
+    """Normalised float32 images (B, 3, S, S), labels (B,), and the run's random generator on their device.
+
+    Args:
+        views: the same images augmented anew, each (B, 3, S, S).
+        companion: a second batch, drawn by another rule.
+    """
 
     images: Tensor
     labels: Tensor
     generator: torch.Generator | None = None
+    views: tuple[Tensor, ...] = ()
+    companion: Batch | None = None
 
 
 class Feed:
@@ -47,15 +54,31 @@ class Feed:
         augment: Sequence[Transform] = (),
         generator: torch.Generator | None = None,
         drop_last: bool = False,
+        views: int = 1,
+        companion: Tensor | None = None,
     ) -> Iterator[Batch]:
-        """Batches of `batch_size` images (the last one may be smaller), each augmented and normalised on the device."""
+        """Batches of `batch_size` images (the last one may be smaller), each augmented and normalised on the device.
+
+        Args:
+            views: how often each image is augmented.
+            companion: indices of a second batch beside each, as many as `indices`; both are read at once.
+        """
         chunks = list(torch.split(indices, batch_size))
         if drop_last and len(chunks) > 1 and len(chunks[-1]) < batch_size:
             chunks.pop()
-        for chunk, images in zip(chunks, self._raw(chunks), strict=True):
-            for transform in augment:
-                images = transform(images, generator)
-            yield Batch(self.normalise(images), self.labels[chunk.to(self.device)], generator)
+        sizes = [len(chunk) for chunk in chunks]
+        if companion is not None:
+            chunks = [torch.cat(pair) for pair in zip(chunks, torch.split(companion, batch_size), strict=False)]
+        for size, chunk, raw in zip(sizes, chunks, self._raw(chunks), strict=True):
+            labels = self.labels[chunk.to(self.device)]
+            first, *others = (self._augmented(raw, augment, generator) for _ in range(views))
+            second = Batch(first[size:], labels[size:], generator) if companion is not None else None
+            yield Batch(first[:size], labels[:size], generator, tuple(view[:size] for view in others), second)
+
+    def _augmented(self, images: Tensor, augment: Sequence[Transform], generator: torch.Generator | None) -> Tensor:
+        for transform in augment:
+            images = transform(images, generator)
+        return self.normalise(images)
 
     def _raw(self, chunks: list[Tensor]) -> Iterator[Tensor]:
         if self.loader is None:

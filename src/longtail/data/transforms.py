@@ -13,6 +13,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 Images = UInt8[Tensor, "batch 3 height width"]
+Grey = UInt8[Tensor, "batch 1 height width"]
 Transform = Callable[..., Images]
 
 
@@ -33,9 +34,13 @@ def random_flip(images: Images, generator: torch.Generator | None = None) -> Ima
     return torch.where(mirrored, images.flip(3), images)
 
 
-def cutout(images: Images, generator: torch.Generator | None = None, *, side: int = 16) -> Images:
-    """A black square of `side` pixels around a random pixel, cut off at the border (DeVries and Taylor, 2017)."""
+def cutout(images: Images, generator: torch.Generator | None = None, *, share: float = 0.5) -> Images:
+    """A black square around a random pixel, cut off at the border; `share` of the shorter side wide, 16 pixels on CIFAR.
+
+    DeVries and Taylor, 2017 (arXiv 1708.04552).
+    """
     batch, _, height, width = images.shape
+    side = round(share * min(height, width))
     inside = [_near_random_pixel(length, batch, side, generator, images.device) for length in (height, width)]
     hole = inside[0][:, None, :, None] & inside[1][:, None, None, :]
     return images.masked_fill(hole, 0)
@@ -62,6 +67,48 @@ def random_resized_crop(
     grid = F.affine_grid(theta, [batch, 3, height, width], align_corners=False)
     resized = F.grid_sample(images.float(), grid, mode="bilinear", padding_mode="border", align_corners=False)
     return resized.round().clamp(0, 255).to(torch.uint8)
+
+
+def color_jitter(
+    images: Images,
+    generator: torch.Generator | None = None,
+    *,
+    brightness: float = 0.4,
+    contrast: float = 0.4,
+    saturation: float = 0.4,
+) -> Images:
+    """Brightness, contrast and saturation each times a factor from U(1 - x, 1 + x), one factor per image.
+
+    Departure: the three come in this order; torchvision's ColorJitter draws the order anew each time.
+    """
+    draw = 2 * torch.rand((3, len(images)), generator=generator, device=images.device) - 1
+    images = blend(images, torch.zeros_like(images), 1 + brightness * draw[0])
+    images = blend(images, mean_luminance(luminance(images)), 1 + contrast * draw[1])
+    return blend(images, luminance(images), 1 + saturation * draw[2])
+
+
+def random_grayscale(images: Images, generator: torch.Generator | None = None, *, probability: float = 0.2) -> Images:
+    """Without colour, one image in five on average: the luminance in all three channels."""
+    grey = torch.rand((len(images), 1, 1, 1), generator=generator, device=images.device) < probability
+    return torch.where(grey, luminance(images), images)
+
+
+def luminance(images: Images) -> Grey:
+    """0.299 red + 0.587 green + 0.114 blue (ITU-R BT.601), to the nearest level; the weights in 65536ths as in Pillow."""
+    red, green, blue = images.int().chunk(3, dim=1)
+    return ((19595 * red + 38470 * green + 7471 * blue + 32768) >> 16).to(torch.uint8)
+
+
+def mean_luminance(grey: Grey) -> UInt8[Tensor, "batch 1 1 1"]:
+    """The mean of each image, to the nearest level."""
+    pixels = grey.shape[2] * grey.shape[3]
+    return ((2 * grey.sum((1, 2, 3), keepdim=True) + pixels) // (2 * pixels)).to(torch.uint8)
+
+
+def blend(images: Images, other: Tensor, factor: Float[Tensor, "batch"]) -> Images:
+    """other + factor * (images - other), cut off at 0 and 255 and rounded down, as Pillow does."""
+    start = other.float()
+    return (start + factor[:, None, None, None] * (images - start)).clamp(0, 255).to(torch.uint8)
 
 
 def normalise(images: Images, *, mean: Sequence[float], std: Sequence[float]) -> Float[Tensor, "batch 3 height width"]:

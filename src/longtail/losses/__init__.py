@@ -1,6 +1,29 @@
-"""Losses for long-tailed data: each is built as `Loss(class_counts, *, ..., weight=None)` and called `loss(logits, labels)`."""
+"""Losses for long-tailed data: each is built as `Loss(class_counts, *, ..., weight=None)` and called `loss(logits, labels)`.
 
+Losses on representations are built with a `feature_size` as well and called `loss(features, labels)`.
+"""
+
+from longtail.losses.centroid import CentroidLoss
+from longtail.losses.contrastive import PrototypicalContrastiveLoss, SupervisedContrastiveLoss
+from longtail.losses.gala import GALALoss
 from longtail.losses.gcl import GCLAngularLoss, GCLLoss
+from longtail.losses.ldam import LDAMLoss
+from longtail.losses.logit_adjustment import BalancedSoftmaxLoss, LogitAdjustedLoss
 from longtail.losses.plain import ClassBalancedLoss, CrossEntropyLoss, FocalLoss
+from longtail.losses.smoothing import LabelAwareSmoothingLoss
 
-__all__ = ["ClassBalancedLoss", "CrossEntropyLoss", "FocalLoss", "GCLAngularLoss", "GCLLoss"]
+__all__ = [
+    "BalancedSoftmaxLoss",
+    "CentroidLoss",
+    "ClassBalancedLoss",
+    "CrossEntropyLoss",
+    "FocalLoss",
+    "GALALoss",
+    "GCLAngularLoss",
+    "GCLLoss",
+    "LDAMLoss",
+    "LabelAwareSmoothingLoss",
+    "LogitAdjustedLoss",
+    "PrototypicalContrastiveLoss",
+    "SupervisedContrastiveLoss",
+]

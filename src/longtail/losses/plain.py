@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Sequence
+from typing import Literal, TypeVar, get_args
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from longtail.weighting import Counts, as_counts, effective_number
 
 Form = Literal["softmax", "sigmoid"]
+Name = TypeVar("Name", bound=str)
 
 
 class CrossEntropyLoss(nn.Module):
@@ -37,13 +39,7 @@ class CrossEntropyLoss(nn.Module):
         register_counts(self, class_counts, weight)
 
     def forward(self, logits: Float[Tensor, "batch classes"], labels: Tensor) -> Float[Tensor, ""]:
-        logits = at_least_float32(logits)
-        if labels.is_floating_point():
-            share = labels.to(logits.dtype)
-            per_sample = -(share * logits.log_softmax(1)).sum(1)
-            image_weight = (share * self.weight.to(logits.dtype)).sum(1)
-            return (image_weight * per_sample).sum() / image_weight.sum()
-        return weighted_mean(F.cross_entropy(logits, labels, reduction="none"), labels, self.weight)
+        return mean_cross_entropy(at_least_float32(logits), labels, self.weight)
 
 
 class FocalLoss(nn.Module):
@@ -71,7 +67,7 @@ class FocalLoss(nn.Module):
     def __init__(self, class_counts: Counts, *, gamma: float = 1.0, form: Form = "softmax", weight: Counts | None = None) -> None:
         super().__init__()
         register_counts(self, class_counts, weight)
-        self.gamma, self.form = gamma, checked_form(form)
+        self.gamma, self.form = gamma, known("form", form, get_args(Form))
 
     def forward(self, logits: Float[Tensor, "batch classes"], labels: Int[Tensor, " batch"]) -> Float[Tensor, ""]:
         per_sample = focal_terms(at_least_float32(logits), class_indices(self, labels), self.gamma, self.form)
@@ -121,7 +117,7 @@ class ClassBalancedLoss(nn.Module):
             raise ValueError(f"ClassBalancedLoss has no reduction {reduction!r}; it has 'weighted' and 'batch'.")
         balanced = effective_number(class_counts, beta=beta)
         self.register_buffer("class_weight", balanced * len(balanced) / balanced.sum())
-        self.beta, self.form, self.gamma, self.reduction = beta, checked_form(form), gamma, reduction
+        self.beta, self.form, self.gamma, self.reduction = beta, known("form", form, get_args(Form)), gamma, reduction
 
     def forward(self, logits: Float[Tensor, "batch classes"], labels: Int[Tensor, " batch"]) -> Float[Tensor, ""]:
         per_sample = focal_terms(at_least_float32(logits), class_indices(self, labels), self.gamma, self.form)
@@ -129,6 +125,16 @@ class ClassBalancedLoss(nn.Module):
         if self.reduction == "weighted":
             return weighted_mean(per_sample, labels, weight)
         return (weight.to(per_sample.dtype)[labels] * per_sample).mean()
+
+
+def mean_cross_entropy(logits: Float[Tensor, "batch classes"], labels: Tensor, weight: Tensor) -> Float[Tensor, ""]:
+    """Weighted mean of the cross-entropy; labels are class indices (B,) or class probabilities (B, C)."""
+    if not labels.is_floating_point():
+        return weighted_mean(F.cross_entropy(logits, labels, reduction="none"), labels, weight)
+    share = labels.to(logits.dtype)
+    per_sample = -(share * logits.log_softmax(1)).sum(1)
+    image_weight = (share * weight.to(logits.dtype)).sum(1)
+    return (image_weight * per_sample).sum() / image_weight.sum()
 
 
 def focal_terms(
@@ -184,7 +190,8 @@ def register_counts(loss: nn.Module, class_counts: Counts, weight: Counts | None
     loss.register_buffer("weight", weights.detach().clone())
 
 
-def checked_form(form: Form) -> Form:
-    if form not in ("softmax", "sigmoid"):
-        raise ValueError(f"There is no form {form!r}; there are 'softmax' and 'sigmoid'.")
-    return form
+def known(kind: str, name: Name, names: Sequence[str]) -> Name:
+    """`name`, refused where it is none of `names`."""
+    if name not in names:
+        raise ValueError(f"There is no {kind} {name!r}; there are {', '.join(map(repr, names[:-1]))} and {names[-1]!r}.")
+    return name

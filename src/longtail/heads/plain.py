@@ -1,4 +1,4 @@
-"""Classifier heads: features (B, D) in, logits (B, C) out, in float32 under autocast."""
+"""Linear and cosine heads, and one learned factor per class on top of either."""
 
 from __future__ import annotations
 
@@ -22,7 +22,9 @@ class Head(Protocol):
 class LinearHead(nn.Module):
     """z = W f + b.
 
-    Kaiming-normal weights and torch's uniform bias, as in the CIFAR scripts of LDAM and GCL.
+    Args:
+        kaiming: Kaiming-normal weights and torch's uniform bias, as in the CIFAR scripts of LDAM and GCL; False leaves torch's
+            weights too, as in GALA, BBN and the decoupling paper.
 
     >>> LinearHead(64, 10)(torch.zeros(2, 64)).shape
     torch.Size([2, 10])
@@ -30,16 +32,17 @@ class LinearHead(nn.Module):
 
     scale: Tensor
 
-    def __init__(self, in_features: int, num_classes: int) -> None:
+    def __init__(self, in_features: int, num_classes: int, *, kaiming: bool = True) -> None:
         super().__init__()
         linear = nn.Linear(in_features, num_classes)
-        nn.init.kaiming_normal_(linear.weight)
+        if kaiming:
+            nn.init.kaiming_normal_(linear.weight)
         self.weight, self.bias = linear.weight, linear.bias
         self.register_buffer("scale", torch.ones(()))
 
     def forward(self, features: Features) -> Logits:
         with torch.autocast(features.device.type, enabled=False):
-            return F.linear(_float(features), self.weight, self.bias) * self.scale
+            return F.linear(at_least_float32(features), self.weight, self.bias) * self.scale
 
 
 class CosineHead(nn.Module):
@@ -63,7 +66,7 @@ class CosineHead(nn.Module):
 
     def forward(self, features: Features) -> Logits:
         with torch.autocast(features.device.type, enabled=False):
-            unit_features = F.normalize(_float(features), dim=1, eps=1e-12)
+            unit_features = F.normalize(at_least_float32(features), dim=1, eps=1e-12)
             return F.linear(unit_features, F.normalize(self.weight, dim=1, eps=1e-12)) * self.scale
 
 
@@ -87,9 +90,10 @@ class ScaledHead(nn.Module):
 
     def forward(self, features: Features) -> Logits:
         with torch.autocast(features.device.type, enabled=False):
-            logits: Logits = self.inner(_float(features)) * self.class_scale * self.scale
+            logits: Logits = self.inner(at_least_float32(features)) * self.class_scale * self.scale
             return logits
 
 
-def _float(features: Tensor) -> Tensor:
+def at_least_float32(features: Tensor) -> Tensor:
+    """Half-precision features as float32; float32 and float64 stay what they are."""
     return features if features.dtype == torch.float64 else features.float()

@@ -1,0 +1,100 @@
+"""What a stage trains, at its seed: network, loss, and the optimizer's groups."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from fnmatch import fnmatchcase
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from torch import nn
+
+from longtail import models
+from longtail.experiment import Experiment
+from longtail.models import Classifier
+from longtail.recipe import Stage, parameters_of
+from longtail.sampling import epoch_seed
+from longtail.weights import load_backbone
+
+
+def on_device(model: Classifier, fabric: Fabric) -> Classifier:
+    """Moved there, its convolutions' weights channels last in memory."""
+    return model.to(fabric.device).to(memory_format=torch.channels_last)
+
+
+def new_model(experiment: Experiment) -> Classifier:
+    """The network at the seed's initial weights, drawn on the CPU whatever the device."""
+    recipe, data = experiment.recipe, experiment.data
+    with seeded(experiment.seed, 0):
+        backbone = experiment.setting.backbone()
+        if experiment.weights is not None:
+            load_backbone(backbone, experiment.weights)
+        return models.assemble(
+            backbone,
+            classes=len(data.classes),
+            image_size=data.size,
+            head=recipe.head,
+            wrapper=recipe.backbone,
+            projection=recipe.projection,
+        )
+
+
+def enter(model: Classifier, experiment: Experiment, place: int) -> None:
+    """Gives the model what stage `place` trains."""
+    stage = experiment.recipe.stages[place]
+    with seeded(experiment.seed, place, 1):
+        models.enter(
+            model,
+            head=stage.head,
+            backbone=stage.backbone,
+            fresh_head=experiment.recipe.head,
+            image_size=experiment.data.size,
+        )
+
+
+def new_loss(model: Classifier, experiment: Experiment, place: int) -> nn.Module:
+    """The stage's loss, with the loss on features inside where there is one."""
+    stage, counts = experiment.recipe.stages[place], experiment.data.class_counts
+    with seeded(experiment.seed, place, 5):
+        loss: nn.Module = stage.loss(counts)
+        if stage.feature_loss is not None:
+            loss.add_module("feature_loss", stage.feature_loss(counts, feature_size=model.representation_size))
+    return loss
+
+
+@contextmanager
+def seeded(*parts: int) -> Iterator[None]:
+    """torch's global generator of the CPU seeded inside, restored afterwards."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(epoch_seed(*parts))
+        yield
+
+
+def parameter_groups(model: nn.Module, loss: nn.Module, stage: Stage) -> list[dict[str, Any]]:
+    """One optimizer group per learning-rate factor; what no pattern names is frozen. The loss's names begin with `loss.`.
+
+    Raises:
+        ValueError: the loss needs another head, or a pattern names no parameter.
+    """
+    needed = getattr(type(loss), "requires_head", None)
+    if needed is not None and not isinstance(getattr(model.head, "inner", model.head), needed):
+        raise ValueError(
+            f"{type(loss).__name__} needs a {needed.__name__}, but the recipe's head is {type(model.head).__name__}. "
+            f"Set the recipe's head to {needed.__name__}."
+        )
+    named = [*model.named_parameters(), *((f"loss.{name}", parameter) for name, parameter in loss.named_parameters())]
+    patterns = stage.learning_rates or {"*": 1.0}
+    members: dict[str, list[nn.Parameter]] = {pattern: [] for pattern in patterns}
+    for name, parameter in named:
+        pattern = next((p for p in patterns if fnmatchcase(name, p)), None)
+        parameter.requires_grad_(pattern is not None)
+        if pattern is not None:
+            members[pattern].append(parameter)
+    for pattern, parameters in members.items():
+        if not parameters:
+            names = ", ".join(sorted({name.split(".")[0] + ".*" for name, _ in named}))
+            raise ValueError(f"learning_rates names '{pattern}', but no parameter is called so; there are {names}.")
+    lr = parameters_of(stage.optimizer)["lr"]
+    return [{"params": members[pattern], "lr": lr * factor} for pattern, factor in patterns.items()]

@@ -1,0 +1,35 @@
+"""Everything that a trained network depends on, and the hash it is known by."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from longtail.data.splits import Data, fingerprint
+from longtail.recipe import Recipe, Setting, digest
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """Everything that a trained network depends on.
+
+    Args:
+        protocol: "clean", or "paper" to read the test set after each epoch from the first drop of the learning rate on.
+        precision: Fabric's word, "32-true" or "bf16-mixed".
+        weights: file or run folder that the backbone starts from; its hash is part of the setting.
+    """
+
+    recipe: Recipe
+    setting: Setting
+    data: Data
+    seed: int = 0
+    protocol: str = "clean"
+    precision: str = "32-true"
+    weights: Path | None = None
+
+    def key(self, stages: int | None = None) -> str:
+        """Hash of the experiment, or of its first stages and nothing that comes after them."""
+        whole = self.recipe
+        recipe: Any = whole if stages is None else (whole.head, whole.backbone, whole.projection, whole.stages[:stages])
+        return digest(recipe, self.setting, self.seed, self.protocol, self.precision, fingerprint(self.data))

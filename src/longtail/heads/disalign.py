@@ -1,0 +1,71 @@
+"""Distribution alignment (DisAlign): a trained classifier's logits, corrected class by class where an image asks for it.
+
+Zhang, Li, Yan, He, Sun: "Distribution Alignment: A Unified Framework for Long-tail Visual Recognition", CVPR 2021
+(arXiv 2103.16370).
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from longtail.heads.plain import Features, Logits, at_least_float32
+
+Start = Literal["released", "paper"]
+
+
+class AlignedHead(nn.Module):
+    """Scales and shifts the logits of a trained head per class, as far as a learned confidence in the image's feature says.
+
+    z^_j = (1 + c S_j) z_j + c b_j,  c = sigmoid(f v + u)
+
+    The paper's scale is a = 1 + S: c (a z + b) + (1 - c) z. Only S, b, v and u are meant to be trained
+    (`class_scale`, `class_shift`, `confidence`).
+
+    Source: Zhang et al., CVPR 2021, Sec. 3; code followed: Megvii-BaseDetection/DisAlign with the DisAlignLinear of cvpods, which
+    made the published ImageNet-LT table. Its v is so large that c is 1 for features of usual size, and stays there.
+
+    Args:
+        head: the trained head; its scale is not touched.
+        start: "released": S = 1, b = 0, v = 0.1, u as torch draws it. "paper" (the authors' detection heads): S = 0, b = 0,
+            v ~ N(0, 0.01^2), u = 0, so that training begins with the logits of `head`.
+
+    >>> from longtail.heads import LinearHead
+    >>> head, features = LinearHead(64, 10), torch.randn(2, 64)
+    >>> bool((AlignedHead(head, start="paper")(features) == head(features)).all())
+    True
+    """
+
+    scale: Tensor
+
+    def __init__(self, head: nn.Module, *, start: Start = "released") -> None:
+        super().__init__()
+        if start not in ("released", "paper"):
+            raise ValueError(f"AlignedHead has no start {start!r}; it has 'released' and 'paper'.")
+        self.inner = head
+        weight = head.get_parameter("weight")
+        first = torch.ones if start == "released" else torch.zeros
+        self.class_scale = nn.Parameter(first(len(weight), dtype=weight.dtype, device=weight.device))
+        self.class_shift = nn.Parameter(torch.zeros_like(self.class_scale))
+        self.confidence = _confidence(weight.shape[1], start).to(weight)
+        self.register_buffer("scale", torch.ones((), device=weight.device))
+
+    def forward(self, features: Features) -> Logits:
+        with torch.autocast(features.device.type, enabled=False):
+            features = at_least_float32(features)
+            logits, confidence = self.inner(features), self.confidence(features).sigmoid()
+            aligned: Logits = (1 + confidence * self.class_scale) * logits + confidence * self.class_shift
+            return aligned * self.scale
+
+
+def _confidence(in_features: int, start: Start) -> nn.Linear:
+    """Drawn on the CPU whatever the device, so that every device starts alike."""
+    layer = nn.Linear(in_features, 1)
+    if start == "released":
+        nn.init.constant_(layer.weight, 0.1)
+    else:
+        nn.init.normal_(layer.weight, std=0.01)
+        nn.init.zeros_(layer.bias)
+    return layer

@@ -1,0 +1,77 @@
+"""Dynamic meta-embedding (OLTR): features of rare classes borrow from a memory of class centroids.
+
+Liu, Miao, Zhan, Wang, Gong, Yu: "Large-Scale Long-Tailed Recognition in an Open World", CVPR 2019 (arXiv 1904.05160).
+Its modulated attention is in `longtail.branches`, its open-set rule is `longtail.inference.open_set`.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+
+from longtail.heads.plain import Features, Logits, at_least_float32
+
+
+class MetaHead(nn.Module):
+    """Adds to each feature what the class centroids say about it, and lengthens it the closer it is to one of them.
+
+    gamma  = min_j ||v - M_j||,  o = softmax(W_h v + b_h),  e = tanh(W_s v + b_s)
+    v_meta = reach / gamma (v + e * o M)
+    z_i    = cosine_scale <v_meta / (1 + ||v_meta||), w_i / ||w_i||>
+
+    M is `memory`, a buffer: no gradient reaches it, whoever learns the centroids copies them there. W_h (`hallucinator`) starts
+    as the stage-1 classifier, W_s (`selector`) and w (`weight`) anew, w ~ U(-1, 1) / sqrt(D).
+
+    Source: Liu et al., CVPR 2019, Sec. 3; code followed: zhmiao/OpenLongTailRecognition-OLTR@8132217, MetaEmbeddingClassifier.py.
+    The paper's reach is 1. The factor 1 / gamma is never formed, since the last line is one fraction, reach u / (gamma +
+    reach ||u||) with u = v + e * o M; gamma is kept above 1e-12, so that a feature on a centroid is finite.
+
+    Args:
+        head: the stage-1 head, whose weight and bias are copied; it is not kept.
+        reach: 10 in the code.
+        cosine_scale: 16 in the code.
+
+    >>> from longtail.heads import LinearHead
+    >>> head = MetaHead(LinearHead(64, 10))
+    >>> head(torch.zeros(2, 64)).shape, head.memory.shape
+    (torch.Size([2, 10]), torch.Size([10, 64]))
+    """
+
+    scale: Tensor
+    memory: Tensor
+
+    def __init__(self, head: nn.Module, *, reach: float = 10.0, cosine_scale: float = 16.0) -> None:
+        super().__init__()
+        self.reach, self.cosine_scale = reach, cosine_scale
+        self.hallucinator = _copied(head)
+        weight = self.hallucinator.weight
+        classes, size = weight.shape
+        self.selector = nn.Linear(size, size).to(weight)
+        self.weight = nn.Parameter((torch.empty(classes, size).uniform_(-1, 1) / size**0.5).to(weight))
+        self.register_buffer("memory", torch.zeros_like(weight, requires_grad=False))
+        self.register_buffer("scale", torch.ones((), device=weight.device))
+
+    def forward(self, features: Features) -> Logits:
+        with torch.autocast(features.device.type, enabled=False):
+            embedded = self.embed(at_least_float32(features))
+            return F.linear(embedded, F.normalize(self.weight, dim=1, eps=1e-12)) * self.cosine_scale * self.scale
+
+    def embed(self, features: Features) -> Features:
+        """v_meta / (1 + ||v_meta||), shorter than 1."""
+        distances = torch.cdist(features, self.memory, compute_mode="donot_use_mm_for_euclid_dist")
+        nearest = distances.amin(1, keepdim=True).clamp(min=1e-12)
+        remembered = self.hallucinator(features).softmax(1) @ self.memory
+        enriched = self.reach * (features + self.selector(features).tanh() * remembered)
+        embedded: Tensor = enriched / (nearest + enriched.norm(dim=1, keepdim=True))
+        return embedded
+
+
+def _copied(head: nn.Module) -> nn.Linear:
+    """A linear layer with the head's weight and bias."""
+    weight, bias = getattr(head, "weight", None), getattr(head, "bias", None)
+    if weight is None or bias is None:
+        raise ValueError(f"MetaHead starts from a head with weight and bias, such as LinearHead; got {type(head).__name__}.")
+    layer = nn.Linear(weight.shape[1], len(weight)).to(weight)
+    layer.load_state_dict({"weight": weight, "bias": bias})
+    return layer

@@ -1,0 +1,91 @@
+"""De-confounded training (TDE): a head in several parts that remembers the average feature.
+
+Tang, Huang, Zhang: "Long-Tailed Classification by Keeping the Good and Removing the Bad Momentum Causal Effect", NeurIPS 2020
+(arXiv 2009.12991). The rule that uses what it remembers is `longtail.inference.deconfounded`.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.distributed as dist
+import torch.nn.functional as F  # noqa: N812
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from longtail.heads.plain import Features, Logits, at_least_float32
+
+
+class CausalHead(nn.Module):
+    """Compares directions in K parts of the feature, and remembers the average feature of the last training steps.
+
+    z_i = temperature / K sum_k <x^k / ||x^k||, w_i^k / (||w_i^k|| + shrinkage)>
+    E  <- momentum E + mean_b x_b        in training mode, without gradient; not normalised, since only directions are used
+
+    Source: NeurIPS 2020, Sec. 4; code followed: KaihuaTang/Long-Tailed-Recognition.pytorch@2e28976, CausalNormClassifier.py (z)
+    and run_networks.py (E). There E is a numpy array outside the checkpoint; here it is saved, and averaged over processes. The
+    norms are kept above 1e-12, so that a part without activation gives 0 and not nan.
+
+    Args:
+        in_features: D, a multiple of `heads`.
+        heads: K, consecutive parts of the feature; 2.
+        temperature: 16 on every data set.
+        shrinkage: gamma, added to the norms of the class vectors; 1/32. 0 gives plain cosines.
+        momentum: mu; 0.9 on CIFAR. A training step may set the attribute.
+
+    >>> CausalHead(64, 10)(torch.zeros(2, 64)).shape
+    torch.Size([2, 10])
+    """
+
+    scale: Tensor
+    temperature: Tensor
+    shrinkage: Tensor
+    average: Tensor
+
+    def __init__(
+        self,
+        in_features: int,
+        num_classes: int,
+        *,
+        heads: int = 2,
+        temperature: float = 16.0,
+        shrinkage: float = 1 / 32,
+        momentum: float = 0.9,
+    ) -> None:
+        super().__init__()
+        if heads < 1 or in_features % heads:
+            possible = ", ".join(str(k) for k in range(1, in_features + 1) if in_features % k == 0)
+            raise ValueError(f"CausalHead cuts {in_features} features into equal parts; heads={heads} is none of {possible}.")
+        self.momentum = momentum
+        self.weight = nn.Parameter(torch.empty(num_classes, in_features).uniform_(-1, 1) / in_features**0.5)
+        self.register_buffer("average", torch.zeros(heads, in_features // heads))
+        self.register_buffer("temperature", torch.tensor(float(temperature)))
+        self.register_buffer("shrinkage", torch.tensor(float(shrinkage)))
+        self.register_buffer("scale", torch.ones(()))
+
+    def forward(self, features: Features) -> Logits:
+        with torch.autocast(features.device.type, enabled=False):
+            features = at_least_float32(features)
+            if self.training:
+                self.remember(features)
+            weight = shrunk(self.weight.view(-1, *self.average.shape), self.shrinkage)
+            unit = F.normalize(features.reshape(-1, *self.average.shape), dim=2, eps=1e-12)
+            return F.linear(unit.flatten(1), weight.flatten(1)) * (self.temperature / len(self.average)) * self.scale
+
+    @torch.no_grad()
+    def remember(self, features: Features) -> None:
+        """Adds the mean feature of a batch to the decaying sum."""
+        mean = self.all_reduce(features.detach().mean(0).to(self.average.dtype))
+        self.average.mul_(self.momentum).add_(mean.view_as(self.average))
+
+    def all_reduce(self, mean: Float[Tensor, " features"]) -> Float[Tensor, " features"]:
+        """The mean over all processes, whose batches are equally large; alone it stays what it is."""
+        if dist.is_available() and dist.is_initialized():
+            dist.all_reduce(mean)
+            mean = mean / dist.get_world_size()
+        return mean
+
+
+def shrunk(weight: Float[Tensor, "classes heads part"], shrinkage: Tensor) -> Float[Tensor, "classes heads part"]:
+    """w / (||w|| + shrinkage) in every part."""
+    short: Tensor = weight / (weight.norm(dim=2, keepdim=True) + shrinkage).clamp(min=1e-12)
+    return short

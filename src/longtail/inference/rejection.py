@@ -1,0 +1,19 @@
+"""Open-set recognition: an image may be of no class."""
+
+from __future__ import annotations
+
+from jaxtyping import Int
+from torch import Tensor
+
+from longtail.inference.predictions import Predictions
+
+
+def open_set(predictions: Predictions, *, threshold: float = 0.1) -> Int[Tensor, " images"]:
+    """The most probable class, or -1 ("unknown") where its probability is below the threshold.
+
+    This gives labels, not scores, so it is no rule for a recipe; `longtail.metrics.open_f_measure` judges it.
+
+    Source: Liu et al., CVPR 2019 (OLTR), Sec. 4; 0.1 in the authors' code. The probability depends on the logits' temperature.
+    """
+    confidence, predicted = predictions.logits.softmax(1).max(1)
+    return predicted.where(confidence >= threshold, -1)

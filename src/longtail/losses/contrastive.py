@@ -1,0 +1,124 @@
+"""Contrastive losses on features, the representation branch of Hybrid-SC and Hybrid-PSC. Called `loss(features, labels)`.
+
+Wang, Han, Wei, Zhang, Wang: "Contrastive Learning based Hybrid Networks for Long-Tailed Image Classification", CVPR 2021
+(arXiv 2103.14267); Khosla et al.: "Supervised Contrastive Learning", NeurIPS 2020 (arXiv 2004.11362).
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from longtail.losses.plain import at_least_float32, class_indices, register_counts, weighted_mean
+from longtail.weighting import Counts
+
+
+class SupervisedContrastiveLoss(nn.Module):
+    """Pulls images of one class together and pushes all others away.
+
+    l_i = -1 / |P(i)| sum_{j in P(i)} log (exp(q_i q_j / temperature) / sum_{k != i} exp(q_i q_k / temperature))
+    L   = sum_i w[y_i] l_i / sum_i w[y_i],  P(i) = {j != i: y_j = y_i}
+
+    The rows are all views of all images, one view after the other, with the labels repeated; they are taken as unit vectors and
+    not normalised again. An anchor without a positive counts as 0 in the mean; with two views there is none.
+
+    Source: Khosla et al., NeurIPS 2020, Eq. 2, as used by Wang et al., CVPR 2021. The paper sums over the anchors; the mean is
+    taken here, so that the learning rate does not depend on the batch size. No official code of Hybrid-SC was found.
+
+    Args:
+        class_counts: training images per class (C,); the method does not use them.
+        feature_size: length d of a feature; only checked.
+        temperature: tau, 0.1 in the paper (CIFAR).
+        weight: weight per class (C,), of the anchors. None: all one.
+
+    >>> loss = SupervisedContrastiveLoss([100, 10], feature_size=2, temperature=1.0)
+    >>> views = torch.tensor([[1.0, 0.0], [0.6, 0.8], [0.0, 1.0], [-0.6, 0.8], [-1.0, 0.0]])
+    >>> loss(views, torch.tensor([0, 0, 1, 1, 1])).item()
+    1.09166...
+    """
+
+    class_counts: Tensor
+    weight: Tensor
+
+    def __init__(
+        self, class_counts: Counts, *, feature_size: int, temperature: float = 0.1, weight: Counts | None = None
+    ) -> None:
+        super().__init__()
+        register_counts(self, class_counts, weight)
+        self.feature_size, self.temperature = feature_size, positive_temperature(self, temperature)
+
+    def forward(self, features: Float[Tensor, "rows features"], labels: Int[Tensor, " rows"]) -> Float[Tensor, ""]:
+        unit, labels = checked_features(self, features), class_indices(self, labels)
+        itself = torch.eye(len(unit), dtype=torch.bool, device=unit.device)
+        with torch.autocast(unit.device.type, enabled=False):
+            similarity = (unit @ unit.T / self.temperature).masked_fill(itself, -math.inf)
+        log_share = similarity - similarity.logsumexp(1, keepdim=True)
+        positive = (labels[:, None] == labels) & ~itself
+        per_anchor = -log_share.where(positive, 0.0).sum(1) / positive.sum(1).clamp(min=1)
+        return weighted_mean(per_anchor, labels, self.weight)
+
+
+class PrototypicalContrastiveLoss(nn.Module):
+    """Pulls each image to the learned prototype of its class and pushes it away from all others.
+
+    l_i = -log (exp(q_i p_{y_i} / temperature) / sum_{c != y_i} exp(q_i p_c / temperature)),  p_c = prototypes_c / |prototypes_c|
+    L   = sum_i w[y_i] l_i / sum_i w[y_i]
+
+    The own prototype is not in the denominator, so the loss may be negative, down to log(C - 1) - 2 / temperature. The features
+    are taken as unit vectors and not normalised again. The prototypes are parameters: an optimizer must have them.
+
+    Source: Wang et al., CVPR 2021 (Hybrid-PSC), as restated in CENG502-Projects/CENG502-Spring2022; no official code was found.
+    How prototypes start and move is said to be left open there; here they start Gaussian and move with the optimizer.
+
+    Args:
+        class_counts: training images per class (C,); the method uses their number.
+        feature_size: length d of a feature and of a prototype.
+        temperature: 1 on CIFAR-10, 0.1 on CIFAR-100.
+        weight: weight per class (C,). None: all one.
+
+    >>> loss = PrototypicalContrastiveLoss([100, 10, 1], feature_size=2, temperature=1.0)
+    >>> loss.prototypes.data = torch.tensor([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0]])
+    >>> loss(torch.tensor([[0.6, 0.8], [0.0, 1.0]]), torch.tensor([0, 1])).item()
+    0.05678...
+    """
+
+    class_counts: Tensor
+    weight: Tensor
+
+    def __init__(
+        self, class_counts: Counts, *, feature_size: int, temperature: float = 0.1, weight: Counts | None = None
+    ) -> None:
+        super().__init__()
+        register_counts(self, class_counts, weight)
+        if len(self.class_counts) < 2:
+            raise ValueError("PrototypicalContrastiveLoss needs at least 2 classes; got 1.")
+        self.feature_size, self.temperature = feature_size, positive_temperature(self, temperature)
+        self.prototypes = nn.Parameter(torch.randn(len(self.class_counts), feature_size))
+
+    def forward(self, features: Float[Tensor, "batch features"], labels: Int[Tensor, " batch"]) -> Float[Tensor, ""]:
+        unit, labels = checked_features(self, features), class_indices(self, labels)
+        with torch.autocast(unit.device.type, enabled=False):
+            prototypes = F.normalize(self.prototypes.to(unit.dtype), dim=1, eps=1e-12)
+            similarity = F.linear(unit, prototypes) / self.temperature
+        own = F.one_hot(labels, len(prototypes)).bool()
+        others = similarity.masked_fill(own, -math.inf).logsumexp(1)
+        return weighted_mean(others - similarity.where(own, 0.0).sum(1), labels, self.weight)
+
+
+def checked_features(loss: nn.Module, features: Tensor) -> Tensor:
+    """The features, at least in float32, refused where they have another length than the loss was built for."""
+    if features.shape[-1] != loss.feature_size:
+        raise ValueError(
+            f"{type(loss).__name__} was built for features of length {loss.feature_size}; got shape {tuple(features.shape)}."
+        )
+    return at_least_float32(features)
+
+
+def positive_temperature(loss: nn.Module, temperature: float) -> float:
+    if not temperature > 0:
+        raise ValueError(f"{type(loss).__name__} needs a temperature above 0; got {temperature}.")
+    return temperature

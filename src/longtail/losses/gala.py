@@ -1,0 +1,117 @@
+"""Gradient-aware logit adjustment (GALA).
+
+Zhang, Qin, Ren, Wang, Chen, Hong: "Gradient-Aware Logit Adjustment Loss for Long-tailed Classifier", ICASSP 2024
+(arXiv 2403.09036).
+"""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+import torch
+import torch.distributed as dist
+import torch.nn.functional as F  # noqa: N812
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from longtail.losses.plain import at_least_float32, class_indices, known, register_counts, weighted_mean
+from longtail.weighting import Counts
+
+Form = Literal["code", "paper"]
+FLOOR = 1e-3
+
+
+class GALALoss(nn.Module):
+    """Lowers, in training, the logits of the classes whose images have sent little gradient so far, so that they must grow.
+
+    code:  z_ij = u_ij + lambda_1 log(theta_j + 1e-3)                                               for every j
+    paper: z_ij = u_ij + lambda_1 log(theta_j + 1e-3) - lambda_2 log(phi_{y_i} + 1e-3) for j != y_i,  u_ij for j = y_i
+    L      = sum_i w[y_i] CE(z_i, y_i) / sum_i w[y_i],  g = dL/dz
+
+    After the loss:  positive_k += sum_{i: y_i = k} |g_ik|,  negative_k += sum_{i: y_i = k} sum_{j != k} |g_ij|
+                     theta += positive,  phi += negative
+
+    theta and phi are thus sums of sums, as in the code; nothing decays. The margin comes from the steps before, and there is none
+    in the paper's form until something was accumulated. For softmax phi equals theta, so at lambda_1 = lambda_2 the forms agree.
+    Accumulates in training mode only, with or without gradient; in eval mode the loss keeps its margin and learns nothing.
+    Mixup calls the loss twice per step and so accumulates twice. At test time the plain logits are used.
+
+    Source: ICASSP 2024, main equation; code followed: lt-project-repository/lt-project@1eea15d, which also adds
+    -lambda_2 log(phi_{y_i} + 1e-3) to every logit of an image, where it changes nothing and is left out here. The code keeps two
+    C x C matrices in float32 and loses them on resume; of these only four vectors act, here float64 and saved.
+
+    Args:
+        class_counts: training images per class (C,); the method does not use them.
+        lambda_1: strength of the margin of class j; 1, or 1.2 with re-balanced predictions.
+        lambda_2: strength of the margin of the image's own class; 1, or 0.9. Without effect in the code's form.
+        form: "code" (made the published tables) or "paper".
+        weight: weight per class (C,). None: all one.
+
+    >>> loss, logits, labels = GALALoss([100, 10, 1]), torch.tensor([[1.0, 0.0, -1.0], [0.0, 0.0, 0.0]]), torch.tensor([0, 1])
+    >>> loss(logits, labels).item(), loss(logits, labels).item()
+    (0.75310..., 0.47935...)
+    >>> [round(value, 4) for value in loss.theta.tolist()]
+    [0.546, 0.8348, 0.0]
+    """
+
+    class_counts: Tensor
+    weight: Tensor
+    positive: Tensor
+    negative: Tensor
+    theta: Tensor
+    phi: Tensor
+
+    def __init__(
+        self,
+        class_counts: Counts,
+        *,
+        lambda_1: float = 1.0,
+        lambda_2: float = 1.0,
+        form: Form = "code",
+        weight: Counts | None = None,
+    ) -> None:
+        super().__init__()
+        register_counts(self, class_counts, weight)
+        for name in ("positive", "negative", "theta", "phi"):
+            self.register_buffer(name, torch.zeros_like(self.class_counts))
+        self.lambda_1, self.lambda_2, self.form = lambda_1, lambda_2, known("form", form, get_args(Form))
+
+    def forward(self, logits: Float[Tensor, "batch classes"], labels: Int[Tensor, " batch"]) -> Float[Tensor, ""]:
+        adjusted = self.adjusted(at_least_float32(logits), class_indices(self, labels))
+        loss = weighted_mean(F.cross_entropy(adjusted, labels, reduction="none"), labels, self.weight)
+        if self.training:
+            self.accumulate(adjusted, labels)
+        return loss
+
+    def adjusted(self, logits: Float[Tensor, "batch classes"], labels: Int[Tensor, " batch"]) -> Float[Tensor, "batch classes"]:
+        """The logits that the cross-entropy sees, from what was accumulated so far."""
+        towards = self.lambda_1 * (self.theta + FLOOR).log()
+        if self.form == "code":
+            return logits + towards.to(logits.dtype)
+        margin = towards - self.lambda_2 * (self.phi + FLOOR).log()[labels, None]
+        margin = margin.where(self.theta.sum() > 0, 0.0) * (1 - F.one_hot(labels, logits.shape[1]))
+        return logits + margin.to(logits.dtype)
+
+    @torch.no_grad()
+    def accumulate(self, adjusted: Float[Tensor, "batch classes"], labels: Int[Tensor, " batch"]) -> None:
+        """Adds a batch's gradients to the sums, and the sums to the running totals."""
+        own = F.one_hot(labels, adjusted.shape[1])
+        share = self.weight[labels] / self.weight[labels].sum()
+        pull = (adjusted.softmax(1).double() - own).abs() * share[:, None]
+        others = (pull * (1 - own)).sum(1, keepdim=True)
+        positive, negative = self.all_reduce(torch.stack([(pull * own).sum(0), (others * own).sum(0)]))
+        self.positive += positive
+        self.negative += negative
+        self.theta += self.positive
+        self.phi += self.negative
+
+    def all_reduce(self, increment: Tensor) -> Tensor:
+        """The mean over processes, each of which took the mean over its own batch; unchanged where there is one process.
+
+        With batches of one size and no weights this is what one process would add for the joined batch.
+        """
+        if not (dist.is_available() and dist.is_initialized()):
+            return increment
+        total = increment.clone()
+        dist.all_reduce(total)
+        return total / dist.get_world_size()

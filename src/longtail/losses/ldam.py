@@ -1,0 +1,68 @@
+"""Label-distribution-aware margin loss (LDAM).
+
+Cao, Wei, Gaidon, Arechiga, Ma: "Learning Imbalanced Datasets with Label-Distribution-Aware Margin Loss", NeurIPS 2019
+(arXiv 1906.07413).
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch.nn.functional as F  # noqa: N812
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from longtail.heads import CosineHead
+from longtail.losses.plain import at_least_float32, class_indices, register_counts, weighted_mean
+from longtail.weighting import Counts
+
+
+class LDAMLoss(nn.Module):
+    """Asks for the true class by a margin, a wider one for rarer classes, so that they keep more room around them.
+
+    z_ij = scale (cos_ij - m_j [j = y_i]),  m_j = max_margin n_j^(-1/4) / max_k n_k^(-1/4)
+    L    = sum_i w[y_i] CE(z_i, y_i) / sum_i w[y_i]
+
+    LDAM-DRW weighs the classes from 80 % of the training on: `reweight` of the stage, here `weight`.
+    Without a cosine head the loss can be lowered by growing the logits, and the authors' users met NaN.
+
+    Source: Cao et al., NeurIPS 2019; code followed: kaidic/LDAM-DRW@2536330. The paper writes m_j = C / n_j^(1/4); the code sets
+    C so that the rarest class has max_margin.
+
+    Args:
+        class_counts: training images per class (C,).
+        max_margin: margin of the rarest class, on the cosine; 0.5, for iNaturalist 0.3.
+        scale: s, 30.
+        weight: weight per class (C,). None: all one.
+
+    >>> import torch
+    >>> loss = LDAMLoss([100, 10, 1])
+    >>> [round(value, 4) for value in loss.margin.tolist()]
+    [0.1581, 0.2812, 0.5]
+    >>> loss(torch.tensor([[0.5, 0.2, -0.1]]), torch.tensor([0])).item()
+    0.01407...
+    """
+
+    requires_head: ClassVar[type[nn.Module]] = CosineHead
+    class_counts: Tensor
+    weight: Tensor
+    margin: Tensor
+
+    def __init__(
+        self, class_counts: Counts, *, max_margin: float = 0.5, scale: float = 30.0, weight: Counts | None = None
+    ) -> None:
+        super().__init__()
+        register_counts(self, class_counts, weight)
+        if not scale > 0:
+            raise ValueError(f"LDAMLoss needs a scale above 0; got {scale}.")
+        rarity = self.class_counts**-0.25
+        self.register_buffer("margin", max_margin * rarity / rarity.max())
+        self.scale = scale
+
+    def forward(self, logits: Float[Tensor, "batch classes"], labels: Int[Tensor, " batch"]) -> Float[Tensor, ""]:
+        adjusted = self.adjusted(at_least_float32(logits), class_indices(self, labels))
+        return weighted_mean(F.cross_entropy(adjusted, labels, reduction="none"), labels, self.weight)
+
+    def adjusted(self, cosines: Float[Tensor, "batch classes"], labels: Int[Tensor, " batch"]) -> Float[Tensor, "batch classes"]:
+        """The scaled logits that the cross-entropy sees, the true class's lowered by its margin."""
+        return self.scale * (cosines - F.one_hot(labels, cosines.shape[1]) * self.margin.to(cosines.dtype))

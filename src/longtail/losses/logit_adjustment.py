@@ -1,0 +1,80 @@
+"""Logit adjustment and balanced softmax: the class frequencies are added to the logits in training and left out at test time.
+
+Menon et al.: "Long-tail learning via logit adjustment", ICLR 2021 (arXiv 2007.07314);
+Ren et al.: "Balanced Meta-Softmax for Long-Tailed Visual Recognition", NeurIPS 2020 (arXiv 2007.10740).
+"""
+
+from __future__ import annotations
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from longtail.losses.plain import at_least_float32, mean_cross_entropy, register_counts
+from longtail.weighting import Counts
+
+
+class LogitAdjustedLoss(nn.Module):
+    """Gives the frequent classes a head start in training, so that the network must lift the rare ones by as much.
+
+    L = sum_i w[y_i] CE(z_i + tau log(n / N), y_i) / sum_i w[y_i],  N = sum_j n_j
+
+    At test time the plain logits are used. `longtail.inference.logit_adjusted` does the same after the training instead; one of
+    the two suffices, and class-balanced draws on top would correct twice. With a cosine head, scale the cosines first: the
+    adjustment reaches several units.
+
+    Source: Menon et al., ICLR 2021, Eq. 10; code followed: google-research/logit_adjustment, which adds 1e-12 inside the
+    logarithm (every class here has an image). Labels may be class probabilities (B, C).
+
+    Args:
+        class_counts: training images per class (C,).
+        tau: strength, 0 is cross-entropy; 1 in the paper.
+        weight: weight per class (C,). None: all one.
+
+    >>> import torch
+    >>> LogitAdjustedLoss([100, 10, 1])(torch.tensor([[2.0, 1.0, 0.0]]), torch.tensor([0])).item()
+    0.03743...
+    """
+
+    class_counts: Tensor
+    weight: Tensor
+    adjustment: Tensor
+
+    def __init__(self, class_counts: Counts, *, tau: float = 1.0, weight: Counts | None = None) -> None:
+        super().__init__()
+        register_counts(self, class_counts, weight)
+        self.register_buffer("adjustment", tau * (self.class_counts / self.class_counts.sum()).log())
+
+    def forward(self, logits: Float[Tensor, "batch classes"], labels: Tensor) -> Float[Tensor, ""]:
+        logits = at_least_float32(logits)
+        return mean_cross_entropy(logits + self.adjustment.to(logits.dtype), labels, self.weight)
+
+
+class BalancedSoftmaxLoss(nn.Module):
+    """Counts the classes' images into the softmax in training, so that the plain softmax is right for balanced classes.
+
+    p_ij = n_j exp(z_ij) / sum_k n_k exp(z_ik),  L = sum_i w[y_i] (-log p_i[y_i]) / sum_i w[y_i]
+
+    Equal to `LogitAdjustedLoss` at tau = 1. At test time the plain softmax is used.
+
+    Source: Ren et al., NeurIPS 2020; code: jiawei-ren/BalancedMetaSoftmax, without its meta sampler. Labels may be class
+    probabilities (B, C).
+
+    Args:
+        class_counts: training images per class (C,).
+        weight: weight per class (C,). None: all one.
+
+    >>> import torch
+    >>> BalancedSoftmaxLoss([100, 10, 1])(torch.tensor([[2.0, 1.0, 0.0]]), torch.tensor([0])).item()
+    0.03743...
+    """
+
+    class_counts: Tensor
+    weight: Tensor
+
+    def __init__(self, class_counts: Counts, *, weight: Counts | None = None) -> None:
+        super().__init__()
+        register_counts(self, class_counts, weight)
+
+    def forward(self, logits: Float[Tensor, "batch classes"], labels: Tensor) -> Float[Tensor, ""]:
+        logits = at_least_float32(logits)
+        return mean_cross_entropy(logits + self.class_counts.log().to(logits.dtype), labels, self.weight)

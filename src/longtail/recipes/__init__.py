@@ -1,0 +1,72 @@
+"""Every method as a function Setting -> Recipe, with its source and its departures. Plain data; nothing runs here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from longtail.recipe import Recipe
+from longtail.recipes.adjusted import balanced_softmax, gala, gala_rebalanced, ldam_drw, logit_adjusted, logit_adjusted_post_hoc
+from longtail.recipes.branched import bbn, hybrid_psc, hybrid_sc, oltr, tde
+from longtail.recipes.budget import base, first_stage, own_budget, published, second_stage
+from longtail.recipes.clouded import gcl, gcl_angular
+from longtail.recipes.decoupled import crt, disalign, lws, mislas, mixup_crt, ncm, tau_norm
+from longtail.recipes.plain import ce, class_balanced, focal, mixup
+
+ALL: tuple[Callable[..., Recipe], ...] = (
+    ce,
+    focal,
+    mixup,
+    class_balanced,
+    ldam_drw,
+    crt,
+    lws,
+    tau_norm,
+    ncm,
+    mixup_crt,
+    oltr,
+    bbn,
+    tde,
+    balanced_softmax,
+    logit_adjusted,
+    logit_adjusted_post_hoc,
+    mislas,
+    disalign,
+    hybrid_sc,
+    hybrid_psc,
+    gcl,
+    gcl_angular,
+    gala,
+    gala_rebalanced,
+)
+__all__ = [
+    "ALL",
+    "balanced_softmax",
+    "base",
+    "bbn",
+    "ce",
+    "class_balanced",
+    "crt",
+    "disalign",
+    "first_stage",
+    "focal",
+    "gala",
+    "gala_rebalanced",
+    "gcl",
+    "gcl_angular",
+    "hybrid_psc",
+    "hybrid_sc",
+    "ldam_drw",
+    "logit_adjusted",
+    "logit_adjusted_post_hoc",
+    "lws",
+    "mislas",
+    "mixup",
+    "mixup_crt",
+    "ncm",
+    "oltr",
+    "own_budget",
+    "published",
+    "second_stage",
+    "tau_norm",
+    "tde",
+]
