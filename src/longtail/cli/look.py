@@ -54,7 +54,7 @@ def run_list(what: str, *, as_json: bool) -> None:
     shown = [name for name in rows[0] if name not in HIDDEN]
     table = Table(*shown, title=what, title_justify="left")
     for row in rows:
-        table.add_row(*(str(row[name]) for name in shown))
+        table.add_row(*(str(row[name]).partition(";")[0] for name in shown))
     say(table)
     if what == "methods":
         say("cost: of training at the common budget, cross-entropy = 1. Variants of each method: --json.")
@@ -152,7 +152,8 @@ def _changes(recipe: Recipe) -> dict[str, str]:
     losses = [part for stage in stages for part in (stage.loss, stage.feature_loss, stage.step) if part is not None]
     draws = [rule for stage in stages for rule in (stage.resample, stage.companion, stage.reweight) if rule is not None]
     wrappers = [part for stage in stages for part in (stage.head, stage.backbone) if callable(part)]
-    networks = [part for part in (recipe.head, recipe.backbone, recipe.projection, *wrappers) if part is not None]
+    networks: list[Any] = [part for part in (recipe.head, recipe.backbone, recipe.projection, *wrappers) if part is not None]
+    networks += ["reset" for stage in stages if stage.head == "reset"]
     return {
         "loss": _named(losses, {"CrossEntropyLoss", "classify"}),
         "sampler": _named(draws, {"uniform"}),
@@ -162,7 +163,7 @@ def _changes(recipe: Recipe) -> dict[str, str]:
 
 
 def _named(parts: Sequence[Any], usual: set[str]) -> str:
-    names = dict.fromkeys(getattr(part, "func", part).__name__ for part in parts)
+    names = dict.fromkeys(part if isinstance(part, str) else getattr(part, "func", part).__name__ for part in parts)
     return ", ".join(name for name in names if name not in usual) or "–"
 
 

@@ -29,9 +29,7 @@ def say(thing: Any) -> None:
 def result_table(reports: Mapping[str, Mapping[str, Any]], *, chosen: str | None = None) -> Table:
     """One row per report: mean recall, groups, accuracy, calibration."""
     first = next(iter(reports.values()))
-    title = (
-        f"{first['setting']} · {first['budget']} budget · {first['protocol']} protocol · last epoch · test images, %"
-    )
+    title = f"{first['setting']} · {first['budget']} budget · {first['protocol']} protocol · last epoch · test images, %"
     table = Table(title=title, title_justify="left", caption=_caption(first), caption_justify="left")
     table.add_column("")
     for heading in ("all", *GROUPS, "accuracy", "ECE"):
