@@ -56,7 +56,7 @@ def in_each_process(fabric):
     found = [predict(model, split, data, fabric, batch_size=4) for split in (data.test, data.test.take([5]))]
     indices = fabric.all_gather(sampled(fabric.global_rank, fabric.world_size))
     arrays = [(p.features.numpy(), p.logits.numpy(), p.labels.tolist()) for p in found]
-    return arrays, indices.numpy(), per_epoch_recalls(model, data, fabric)
+    return arrays, indices.numpy(), per_epoch_recalls(model, as_trained, data, fabric)
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +88,7 @@ def test_two_processes_find_what_one_finds(of_two, fabric, place):
 
 def test_two_processes_judge_every_image_once(of_two, fabric):
     assert len(np.unique(of_two[0][0][1], axis=0)) == 37
-    assert of_two[2] == per_epoch_recalls(a_model(), some_data(), fabric)
+    assert of_two[2] == per_epoch_recalls(a_model(), as_trained, some_data(), fabric)
 
 
 def test_two_processes_share_the_draw(of_two):

@@ -12,13 +12,14 @@ import longtail
 ROOT = Path(longtail.__file__).parent
 LEVELS = (
     {"weighting", "schedules", "losses", "heads", "inference", "metrics"},
-    {"backbones", "branches", "starts", "models", "weights", "sampling", "steps", "data"},
+    {"backbones", "branches", "starts", "folding", "models", "weights", "sampling", "steps", "data"},
     {"recipe", "parsing", "settings", "recipes"},
     {"experiment", "building", "training", "evaluation", "results", "runs", "devices"},
     {
         "cli",
         "request",
         "workflow",
+        "side_by_side",
         "serving",
         "model_store",
         "choices",

@@ -93,7 +93,7 @@ def test_a_stored_model_of_every_kind_of_network_judges_as_it_did(runs):
         ("hybrid_sc", 200, {5: 0.5, 120: 0.05, 160: 0.005}, {}),
         ("disalign", 200, {0: 0.02, 160: 0.01}, {0: 0.1, 11: 0.05}),
         ("balanced_softmax", 591, {0: 0.05, 36: 0.1}, {}),
-        ("logit_adjusted", 1419, {0: 0.1 / 23, 22: 0.1, 690: 0.1, 691: 0.01, 1059: 0.001, 1290: 0.0001}, {}),
+        ("logit_adjusted", 1419, {0: 0.1 / 22, 21: 0.1, 690: 0.1, 691: 0.01, 1059: 0.001, 1290: 0.0001}, {}),
     ],
 )
 def test_published_learning_rates_on_cifar(method, epochs, first, second):
@@ -150,7 +150,9 @@ def test_ablations_of_the_gcl_paper():
     none, tau = recipes.gcl(setting, retraining="none"), recipes.gcl(setting, retraining="tau_norm")
     assert len(none.stages) == len(tau.stages) == 1
     assert (none.inference, tau.inference) == (inference.as_trained, inference.tau_normalised)
-    assert {recipe.stages[0] == crt.stages[0] for recipe in (none, tau, lws)} == {True}, "one stored first stage serves all"
+    assert all(describe(recipe.stages[0]) == describe(crt.stages[0]) for recipe in (none, tau, lws)), (
+        "one stored first stage serves all"
+    )
     with pytest.raises(ValueError, match=r"There is no retraining 'lsw'\. Did you mean 'lws'"):
         recipes.gcl(setting, retraining="lsw")
 
@@ -166,7 +168,48 @@ def test_networks():
     assert recipes.bbn(setting).backbone is recipes.bbn(common).backbone is TwoBranchBackbone
     assert (recipes.tde(setting).backbone, recipes.tde(common).backbone) == (TwoBranchBackbone, None)
     assert recipes.oltr(setting).stages[1].backbone is AttentiveBackbone
-    assert recipes.oltr(setting).stages[0] == recipes.ce(setting).stages[0]
+    assert describe(recipes.oltr(setting).stages[0]) == describe(recipes.ce(setting).stages[0])
+
+
+def test_both_forms_of_oltr():
+    code, paper = (recipes.oltr(settings.cifar100_lt(), form=form).stages[1] for form in ("code", "paper"))
+    assert [describe(stage.head)["reach"] for stage in (code, paper)] == [10.0, 1.0]
+    assert [describe(stage.feature_loss)["margin"] for stage in (code, paper)] == [10.0, 5.0]
+    assert [describe(stage.step)["feature_weight"] for stage in (code, paper)] == [0.01, 0.1]
+
+
+def test_large_data_have_budgets_of_their_own():
+    imagenet, places, naturalist = (settings.NAMED[name]() for name in ("imagenet_lt", "places_lt", "inaturalist2018"))
+    assert [stage.epochs for stage in recipes.mislas(imagenet).stages] == [180, 10]
+    assert [stage.epochs for stage in recipes.crt(naturalist).stages] == [90, 30]
+    assert [describe(stage.loss)["noise_mul"] for stage in recipes.gcl(places).stages] == [1.0, 1.0]
+    assert [describe(stage.step)["alpha"] for stage in recipes.gcl(places).stages] == [0.2, 1.0]
+    assert recipes.gcl(replace(places, budget="common")).stages[1].batch_size == 512, "second stages stay the method's"
+    assert recipes.oltr(places).stages[1].learning_rates == {"backbone.attention.*": 0.01, "loss.*": 1.0, "head.*": 1.0}
+    assert describe(recipes.ldam_drw(naturalist).stages[0].loss)["max_margin"] == 0.3
+    assert [len(recipes.gala(setting).stages) for setting in (imagenet, settings.cifar100_lt())] == [2, 1]
+    bbn = recipes.bbn(naturalist).stages[0]
+    assert bbn.step.keywords["curriculum"](Progress(179, 180)) == pytest.approx(0.198975)
+    assert bbn.step.keywords["curriculum"](Progress(39, 40)) == pytest.approx(1 - (39 / 40 * 0.9) ** 2), "it scales with --epochs"
+
+
+@pytest.mark.parametrize(
+    ("method", "variant"), [("mislas", "form=papr"), ("disalign", "start=pper"), ("gala_rebalanced", "source=train")]
+)
+def test_a_misspelt_variant_is_refused_before_training(method, variant, runs):
+    name, value = variant.split("=")
+    with pytest.raises(ValueError, match=rf"There is no {name} '{value}'.* There are: "):
+        longtail.train("digits_lt", method=method, variants={name: value}, runs=runs, device="cpu")
+
+
+@pytest.mark.parametrize("method", ["tde", "gala_rebalanced", "logit_adjusted_post_hoc", "ncm"])
+def test_the_best_epoch_is_judged_by_the_rule_of_the_recipe(method, tmp_path):
+    options = {"protocol": "paper", "epochs": 6, "budget": "common", "device": "cpu"}
+    report = longtail.train("digits_lt", method=method, runs=tmp_path, **options).report
+    (stage,) = report["stages"]
+    assert stage["best epoch on the test set"]["mean_recall"] >= stage["last epoch"]["mean_recall"] - 1e-9
+    assert stage["last epoch"]["mean_recall"] == pytest.approx(report["test"]["mean_recall"])
+    assert report["transductive"] == (method == "gala_rebalanced")
 
 
 def test_rebalancing_says_that_it_is_transductive():

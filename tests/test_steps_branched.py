@@ -73,9 +73,9 @@ def test_bbn_at_one_half_trains_the_average():
 @pytest.mark.parametrize(
     ("epochs", "horizon", "expected"),
     [
-        (200, None, {0: 1, 50: 0.9375, 100: 0.75, 150: 0.4375, 160: 0.36, 199: 0.009975}),
-        (90, 100, {60: 0.64, 89: 0.2079}),
-        (180, 200, {120: 0.64, 179: 0.198975}),
+        (200, 1.0, {0: 1, 50: 0.9375, 100: 0.75, 150: 0.4375, 160: 0.36, 199: 0.009975}),
+        (90, 100 / 90, {60: 0.64, 89: 0.2079}),
+        (180, 200 / 180, {120: 0.64, 179: 0.198975}),
     ],
 )
 def test_cumulative_learning_of_the_reference(epochs, horizon, expected):

@@ -11,6 +11,9 @@ from pathlib import Path
 from typing import Any
 
 GROUPS = ("many", "medium", "few")
+IDENTITY = ("recipe", "setting", "protocol", "precision", "split")
+ABSENT = "–"
+SHOWN = 4
 Reports = Sequence[Mapping[str, Any]]
 
 
@@ -68,17 +71,18 @@ def _finished(folder: Path) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
 
 
 def _identity(record: Mapping[str, Any]) -> str:
-    return json.dumps([record[name] for name in ("recipe", "setting", "protocol", "precision", "split")], sort_keys=True)
+    return json.dumps([record[name] for name in IDENTITY], sort_keys=True)
 
 
 def _differences(records: Sequence[Mapping[str, Any]]) -> list[str]:
     """For each experiment, the described values in which it differs from others of its method."""
-    flat = [dict(_flattened({name: record[name] for name in ("recipe", "setting", "protocol")})) for record in records]
+    flat = [dict(_flattened({name: record[name] for name in IDENTITY})) for record in records]
     sentences = []
     for own in flat:
         others = [other for other in flat if other["recipe.name"] == own["recipe.name"]]
-        names = [name for name in own if any(other.get(name, own[name]) != own[name] for other in others)]
-        sentences.append(", ".join(f"{name.removeprefix('recipe.')} = {_short(own[name])}" for name in names))
+        known = dict.fromkeys(name for one in (own, *others) for name in one)
+        names = [name for name in known if any(other.get(name, ABSENT) != own.get(name, ABSENT) for other in others)]
+        sentences.append(", ".join(f"{name.removeprefix('recipe.')} = {_short(own.get(name, ABSENT))}" for name in names[:SHOWN]))
     return sentences
 
 

@@ -117,7 +117,7 @@ class TwoBranchBackbone(nn.Module):
         self.trunk = backbone
         self.num_features = 2 * backbone.num_features
         group = backbone.last_group
-        self.conventional, group[-1] = group[-1], nn.Identity()
+        self.conventional, group[-1] = awake(group[-1]), nn.Identity()
         self.rebalancing = started_anew(self.conventional)
 
     def forward(self, images: Images) -> Features:
@@ -144,6 +144,14 @@ def map_shape(backbone: Any, image_size: int) -> torch.Size:
     for module, training in modes.items():
         module.training = training
     return shape
+
+
+def awake(block: nn.Module) -> nn.Module:
+    """The block, its batch norms at scale 1 where they start at 0, as in timm's ResNets: both branches are to start alike."""
+    for module in block.modules():
+        if isinstance(module, nn.BatchNorm2d) and not bool(module.weight.any()):
+            nn.init.ones_(module.weight)
+    return block
 
 
 def started_anew(block: nn.Module) -> nn.Module:

@@ -13,6 +13,7 @@ from torch import nn
 
 from longtail import models
 from longtail.experiment import Experiment
+from longtail.folding import folded, is_frozen
 from longtail.models import Classifier
 from longtail.recipe import Stage, parameters_of
 from longtail.sampling import epoch_seed
@@ -62,6 +63,21 @@ def new_loss(model: Classifier, experiment: Experiment, place: int) -> nn.Module
         if stage.feature_loss is not None:
             loss.add_module("feature_loss", stage.feature_loss(counts, feature_size=model.representation_size))
     return loss
+
+
+def new_optimizer(stage: Stage, groups: list[dict[str, Any]], device: torch.device) -> torch.optim.Optimizer:
+    """The stage's optimizer, fused into one kernel on CUDA where it can be."""
+    fused = {"fused": True} if device.type == "cuda" and "fused" in parameters_of(stage.optimizer) else {}
+    optimizer: torch.optim.Optimizer = stage.optimizer(groups, **fused)
+    return optimizer
+
+
+def fast_network(model: Classifier, stage: Stage, precision: str) -> Classifier:
+    """What the steps of a stage call: the model, or its head on a folded copy of a backbone of which nothing moves."""
+    if stage.batch_norm != "eval" or not is_frozen(model.backbone):
+        return model
+    dtype = torch.bfloat16 if precision == "bf16-mixed" else next(model.parameters()).dtype
+    return Classifier(folded(model.backbone, dtype=dtype), model.head, model.projection)
 
 
 @contextmanager

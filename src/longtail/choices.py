@@ -47,7 +47,7 @@ def choose(request: Request, place: Path) -> Choice:
         imbalance=request.imbalance,
         split_seed=request.split_seed,
         skip_corrupt=request.skip_corrupt,
-        largest_batch=max(len(listing.files) // 5, 8),
+        largest_batch=max(len(listing.files) // 4, 8),
     )
     return Choice(setting, sentence(request, listing, size, backbone, epochs))
 

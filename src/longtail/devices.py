@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import warnings
 from typing import TYPE_CHECKING
 
@@ -13,11 +14,15 @@ from longtail.recipe import unknown
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
-PRECISIONS = ("32-true", "bf16-mixed", "16-mixed", "64-true")
+PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
 
 
-def make_fabric(device: str = "auto", precision: str = "auto") -> tuple[Fabric, str]:
+def make_fabric(device: str = "auto", precision: str = "auto", *, deterministic: bool = False) -> tuple[Fabric, str]:
     """A Fabric on one device, and the precision that was chosen for it.
+
+    Args:
+        deterministic: use only algorithms that give the same bits each time. On the CPU all that longtail uses do, at one
+            number of threads; on CUDA it costs speed, and what has no such algorithm is an error.
 
     Raises:
         ValueError: no such device or precision here; the sentence says why.
@@ -29,10 +34,23 @@ def make_fabric(device: str = "auto", precision: str = "auto") -> tuple[Fabric, 
         precision = "bf16-mixed" if has_bfloat16(kind) else "32-true"
     if precision not in PRECISIONS:
         raise ValueError(unknown("precision", precision, ["auto", *PRECISIONS]))
+    _repeat_to_the_bit(deterministic)
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return Fabric(accelerator=kind, devices=1, precision=precision), precision
+
+
+def deterministic() -> bool:
+    """Whether only algorithms that repeat to the bit are used now."""
+    return torch.are_deterministic_algorithms_enabled()
+
+
+def _repeat_to_the_bit(wanted: bool) -> None:
+    if wanted:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(wanted)
+    torch.backends.cudnn.benchmark = not wanted
 
 
 def chosen_device(device: str) -> str:

@@ -12,7 +12,7 @@ from torch import Tensor
 from longtail.data.imbalance import shot_groups
 from longtail.data.loaders import Feed
 from longtail.data.splits import Data, Split
-from longtail.inference import InferenceRule, Predictions, as_trained, fitted, reference_of
+from longtail.inference import InferenceRule, Predictions, fitted, reference_of
 from longtail.metrics import Report, confusion_matrix, mean_recall, per_class_recall, report
 from longtail.models import Classifier
 
@@ -71,10 +71,12 @@ def predict(model: Any, split: Split, data: Data, fabric: Fabric, *, batch_size:
     )
 
 
-def per_epoch_recalls(model: Any, data: Data, fabric: Fabric) -> list[float]:
-    """Recall per class on the test set as trained, for the paper protocol."""
+def per_epoch_recalls(model: Any, rule: InferenceRule, data: Data, fabric: Fabric) -> list[float]:
+    """Recall per class on the test set under the rule, for the paper protocol."""
+    if reference_of(rule) == "train":
+        rule = fitted(rule, predict(model, data.train, data, fabric))
     predictions = predict(model, data.test, data, fabric)
-    return per_class_recall(confusion_matrix(as_trained(predictions), predictions.labels)).tolist()
+    return per_class_recall(confusion_matrix(rule(predictions), predictions.labels)).tolist()
 
 
 def _forward(model: Classifier, images: Tensor) -> tuple[Tensor, Tensor]:

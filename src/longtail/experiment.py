@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from longtail.data.splits import Data, fingerprint
 from longtail.recipe import Recipe, Setting, digest
@@ -30,6 +29,13 @@ class Experiment:
 
     def key(self, stages: int | None = None) -> str:
         """Hash of the experiment, or of its first stages and nothing that comes after them."""
-        whole = self.recipe
-        recipe: Any = whole if stages is None else (whole.head, whole.backbone, whole.projection, whole.stages[:stages])
-        return digest(recipe, self.setting, self.seed, self.protocol, self.precision, fingerprint(self.data))
+        if stages is not None:
+            return self._key_of_stages(stages)
+        return digest(self.recipe, self.setting, self.seed, self.protocol, self.precision, fingerprint(self.data))
+
+    def _key_of_stages(self, stages: int) -> str:
+        """Without the setting's budget, which the stages themselves say."""
+        recipe, setting = self.recipe, self.setting
+        network = (setting.backbone, setting.weights, recipe.head, recipe.backbone, recipe.projection)
+        images = (setting.data, setting.augment, fingerprint(self.data))
+        return digest(*network, *images, recipe.stages[:stages], self.seed, self.protocol, self.precision)

@@ -68,6 +68,10 @@ class Stage:
             value = getattr(self, name)
             if not callable(value) and value not in known:
                 raise ValueError(unknown(name, value, known))
+        for name in ("loss", "optimizer", "schedule", "resample", "reweight", "step", "companion", "feature_loss", "start"):
+            value = getattr(self, name)
+            if value is not None and not callable(value):
+                raise ValueError(f"'{name}' must be a function; got {value!r}.")
 
 
 @dataclass(frozen=True)

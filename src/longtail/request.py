@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from longtail import choices, recipes, settings
 from longtail.data.imbalance import GROUP_RULES
@@ -53,6 +53,8 @@ class Request:
     skip_corrupt: bool = False
     fresh: bool = False
     tensorboard: bool = False
+    deterministic: bool = False
+    jobs: int | None = None
 
     def __post_init__(self) -> None:
         """100.0 is 100: however the imbalance was written, it is the same experiment."""
@@ -76,6 +78,8 @@ def check(request: Request) -> None:
         raise ValueError("--seed and --split-seed must not be negative.")
     if request.protocol not in ("clean", "paper"):
         raise ValueError(unknown("protocol", request.protocol, ["clean", "paper"]))
+    if request.jobs is not None and request.jobs < 1:
+        raise ValueError(f"--jobs must be at least 1; got {request.jobs}.")
     if request.budget not in ("paper", "common"):
         raise ValueError(unknown("budget", request.budget, ["paper", "common"]))
     if request.groups not in GROUP_RULES:
@@ -93,7 +97,10 @@ def _check_named(request: Request) -> None:
     for option, value in folders_only.items():
         if value:
             raise ValueError(f"{option} is for folders and CSVs; '{request.data}' has its own.")
-    if request.pretrained and request.backbone is None:
+    takes = parameters_of(settings.NAMED[str(request.data)])
+    if request.imbalance is not None and "imbalance" not in takes:
+        raise ValueError(f"'{request.data}' has the long tail that was published and takes no --imbalance; leave it out.")
+    if request.pretrained and request.backbone is None and "pretrained" not in takes:
         raise ValueError("--pretrained needs --backbone NAME, one of timm's models: there are no weights for the setting's own.")
 
 
@@ -112,9 +119,12 @@ def chosen_setting(request: Request) -> tuple[Setting, Path, str]:
 
 
 def _named(request: Request, name: str) -> Setting:
+    takes = parameters_of(settings.NAMED[name])
     options: dict[str, Any] = {"split_seed": request.split_seed}
     if request.imbalance is not None:
         options["imbalance"] = request.imbalance
+    if "pretrained" in takes:
+        options["pretrained"] = request.weights is None and (request.pretrained or takes["pretrained"])
     return settings.NAMED[name](**options)
 
 
@@ -130,6 +140,10 @@ def chosen_recipe(request: Request, setting: Setting) -> Recipe:
         if name not in known:
             raise ValueError(unknown(f"variant of {request.method}", name, list(known) or ["none"]))
     variants = {name: checked(_value(text, known[name]), known[name], name) for name, text in request.variants.items()}
+    for name, value in variants.items():
+        choices_of = get_args(get_type_hints(function).get(name))
+        if get_origin(get_type_hints(function).get(name)) is Literal and value not in choices_of:
+            raise ValueError(unknown(name, str(value), list(choices_of)))
     recipe: Recipe = function(setting, **variants)
     if request.epochs is not None:
         recipe = with_epochs(recipe, request.epochs)

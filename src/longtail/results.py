@@ -11,6 +11,7 @@ from typing import Any
 from longtail.data.imbalance import imbalance_factor, shot_groups
 from longtail.evaluation import Judged
 from longtail.experiment import Experiment
+from longtail.inference import InferenceRule, reference_of
 from longtail.metrics import Report
 from longtail.training import History
 
@@ -38,7 +39,8 @@ def results_of(
         "group_rule": groups,
         "test": asdict(judged.report),
         "val_mean_recall": judged.val_mean_recall,
-        "chosen": _chosen(judged),
+        "transductive": reference_of(recipe.inference) == "test",
+        "chosen": _chosen(judged, recipe.inference),
         "stages": [_stage(place, experiment, history, report, members) for place, report in enumerate(stages)],
         "classes": [
             {"name": name, "train_images": count, "group": group_of[label]}
@@ -69,9 +71,10 @@ def _stage(
     return summary
 
 
-def _chosen(judged: Judged) -> dict[str, float]:
-    fixed = judged.rule.keywords if isinstance(judged.rule, partial) else {}
-    return {name: value for name, value in fixed.items() if isinstance(value, (int, float))}
+def _chosen(judged: Judged, rule: InferenceRule) -> dict[str, float]:
+    """Numbers that the fitted rule has and the recipe's does not."""
+    fitted, given = ((part.keywords if isinstance(part, partial) else {}) for part in (judged.rule, rule))
+    return {name: value for name, value in fitted.items() if isinstance(value, (int, float)) and given.get(name) is None}
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -26,23 +26,25 @@ def steps(progress: Progress, *, milestones: Sequence[float] = (0.8, 0.9), facto
     return float(factor**passed)
 
 
-def cosine(progress: Progress, *, first: int = 0, last: int = 0) -> float:
+def cosine(progress: Progress, *, first: int = 0, last: int = 0, begin: float = 0.0) -> float:
     """Half a cosine per epoch: (1 + cos(pi e / E)) / 2 with e counted from 0.
 
     Args:
         first: the epoch at which it is still 1; -1 where the authors' scripts step before the first epoch.
         last: how many epochs before the end it reaches 0; 1 where the last epoch is trained at 0.
+        begin: the part of the stage after which it begins to fall.
     """
-    passed = (progress.epoch - first) / max(progress.epochs - first - last, 1)
+    held = first + round(begin * progress.epochs)
+    passed = (progress.epoch - held) / max(progress.epochs - held - last, 1)
     return 0.5 * (1 + math.cos(math.pi * min(max(passed, 0.0), 1.0)))
 
 
-def parabolic(progress: Progress, *, horizon: int | None = None) -> float:
-    """1 - (e / T)^2 with e counted from 0; T is the number of epochs, or `horizon` where a script has another.
+def parabolic(progress: Progress, *, horizon: float = 1.0) -> float:
+    """1 - (e / T)^2 with e counted from 0 and T = horizon * epochs.
 
     Zhou et al., CVPR 2020, Sec. 4.2 (cumulative learning); BBN's iNaturalist runs have T = 100 for 90 epochs and 200 for 180.
     """
-    return 1 - (progress.epoch / (horizon or progress.epochs)) ** 2
+    return 1 - (progress.epoch / (horizon * progress.epochs)) ** 2
 
 
 def warmed_up(

@@ -9,7 +9,9 @@ from longtail.backbones import CifarResNet, TimmBackbone, check_timm_name
 from longtail.data.cifar import Name, cifar_lt
 from longtail.data.digits import digits_lt as digits_data
 from longtail.data.folder import folder_data
-from longtail.data.transforms import random_crop, random_flip, random_resized_crop
+from longtail.data.lists import SIZE, listed
+from longtail.data.lists import Name as Listed
+from longtail.data.transforms import color_jitter, random_crop, random_flip, random_resized_crop
 from longtail.recipe import Setting
 
 CIFAR_RESNETS = {f"resnet{depth}": depth for depth in (8, 14, 20, 32, 44, 56, 110)}
@@ -36,6 +38,32 @@ def cifar10_lt(*, imbalance: float | None = 100, split_seed: int = 0) -> Setting
 def cifar100_lt(*, imbalance: float | None = 100, split_seed: int = 0) -> Setting:
     """CIFAR-100 with an exponential tail, ResNet-32, 200 epochs."""
     return _cifar("cifar100", imbalance, split_seed)
+
+
+def imagenet_lt(*, pretrained: bool = False, split_seed: int = 0) -> Setting:
+    """ImageNet-LT: 115,846 images of 1,000 classes, ResNet-50, 90 epochs.
+
+    Departures: each file is padded to a square with the colour of its edge and resized to 224 pixels, where the papers resize the
+    shorter side to 256 and cut out the centre; crops for training are taken from that square, theirs from the whole file.
+    """
+    return _large("imagenet_lt", "resnet50", pretrained, split_seed, weight_decay=5e-4)
+
+
+def places_lt(*, pretrained: bool = True, split_seed: int = 0) -> Setting:
+    """Places-LT: 62,500 images of 365 classes, ResNet-152 with ImageNet weights, 90 epochs.
+
+    Departures: those of `imagenet_lt`, and colour jitter, which GCL's script leaves out. The whole network is trained; GCL and
+    MiSLAS train its last block, drawn anew, and the classifier, and hold the rest. `--weights` takes torchvision's file.
+    """
+    return _large("places_lt", "resnet152.tv_in1k", pretrained, split_seed, weight_decay=5e-4)
+
+
+def inaturalist2018(*, pretrained: bool = False, split_seed: int = 0) -> Setting:
+    """iNaturalist 2018: 437,513 images of 8,142 classes, ResNet-50, 90 epochs; its validation images are the test set.
+
+    Departures: those of `imagenet_lt`. No colour jitter, as in the decoupling repository; MiSLAS has it.
+    """
+    return _large("inaturalist2018", "resnet50", pretrained, split_seed, weight_decay=1e-4)
 
 
 def folder(
@@ -77,7 +105,9 @@ def named_backbone(
     return partial(TimmBackbone, name=name, pretrained=pretrained, image_size=image_size)
 
 
-NAMED: dict[str, Callable[..., Setting]] = {f.__name__: f for f in (digits_lt, cifar10_lt, cifar100_lt)}
+NAMED: dict[str, Callable[..., Setting]] = {
+    function.__name__: function for function in (digits_lt, cifar10_lt, cifar100_lt, imagenet_lt, places_lt, inaturalist2018)
+}
 
 
 def _cifar(name: Name, imbalance: float | None, split_seed: int) -> Setting:
@@ -88,6 +118,22 @@ def _cifar(name: Name, imbalance: float | None, split_seed: int) -> Setting:
         augment=(partial(random_crop, padding=4), random_flip),
         benchmark=name,
         imbalance=imbalance,
+    )
+
+
+def _large(name: Listed, backbone: str, pretrained: bool, split_seed: int, *, weight_decay: float) -> Setting:
+    """The budget is that of the decoupling repository, as in `recipes.budget.BASE`."""
+    jitter = () if name == "inaturalist2018" else (color_jitter,)
+    return Setting(
+        name=name,
+        data=partial(listed, name=name, split_seed=split_seed),
+        backbone=named_backbone(backbone, pretrained=pretrained, image_size=SIZE),
+        augment=(random_resized_crop, random_flip, *jitter),
+        epochs=90,
+        batch_size=512,
+        learning_rate=0.2,
+        weight_decay=weight_decay,
+        benchmark=name,
     )
 
 

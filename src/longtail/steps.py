@@ -8,7 +8,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
@@ -83,20 +83,28 @@ def contrast(
 
 
 def meta_embed(
-    model: Any, loss: nn.Module, batch: Batch, progress: Progress, *, feature_weight: float = 0.01
+    model: Any,
+    loss: nn.Module,
+    batch: Batch,
+    progress: Progress,
+    *,
+    feature_weight: float = 0.01,
+    form: Literal["code", "paper"] = "code",
 ) -> Float[Tensor, ""]:
     """Classification by a head that remembers class centroids, plus a loss that learns the centroids from the features.
 
-    L = L(z, y) + feature_weight L_feature(v, y)
+    code:  L = L(z, y) + feature_weight L_feature(v, y)
+    paper: L = L(z, y) + feature_weight L_feature(v_meta, y)
 
     The head's memory is set to the centroids of `CentroidLoss` before each step; the classification sends them no gradient.
-    Needs `MetaHead`. Liu et al., CVPR 2019; OLTR's released code has the weight 0.01.
+    Needs `MetaHead`. Liu et al., CVPR 2019; the weight is 0.01 in the released code, 0.1 in the paper.
     """
     centroid_loss: Any = loss.get_submodule("feature_loss")
     model.head.memory.copy_(centroid_loss.centroids.detach())
     features = model.backbone(batch.images)
     value = apply_loss(loss, model.head(features), batch.labels, batch.generator)
-    value += feature_weight * centroid_loss(features, batch.labels)
+    represented = features if form == "code" else model.head.meta_embedding(features)
+    value += feature_weight * centroid_loss(represented, batch.labels)
     return value
 
 

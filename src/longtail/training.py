@@ -12,10 +12,11 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-from longtail.building import enter, new_loss, new_model, on_device, parameter_groups
+from longtail.building import enter, fast_network, new_loss, new_model, new_optimizer, on_device, parameter_groups
 from longtail.data.loaders import Feed
 from longtail.evaluation import per_epoch_recalls
 from longtail.experiment import Experiment
+from longtail.inference import as_trained, reference_of
 from longtail.models import Classifier
 from longtail.recipe import Stage
 from longtail.runs import Run
@@ -64,19 +65,21 @@ def run_stage(loop: Loop, place: int, history: History) -> History:
         run.write_log(stored["history"], new=len(stored["history"]))
         return list(stored["history"])
     loss = new_loss(model, experiment, place).to(loop.fabric.device)
-    optimizer = stage.optimizer(parameter_groups(model, loss, stage))
+    optimizer = new_optimizer(stage, parameter_groups(model, loss, stage), loop.fabric.device)
     base = [group["lr"] for group in optimizer.param_groups]
-    parts = {"model": model, "loss": loss, "optimizer": optimizer}
+    parts: dict[str, Any] = {"model": model, "loss": loss, "optimizer": optimizer}
     first, history = continued(loop, stage, key, parts, history)
-    wrapped, optimizer = loop.fabric.setup(model, optimizer)
-    judged_from = first_drop(stage.schedule, stage.epochs) if experiment.protocol == "paper" else stage.epochs
+    wrapped, optimizer = loop.fabric.setup(fast_network(model, stage, experiment.precision), optimizer)
+    rule = experiment.recipe.inference if place == len(experiment.recipe.stages) - 1 else as_trained
+    judged = experiment.protocol == "paper" and reference_of(rule) != "val"
+    judged_from = first_drop(stage.schedule, stage.epochs) if judged else stage.epochs
     for epoch in range(first, stage.epochs):
         rate = stage.schedule(Progress(epoch, stage.epochs))
         for group, lr in zip(optimizer.param_groups, base, strict=True):
             group["lr"] = lr * rate
         entry = run_epoch(loop, place, epoch, wrapped, loss, optimizer)
         if epoch >= judged_from:
-            entry["test_recalls"] = per_epoch_recalls(wrapped, experiment.data, loop.fabric)
+            entry["test_recalls"] = per_epoch_recalls(wrapped, rule, experiment.data, loop.fabric)
         history = [*history, entry]
         run.write_log(history)
         if epoch < stage.epochs - 1:
@@ -107,7 +110,7 @@ def run_epoch(loop: Loop, place: int, epoch: int, model: Any, loss: nn.Module, o
     loss.get_buffer("weight").copy_(stage.reweight(experiment.data.class_counts, Progress(epoch, stage.epochs)))
     model.train()
     if stage.batch_norm == "eval":
-        loop.model.backbone.eval()
+        model.backbone.eval()
     indices = epoch_indices(experiment, place, epoch, fabric, stage.resample)
     steps = len(indices) // stage.batch_size if stage.drop_last else math.ceil(len(indices) / stage.batch_size)
     total, bad = torch.zeros((), device=fabric.device), torch.full((), -1, device=fabric.device)

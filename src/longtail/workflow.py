@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from longtail import runs, settings
 from longtail.data.splits import Data, fingerprint, hold_out
-from longtail.devices import make_fabric
+from longtail.devices import deterministic, make_fabric
 from longtail.evaluation import judge
 from longtail.experiment import Experiment
 from longtail.inference import as_trained, reference_of
@@ -85,6 +85,8 @@ def prepared(request: Request, watcher: Watcher) -> tuple[Setting, Data]:
     data: Data = setting.data(place, **_whereabouts(request, setting, watcher))
     if data.skipped:
         watcher.note(f"Left out {len(data.skipped)} corrupt files: {', '.join(data.skipped[:5])}")
+    if setting.largest_batch is not None:
+        setting = replace(setting, largest_batch=max(len(data.train) // 4, 8))
     return setting, data
 
 
@@ -95,7 +97,7 @@ def train_one(request: Request, setting: Setting, data: Data, *, watcher: Watche
     data = hold_out(data, request.val if request.val is not None else 0.1 * chooses, seed=request.split_seed)
     if chooses and data.val is None:
         raise ValueError(f"{recipe.name} chooses a value on validation images, but none are held out; give --val above 0.")
-    fabric, precision = make_fabric(request.device, request.precision)
+    fabric, precision = make_fabric(request.device, request.precision, deterministic=request.deterministic)
     if request.weights is not None:
         setting = replace(setting, weights=content_hash(request.weights))
     experiment = Experiment(recipe, setting, data, request.seed, request.protocol, precision, weights=request.weights)
@@ -179,6 +181,7 @@ def _record(experiment: Experiment, device: Any) -> dict[str, Any]:
         "seed": experiment.seed,
         "protocol": experiment.protocol,
         "precision": experiment.precision,
+        "deterministic": deterministic(),
         "split": fingerprint(experiment.data),
         "device": device_name(device),
         "versions": runs.versions(),

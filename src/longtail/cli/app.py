@@ -98,8 +98,14 @@ def train(
     ] = None,
     seed: Annotated[int, typer.Option(help="Of weights, order and noise.", rich_help_panel=TRAINING)] = 0,
     seeds: Annotated[int | None, typer.Option(help="Seeds 0 to N - 1, one run each.", min=1, rich_help_panel=TRAINING)] = None,
+    jobs: Annotated[
+        int | None, typer.Option(help="Seeds trained at once; one per core on a CPU, else 1.", rich_help_panel=TRAINING)
+    ] = None,
     device: Device = "auto",
     precision: Precision = "auto",
+    deterministic: Annotated[
+        bool, typer.Option("--deterministic", help="Only algorithms that repeat to the bit.", rich_help_panel=TRAINING)
+    ] = False,
     budget: Annotated[
         str,
         typer.Option(help="paper: each method's own batch, optimizer, schedule; common: one for all.", rich_help_panel=TRAINING),

@@ -17,7 +17,8 @@ from longtail.judging import judged_again, judged_on, prior_of
 from longtail.request import Request
 from longtail.runs import write_csv
 from longtail.serving import Prediction, load
-from longtail.workflow import Result, prepared, train_one
+from longtail.side_by_side import train_many
+from longtail.workflow import Result, prepared
 
 
 def run_demo(request: Request, *, seeds: int) -> None:
@@ -52,7 +53,7 @@ def run_train(request: Request, *, compared: bool, seeds: int | None) -> None:
         return
     with Bars() as bars:
         setting, data = prepared(request, bars)
-        results = [train_one(each, setting, data, watcher=bars) for each in requests]
+        results = train_many(requests, setting, data, watcher=bars)
     report = results[0].report
     say(result_table({f"{report['method']}, seed {result.report['seed']}": result.report for result in results}))
     if len(results) > 1:

@@ -52,7 +52,9 @@ def run_list(what: str, *, as_json: bool) -> None:
         console.print_json(json.dumps(rows))
         return
     shown = [name for name in rows[0] if name not in HIDDEN]
-    table = Table(*shown, title=what, title_justify="left")
+    table = Table(title=what, title_justify="left")
+    for name in shown:
+        table.add_column(name, no_wrap=name == "name")
     for row in rows:
         table.add_row(*(str(row[name]).partition(";")[0] for name in shown))
     say(table)
@@ -156,7 +158,7 @@ def _changes(recipe: Recipe) -> dict[str, str]:
     networks += ["reset" for stage in stages if stage.head == "reset"]
     return {
         "loss": _named(losses, {"CrossEntropyLoss", "classify"}),
-        "sampler": _named(draws, {"uniform"}),
+        "draw, weights": _named(draws, {"uniform"}),
         "head": _named(networks, {"LinearHead"}),
         "inference": _named([recipe.inference], {"as_trained"}),
     }

@@ -42,7 +42,7 @@ def result_table(reports: Mapping[str, Mapping[str, Any]], *, chosen: str | None
         cells += [percent(test["accuracy"]), percent(test["calibration_error"])]
         if first["val_mean_recall"] is not None:
             cells.append(percent(report["val_mean_recall"]))
-        table.add_row(name + (" ←" if name == chosen else ""), *cells, style="bold" if name == chosen else None)
+        table.add_row(name + _flag(report) + (" ←" if name == chosen else ""), *cells, style="bold" if name == chosen else None)
     return table
 
 
@@ -68,7 +68,8 @@ def rows_table(rows: Sequence[Row]) -> Table:
     title = f"{first['setting']} · last epoch · test images · in %"
     table = Table(title=title, title_justify="left", caption=_caption(first), caption_justify="left")
     shown = ("budget", "protocol", *(("differs",) if any(row.differs for row in rows) else ()))
-    for heading in ("", *shown):
+    table.add_column("", no_wrap=True)
+    for heading in shown:
         table.add_column(heading)
     for heading in ("epochs", "all", *GROUPS, "accuracy", "ECE", "seconds", "n"):
         table.add_column(heading, justify="right")
@@ -79,7 +80,7 @@ def rows_table(rows: Sequence[Row]) -> Table:
         values = ("mean_recall", *GROUPS, "accuracy", "calibration_error")
         numbers = [mean_and_std(row.values(value)) for value in values]
         cells = [
-            row.method,
+            row.method + _flag(report),
             *(texts[name] for name in shown),
             epochs,
             *numbers,
@@ -122,6 +123,11 @@ def mean_and_std(shares: Sequence[float | None]) -> str:
         return "–"
     spread = statistics.stdev(known) if len(known) > 1 else 0.0
     return f"{statistics.mean(known):.1f} ± {spread:.1f}" if len(known) > 1 else f"{known[0]:.1f}"
+
+
+def _flag(report: Mapping[str, Any]) -> str:
+    """Said beside every number of a rule that saw all test images at once."""
+    return " (transductive)" if report.get("transductive") else ""
 
 
 def _caption(report: Mapping[str, Any]) -> str:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from longtail.data.images import read_square
+from longtail.data.images import CorruptImage, read_square
 from longtail.data.splits import Data, Split
 from longtail.data.transforms import Transform, normalise
 
@@ -86,7 +86,7 @@ class Feed:
             assert pixels is not None
             return (pixels[chunk.to(self.device)] for chunk in chunks)
         self.order.chunks = chunks
-        return (batch.to(self.device, non_blocking=True) for batch in self.loader)
+        return (_whole(batch).to(self.device, non_blocking=True) for batch in self.loader)
 
 
 class _Order:
@@ -101,15 +101,33 @@ class _Order:
         return len(self.chunks)
 
 
-class _Files(Dataset[Tensor]):
-    """Reads and decodes one image."""
+class _Files(Dataset[Tensor | CorruptImage]):
+    """Reads and decodes one image. What is wrong with it is handed on, since an error raised in a worker loses its sentence."""
 
     def __init__(self, split: Split, size: int) -> None:
         self.split, self.size = split, size
 
-    def __getitem__(self, index: int) -> Tensor:
+    def __getitem__(self, index: int) -> Tensor | CorruptImage:
         assert self.split.root is not None
-        return read_square(self.split.root / self.split.files[index], self.size)
+        path = self.split.root / self.split.files[index]
+        try:
+            return read_square(path, self.size)
+        except CorruptImage as error:
+            return error
+        except FileNotFoundError:
+            return CorruptImage(f"'{path}' is not there.")
+
+
+def _stacked(images: Sequence[Tensor | CorruptImage]) -> Tensor | CorruptImage:
+    """The batch, or the first image of it that cannot be read."""
+    corrupt = [image for image in images if isinstance(image, CorruptImage)]
+    return corrupt[0] if corrupt else torch.stack([image for image in images if isinstance(image, Tensor)])
+
+
+def _whole(batch: Tensor | CorruptImage) -> Tensor:
+    if isinstance(batch, CorruptImage):
+        raise CorruptImage(f"{batch} Put a readable file there and start the same command again; finished epochs are kept.")
+    return batch
 
 
 def processors() -> int:
@@ -118,7 +136,7 @@ def processors() -> int:
     return len(allowed(0)) if allowed is not None else os.cpu_count() or 1
 
 
-def _loader(files: _Files, order: _Order, device: torch.device, workers: int) -> DataLoader[Tensor]:
+def _loader(files: _Files, order: _Order, device: torch.device, workers: int) -> DataLoader[Tensor | CorruptImage]:
     workers = min(workers, processors())
     return DataLoader(
         files,
@@ -126,5 +144,5 @@ def _loader(files: _Files, order: _Order, device: torch.device, workers: int) ->
         num_workers=workers,
         persistent_workers=workers > 0,
         pin_memory=device.type == "cuda",
-        collate_fn=torch.stack,
+        collate_fn=_stacked,
     )

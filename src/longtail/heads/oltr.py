@@ -59,12 +59,22 @@ class MetaHead(nn.Module):
 
     def embed(self, features: Features) -> Features:
         """v_meta / (1 + ||v_meta||), shorter than 1."""
+        enriched, nearest = self._enriched(features)
+        embedded: Tensor = enriched / (nearest + enriched.norm(dim=1, keepdim=True))
+        return embedded
+
+    def meta_embedding(self, features: Features) -> Features:
+        """v_meta, not squashed."""
+        with torch.autocast(features.device.type, enabled=False):
+            enriched, nearest = self._enriched(at_least_float32(features))
+            return enriched / nearest
+
+    def _enriched(self, features: Features) -> tuple[Tensor, Tensor]:
+        """reach u, and the distance gamma to the nearest centroid."""
         distances = torch.cdist(features, self.memory, compute_mode="donot_use_mm_for_euclid_dist")
         nearest = distances.amin(1, keepdim=True).clamp(min=1e-12)
         remembered = self.hallucinator(features).softmax(1) @ self.memory
-        enriched = self.reach * (features + self.selector(features).tanh() * remembered)
-        embedded: Tensor = enriched / (nearest + enriched.norm(dim=1, keepdim=True))
-        return embedded
+        return self.reach * (features + self.selector(features).tanh() * remembered), nearest
 
 
 def _copied(head: nn.Module) -> nn.Linear:

@@ -5,13 +5,15 @@ Liu, Miao, Zhan, Wang, Gong, Yu: "Large-Scale Long-Tailed Recognition in an Open
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 import torch.nn.functional as F  # noqa: N812
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from longtail.losses.contrastive import checked_features
-from longtail.losses.plain import class_indices, register_counts, weighted_mean
+from longtail.losses.plain import class_indices, known, register_counts, weighted_mean
 from longtail.weighting import Counts
 
 
@@ -20,7 +22,8 @@ class CentroidLoss(nn.Module):
 
     attract = mean_i |v_i - m_{y_i}|^2 / 2
     apart   = max(0, margin - mean_i sum_{j != y_i} |v_i - m_j|^2 / C)
-    L       = attract + repel * apart,  mean_i x_i = sum_i w[y_i] x_i / sum_i w[y_i]
+    code:  L = attract + repel * apart,  mean_i x_i = sum_i w[y_i] x_i / sum_i w[y_i]
+    paper: L = mean_i max(0, |v_i - m_{y_i}| - sum_{j != y_i} |v_i - m_j| + margin), on the meta embedding
 
     The gradient of `attract` on the centroid m_c is divided by 1 + (images of class c in the batch), as in the code; all other
     gradients are those of the value. The centroids are parameters: an optimizer must have them. They start Gaussian and are meant
@@ -34,8 +37,9 @@ class CentroidLoss(nn.Module):
     Args:
         class_counts: training images per class (C,); the method uses their number.
         feature_size: length d of a feature and of a centroid.
-        margin: mean squared distance beyond which nothing is pushed; 10.
-        repel: strength of the hinge against the attraction; 0.01.
+        margin: distance beyond which nothing is pushed; 10 in the code (a mean of squares), 5 in the paper.
+        repel: strength of the hinge against the attraction in the form of the code; 0.01.
+        form: "code" or "paper".
         weight: weight per class (C,). None: all one.
 
     >>> loss = CentroidLoss([100, 10], feature_size=2)
@@ -54,16 +58,20 @@ class CentroidLoss(nn.Module):
         feature_size: int,
         margin: float = 10.0,
         repel: float = 0.01,
+        form: Literal["code", "paper"] = "code",
         weight: Counts | None = None,
     ) -> None:
         super().__init__()
         register_counts(self, class_counts, weight)
         self.feature_size, self.margin, self.repel = feature_size, margin, repel
+        self.form = known("form", form, ("code", "paper"))
         self.centroids = nn.Parameter(torch.randn(len(self.class_counts), feature_size))
 
     def forward(self, features: Float[Tensor, "batch features"], labels: Int[Tensor, " batch"]) -> Float[Tensor, ""]:
         features, labels = checked_features(self, features), class_indices(self, labels)
         centroids = self.centroids.to(features.dtype)
+        if self.form == "paper":
+            return weighted_mean((nearness(features, centroids, labels) + self.margin).clamp(min=0), labels, self.weight)
         attracting = slowed(centroids[labels], F.one_hot(labels, len(centroids)).sum(0)[labels])
         attract = weighted_mean(squared_length(features - attracting) / 2, labels, self.weight)
         apart = weighted_mean(distance_to_others(features, centroids, labels), labels, self.weight)
@@ -86,6 +94,16 @@ def distance_to_others(
     mean = centroids.mean(0)
     to_all = squared_length(features - mean) + squared_length(centroids - mean).mean()
     return to_all - squared_length(features - centroids[labels]) / len(centroids)
+
+
+def nearness(
+    features: Float[Tensor, "batch features"], centroids: Float[Tensor, "classes features"], labels: Int[Tensor, " batch"]
+) -> Float[Tensor, " batch"]:
+    """Distance to the own centroid minus the sum of those to the others."""
+    with torch.autocast(features.device.type, enabled=False):
+        distances = torch.cdist(features, centroids, compute_mode="donot_use_mm_for_euclid_dist")
+    own = distances.gather(1, labels[:, None])[:, 0]
+    return 2 * own - distances.sum(1)
 
 
 def squared_length(vectors: Float[Tensor, "rows features"]) -> Float[Tensor, " rows"]:

@@ -18,13 +18,18 @@ from longtail.recipe import Recipe, Setting
 from longtail.recipes.budget import (
     BASE,
     BEFORE_EPOCH,
+    COMMON,
+    DECOUPLING_BUDGET,
     LARGE,
     WITH_REPLACEMENT,
     Key,
     Own,
     base,
     first_stage,
+    is_cifar,
+    is_large,
     own_budget,
+    plain_head,
     published,
     second_stage,
     whole,
@@ -34,21 +39,27 @@ from longtail.recipes.plain import LDAM_BUDGET
 from longtail.weighting import deferred, effective_number, power
 
 MENON_STEPS = partial(schedules.steps, milestones=(604 / 1241, 926 / 1241, 1128 / 1241))
-MENON: Own = {
-    "batch_size": 128,
-    "nesterov": True,
-    "drop_last": True,
-    "schedule": partial(schedules.warmed_up, schedule=MENON_STEPS, share=20 / 1241),
-}
+MENON: Own = {"batch_size": 128, "lr": 0.1, "nesterov": True, "drop_last": True}
 LOGIT_ADJUSTED: Mapping[Key, Own] = {
-    ("cifar10", 100): {"epochs": 1241, **MENON},
-    ("cifar100", 100): {"epochs": 1419, **MENON},
+    ("cifar10", 100): {
+        **MENON,
+        "epochs": 1241,
+        "schedule": partial(schedules.warmed_up, schedule=MENON_STEPS, share=20 / 1241),
+    },
+    ("cifar100", 100): {
+        **MENON,
+        "epochs": 1419,
+        "schedule": partial(schedules.warmed_up, schedule=MENON_STEPS, share=22 / 1419),
+    },
 }
 REN: Own = {
     "batch_size": 512,
+    "lr": 0.1,
     "weight_decay": 5e-4,
     "augment": (auto_augment, cutout),
-    "schedule": partial(schedules.warmed_up, schedule=schedules.cosine, share=800 / 13_000, start=0.5),
+    "schedule": partial(
+        schedules.warmed_up, schedule=partial(schedules.cosine, begin=800 / 13_000), share=800 / 13_000, start=0.5
+    ),
 }
 BALANCED: Mapping[Key, Own] = {
     ("cifar10", 200): {"epochs": 591, **REN},
@@ -96,7 +107,11 @@ def ldam_drw(setting: Setting, *, max_margin: float | None = None, scale: float 
         head=CosineHead,
         source="Cao et al., NeurIPS 2019; kaidic/LDAM-DRW@2536330",
         year=2019,
-        departures=(*notes, "Deferred weights by the effective number (beta 0.9999) as in the code; the paper says 1 / n."),
+        departures=(
+            *notes,
+            "Deferred weights by the effective number (beta 0.9999) as in the code; the paper says 1 / n.",
+            *((f"No script was published for these data: {DECOUPLING_BUDGET}",) if is_large(setting) else ()),
+        ),
     )
 
 
@@ -108,11 +123,7 @@ def logit_adjusted(setting: Setting, *, tau: float = 1.0) -> Recipe:
         (first_stage(setting, own, loss=partial(LogitAdjustedLoss, tau=tau)),),
         source="Menon et al., ICLR 2021, Eq. 10; google-research/logit_adjustment",
         year=2021,
-        departures=(
-            *notes,
-            "ResNet-32 with option-A shortcuts; the authors' network has bottleneck blocks and 36x36 maps.",
-            "Warm-up per epoch, pixels divided by their deviation, crop with 4 pixels; theirs per step, undivided, with 2.",
-        ),
+        departures=(*notes, *_menon_notes(setting)),
     )
 
 
@@ -122,11 +133,25 @@ def logit_adjusted_post_hoc(setting: Setting, *, tau: float | None = 1.0) -> Rec
     return Recipe(
         "logit_adjusted_post_hoc",
         (first_stage(setting, own),),
+        head=plain_head(setting),
         inference=partial(logit_adjusted_rule, tau=tau),
         source="Menon et al., ICLR 2021, Eq. 9",
         year=2021,
-        departures=(note, "ResNet-32 with option-A shortcuts; the authors' network has bottleneck blocks and 36x36 maps."),
+        departures=(
+            note,
+            "The first stage is that of ce, so that it is trained once; the authors' has the budget of logit_adjusted.",
+        ),
     )
+
+
+def _menon_notes(setting: Setting) -> tuple[str, ...]:
+    if not is_cifar(setting):
+        return ()
+    network = "ResNet-32 with option-A shortcuts; the authors' network has bottleneck blocks and 36x36 maps."
+    if setting.budget == "common":
+        return (network,)
+    rest = "Warm-up per epoch, pixels divided by their deviation, crop with 4 pixels; theirs per step, undivided, with 2."
+    return (network, rest, "Weight decay on batch norm too; the authors have none there.")
 
 
 def balanced_softmax(setting: Setting) -> Recipe:
@@ -137,14 +162,19 @@ def balanced_softmax(setting: Setting) -> Recipe:
         (first_stage(setting, own, loss=BalancedSoftmaxLoss),),
         source="Ren et al., NeurIPS 2020, Eq. 4; jiawei-ren/BalancedMetaSoftmax",
         year=2020,
-        departures=(*notes, "Balanced softmax alone, without the meta sampler; 13,000 steps of 512 images as whole epochs."),
+        departures=(*notes, "Balanced softmax alone, without the meta sampler.", *_ren_notes(setting)),
     )
+
+
+def _ren_notes(setting: Setting) -> tuple[str, ...]:
+    exact = setting.budget == "paper" and is_cifar(setting)
+    return ("The 13,000 steps of 512 images are whole epochs here.",) if exact else ()
 
 
 def gala(setting: Setting, *, lambda_1: float = 1.0, lambda_2: float = 1.0, form: Literal["code", "paper"] = "code") -> Recipe:
     """Logits adjusted by the gradients that each class has gathered so far."""
     loss = partial(GALALoss, lambda_1=lambda_1, lambda_2=lambda_2, form=form)
-    recipe = _retrained(setting, loss) if (setting.benchmark, None) in LARGE else _one_stage(setting, loss)
+    recipe = _retrained(setting, loss) if is_large(setting) else _one_stage(setting, loss)
     common_notes = (
         "The form of the code, in which lambda_2 has no effect; form=paper applies it (the code's gala_pn run has 1.2 and 0.9).",
         "The subset is drawn from a fixed seed; the authors draw another one in each run.",
@@ -155,14 +185,19 @@ def gala(setting: Setting, *, lambda_1: float = 1.0, lambda_2: float = 1.0, form
 def gala_rebalanced(
     setting: Setting,
     *,
-    lambda_1: float = 1.0,
-    lambda_2: float = 1.0,
+    lambda_1: float | None = None,
+    lambda_2: float | None = None,
     form: Literal["code", "paper"] = "code",
     tau: float | None = None,
     source: Literal["test", "val"] = "test",
 ) -> Recipe:
-    """GALA, then each class's probabilities divided by their sum over the images that are judged (transductive)."""
-    recipe = gala(setting, lambda_1=lambda_1, lambda_2=lambda_2, form=form)
+    """GALA, then each class's probabilities divided by their sum over the images that are judged (transductive).
+
+    lambda_1 and lambda_2 are 1.2 and 0.9 where GALA has one stage, as in the run that was published with re-balancing (gala_pn).
+    """
+    usual = (1.0, 1.0) if is_large(setting) else (1.2, 0.9)
+    first, second = (usual[i] if asked is None else asked for i, asked in enumerate((lambda_1, lambda_2)))
+    recipe = gala(setting, lambda_1=first, lambda_2=second, form=form)
     chosen, notes = (tau, ()) if tau is not None else published(setting, REBALANCING_TAU)
     transductive = "Transductive: the sums are taken over all test images, as published; source=val takes validation images."
     return replace(
@@ -184,7 +219,9 @@ def _one_stage(setting: Setting, loss: partial[GALALoss]) -> Recipe:
         head=partial(LinearHead, kaiming=False),
         source=GALA_SOURCE,
         year=2024,
-        departures=(*notes, "Published with AutoAugment and Cutout, which the methods that it is compared with did not have."),
+        departures=(*notes, "Published with AutoAugment and Cutout, which the methods that it is compared with did not have.")
+        if setting.budget == "paper"
+        else (*notes, "Without the AutoAugment and Cutout that it was published with."),
     )
 
 
@@ -201,8 +238,9 @@ def _retrained(setting: Setting, loss: partial[GALALoss]) -> Recipe:
         source=GALA_SOURCE,
         year=2024,
         departures=(
+            *((COMMON,) if setting.budget == "common" else ()),
             "The first stage is MiSLAS's, whose published network the authors start from; Places-LT was not released.",
-            "Random resized crop and flip; theirs add colour jitter and RandAugment.",
+            "The setting's augmentation; theirs adds RandAugment, and colour jitter on iNaturalist 2018 as well.",
             WITH_REPLACEMENT,
         ),
     )

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, TypeVar
 
 from torch.optim import SGD
 
 from longtail import schedules
+from longtail.heads import LinearHead
 from longtail.losses import CrossEntropyLoss
 from longtail.recipe import Setting, Stage
 
@@ -25,9 +26,9 @@ CIFAR_100_AT_100: Key = ("cifar100", 100)
 LARGE: tuple[Key, ...] = (("imagenet_lt", None), ("places_lt", None), ("inaturalist2018", None))
 
 BASE: Mapping[Key, Own] = {
-    ("imagenet_lt", None): {"epochs": 90, "batch_size": 512, "lr": 0.2, "weight_decay": 5e-4},
-    ("places_lt", None): {"epochs": 90, "batch_size": 512, "lr": 0.2, "weight_decay": 5e-4},
-    ("inaturalist2018", None): {"epochs": 90, "batch_size": 512, "lr": 0.2, "weight_decay": 1e-4},
+    ("imagenet_lt", None): {"epochs": 90, "batch_size": 512, "lr": 0.2, "weight_decay": 5e-4, "drop_last": True},
+    ("places_lt", None): {"epochs": 90, "batch_size": 512, "lr": 0.2, "weight_decay": 5e-4, "drop_last": True},
+    ("inaturalist2018", None): {"epochs": 90, "batch_size": 512, "lr": 0.2, "weight_decay": 1e-4, "drop_last": True},
 }
 BEFORE_EPOCH = partial(schedules.cosine, first=-1, last=1)
 
@@ -36,7 +37,14 @@ GCL_BUDGET = (
     "Budget of the GCL scripts' first stage on CIFAR (SGD 0.1, batch 64, five epochs of warm-up, x0.1 at 80 % and 90 %), "
     "in which the GCL paper re-ran its baselines."
 )
+OTHER_DATA = (
+    "Budget of the GCL scripts' first stage on CIFAR (SGD 0.1, x0.1 at 80 % and 90 %) with the batch and epochs of these data."
+)
 DECOUPLING_BUDGET = "Budget of the decoupling repository (90 epochs, batch 512, learning rate 0.2 with half a cosine)."
+PLACES_BUDGET = f"{DECOUPLING_BUDGET} Its stage for Places-LT was not released; there only the last block was trained, here all."
+FROZEN_TRUNK = (
+    "The whole network is trained; the authors train its last block and the classifier alone, the rest held in eval mode."
+)
 WITH_REPLACEMENT = "Class-balanced draws with replacement; the authors cycle through each class's images."
 
 
@@ -65,15 +73,19 @@ def base(setting: Setting) -> tuple[Own, str]:
     if setting.budget == "common":
         return {}, COMMON
     own = BASE.get((setting.benchmark, None))
-    return ({}, GCL_BUDGET) if own is None else ({**own, "schedule": BEFORE_EPOCH}, DECOUPLING_BUDGET)
+    if own is None:
+        return {}, GCL_BUDGET if is_cifar(setting) else OTHER_DATA
+    return {**own, "schedule": BEFORE_EPOCH}, PLACES_BUDGET if setting.benchmark == "places_lt" else DECOUPLING_BUDGET
 
 
 def own_budget(setting: Setting, values: Mapping[Key, Own]) -> tuple[Own, tuple[str, ...]]:
-    """The method's own budget and what is to be said of it; epochs are the setting's where none were published."""
+    """The method's own budget and what is to be said of it; epochs carry over between imbalances, not between data."""
     if setting.budget == "common":
         return {}, (COMMON,)
     own, notes = published(setting, values)
-    return (own, ()) if not notes else ({name: value for name, value in own.items() if name != "epochs"}, notes)
+    if setting.benchmark in {benchmark for benchmark, _ in values}:
+        return own, notes
+    return {name: value for name, value in own.items() if name != "epochs"}, (*notes, "Epochs are the setting's.")
 
 
 def published(setting: Setting, values: Mapping[Key, Value]) -> tuple[Value, tuple[str, ...]]:
@@ -87,6 +99,21 @@ def published(setting: Setting, values: Mapping[Key, Value]) -> tuple[Value, tup
         return values[key], ()
     place = key[0] if key[1] is None else f"{key[0]} at imbalance {key[1]:g}"
     return values[key], (f"Not published for this setting: values of {place}.",)
+
+
+def is_cifar(setting: Setting) -> bool:
+    """Whether the data are those of the CIFAR tables."""
+    return setting.benchmark in ("cifar10", "cifar100")
+
+
+def is_large(setting: Setting) -> bool:
+    """Whether the data are those of the large tables."""
+    return (setting.benchmark, None) in LARGE
+
+
+def plain_head(setting: Setting) -> Callable[..., LinearHead]:
+    """A linear head with the start of the scripts: Kaiming-normal on CIFAR, torch's own on large data."""
+    return partial(LinearHead, kaiming=False) if is_large(setting) else LinearHead
 
 
 def whole(values: Value, *keys: Key) -> dict[Key, Value]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any, Literal
 
@@ -14,25 +15,28 @@ from longtail.recipe import Recipe, Setting, Stage
 from longtail.recipes.budget import (
     BEFORE_EPOCH,
     CIFAR,
+    FROZEN_TRUNK,
     THIRDS,
     WITH_REPLACEMENT,
     Key,
     Own,
     base,
     first_stage,
+    is_large,
     own_budget,
+    plain_head,
     published,
     second_stage,
     whole,
 )
-from longtail.recipes.plain import MIXUP_ALPHA, mixed_stage
+from longtail.recipes.plain import mixed_stage, mixup_alpha
 from longtail.steps import mixup as mixup_step
 from longtail.weighting import Rule, power
 
 KANG = "Kang et al., ICLR 2020; facebookresearch/classifier-balancing@f162ade"
 CIFAR_RETRAINING = (
     "Not published on CIFAR: learning rate, milestones (0.1, x0.1 at thirds) and 15 % of the first stage's epochs (30 of 200) "
-    "are those of BagofTricks-LT's re-runs."
+    "are those of BagofTricks-LT's re-runs, weight decay is the setting's instead of their 5e-4."
 )
 MOVING_STATISTICS = "The backbone's batch norm stays in train mode in the second stage, as in the authors' code."
 RETRAINED: Mapping[Key, Own] = whole({"share": 30 / 200, "lr": 0.1, "schedule": THIRDS}, *CIFAR) | {
@@ -40,16 +44,16 @@ RETRAINED: Mapping[Key, Own] = whole({"share": 30 / 200, "lr": 0.1, "schedule": 
     ("inaturalist2018", None): {"share": 30 / 90, "lr": 0.2, "schedule": BEFORE_EPOCH, "batch_size": 512, "weight_decay": 1e-4},
     ("places_lt", None): {"share": 10 / 90, "lr": 0.1, "schedule": BEFORE_EPOCH, "batch_size": 256, "weight_decay": 5e-4},
 }
-SCALED: Mapping[Key, Own] = whole({"share": 30 / 200, "lr": 0.2, "schedule": schedules.cosine}, *CIFAR) | {
+SCALED: Mapping[Key, Own] = whole({"share": 30 / 200, "lr": 0.1, "schedule": THIRDS}, *CIFAR) | {
     ("imagenet_lt", None): {"share": 5 / 90, "lr": 0.2, "schedule": BEFORE_EPOCH, "batch_size": 512, "weight_decay": 5e-4},
     ("inaturalist2018", None): {"share": 5 / 90, "lr": 0.2, "schedule": BEFORE_EPOCH, "batch_size": 512, "weight_decay": 1e-4},
     ("places_lt", None): {"share": 5 / 90, "lr": 0.1, "schedule": BEFORE_EPOCH, "batch_size": 256, "weight_decay": 5e-4},
 }
 
-MISLAS_FIRST: Mapping[Key, Own] = whole({"batch_size": 128}, *CIFAR) | {
-    ("imagenet_lt", None): {"epochs": 180, "batch_size": 256, "weight_decay": 5e-4, "schedule": schedules.cosine},
-    ("inaturalist2018", None): {"epochs": 200, "batch_size": 256, "weight_decay": 1e-4, "schedule": schedules.cosine},
-    ("places_lt", None): {"epochs": 90, "batch_size": 256, "weight_decay": 5e-4, "schedule": schedules.cosine},
+MISLAS_FIRST: Mapping[Key, Own] = whole({"batch_size": 128, "lr": 0.1}, *CIFAR) | {
+    ("imagenet_lt", None): {"epochs": 180, "batch_size": 256, "lr": 0.1, "weight_decay": 5e-4, "schedule": schedules.cosine},
+    ("inaturalist2018", None): {"epochs": 200, "batch_size": 256, "lr": 0.1, "weight_decay": 1e-4, "schedule": schedules.cosine},
+    ("places_lt", None): {"epochs": 90, "batch_size": 256, "lr": 0.1, "weight_decay": 5e-4, "schedule": schedules.cosine},
 }
 # epochs' share of the second stage, smoothing of the largest and of the rarest class, batch norm, factor of the classifier
 MISLAS_SECOND: Mapping[Key, tuple[float, float, float, Literal["train", "eval"], float]] = {
@@ -65,6 +69,18 @@ MISLAS_SECOND: Mapping[Key, tuple[float, float, float, Literal["train", "eval"],
 }
 
 
+DISALIGN_FIRST: Own = {"epochs": 90, "batch_size": 256, "lr": 0.1, "weight_decay": 5e-4, "schedule": schedules.cosine}
+DISALIGN_SECOND: Mapping[Key, Own] = {
+    ("imagenet_lt", None): {
+        "share": 10 / 90,
+        "lr": 0.1,
+        "schedule": schedules.cosine,
+        "batch_size": 256,
+        "weight_decay": 5e-4,
+    },
+}
+
+
 def crt(setting: Setting, *, sampler: Rule = power) -> Recipe:
     """Cross-entropy, then a new classifier on class-balanced draws over the frozen backbone."""
     own, note = base(setting)
@@ -73,7 +89,8 @@ def crt(setting: Setting, *, sampler: Rule = power) -> Recipe:
 
 def mixup_crt(setting: Setting, *, alpha: float | None = None, sampler: Rule = power) -> Recipe:
     """Cross-entropy on mixed images, then a new classifier on class-balanced draws over the frozen backbone."""
-    return _retrained("mixup_crt", setting, *mixed_stage(setting, alpha), sampler)
+    recipe = _retrained("mixup_crt", setting, *mixed_stage(setting, alpha), sampler)
+    return replace(recipe, source="Zhong et al., CVPR 2021, ablation; GCL paper, Table 1", year=2021)
 
 
 def lws(setting: Setting, *, sampler: Rule = power) -> Recipe:
@@ -90,8 +107,8 @@ def lws(setting: Setting, *, sampler: Rule = power) -> Recipe:
         head=ScaledHead,
         learning_rates={"head.class_scale": 1.0},
     )
-    departures = (note, *notes, CIFAR_RETRAINING, MOVING_STATISTICS, WITH_REPLACEMENT)
-    return Recipe("lws", (first, stage), source=KANG, year=2020, departures=departures)
+    departures = (note, *notes, *_cifar_notes(setting), MOVING_STATISTICS, WITH_REPLACEMENT)
+    return Recipe("lws", (first, stage), head=plain_head(setting), source=KANG, year=2020, departures=departures)
 
 
 def tau_norm(setting: Setting, *, tau: float | None = None) -> Recipe:
@@ -99,13 +116,29 @@ def tau_norm(setting: Setting, *, tau: float | None = None) -> Recipe:
     own, note = base(setting)
     chosen = "tau is chosen by mean recall on validation images held out of train; the CIFAR re-runs of BagofTricks-LT fix 1."
     rule = partial(tau_normalised, tau=tau)
-    return Recipe("tau_norm", (first_stage(setting, own),), inference=rule, source=KANG, year=2020, departures=(note, chosen))
+    return Recipe(
+        "tau_norm",
+        (first_stage(setting, own),),
+        head=plain_head(setting),
+        inference=rule,
+        source=KANG,
+        year=2020,
+        departures=(note, chosen),
+    )
 
 
 def ncm(setting: Setting) -> Recipe:
     """Cross-entropy, then the nearest class mean in feature space."""
     own, note = base(setting)
-    return Recipe("ncm", (first_stage(setting, own),), inference=nearest_class_mean, source=KANG, year=2020, departures=(note,))
+    return Recipe(
+        "ncm",
+        (first_stage(setting, own),),
+        head=plain_head(setting),
+        inference=nearest_class_mean,
+        source=KANG,
+        year=2020,
+        departures=(note,),
+    )
 
 
 def mislas(
@@ -113,8 +146,8 @@ def mislas(
 ) -> Recipe:
     """Mixup, then label-aware smoothing with scaled classifiers and shifted batch norm on class-balanced draws."""
     own, notes = own_budget(setting, MISLAS_FIRST)
-    alpha = published(setting, MIXUP_ALPHA)[0] if alpha is None else alpha
-    first = first_stage(setting, own, step=partial(mixup_step, alpha=alpha))
+    chosen, _ = mixup_alpha(setting, alpha)
+    first = first_stage(setting, own, step=partial(mixup_step, alpha=chosen))
     (share, head, tail, batch_norm, factor), second_notes = published(setting, MISLAS_SECOND)
     second = second_stage(
         setting,
@@ -130,6 +163,7 @@ def mislas(
     return Recipe(
         "mislas",
         (first, second),
+        head=plain_head(setting),
         source="Zhong et al., CVPR 2021; Jia-Research-Lab/MiSLAS, train_stage2.py",
         year=2021,
         departures=(
@@ -138,6 +172,7 @@ def mislas(
             "Label-aware smoothing as in the code, which spreads eps over all K classes; the paper spreads it over the K - 1 "
             "wrong ones (form=paper).",
             "The second stage continues from the last epoch of the first; the authors' from the best on the test set.",
+            *((FROZEN_TRUNK,) if setting.benchmark == "places_lt" else ()),
             WITH_REPLACEMENT,
         ),
     )
@@ -146,11 +181,10 @@ def mislas(
 def disalign(setting: Setting, *, start: Literal["released", "paper"] = "released", rho: float = 1.2) -> Recipe:
     """Cross-entropy, then a calibration of the frozen classifier's logits under a loss weighted by n^-rho."""
     own, note = base(setting)
+    if setting.benchmark == "imagenet_lt" and setting.budget == "paper":
+        own, note = DISALIGN_FIRST, "Colour jitter without hue, as in the other ImageNet-LT recipes."
     first = first_stage(setting, own)
-    released = {"share": 10 / 90, "lr": 0.1, "schedule": schedules.cosine}
-    (share, second), notes = _second(
-        setting, {("imagenet_lt", None): {**released, "batch_size": 256, "weight_decay": 5e-4}, ("cifar100", 100): released}
-    )
+    (share, second), notes = _second(setting, DISALIGN_SECOND)
     stage = second_stage(
         setting,
         first,
@@ -163,12 +197,12 @@ def disalign(setting: Setting, *, start: Literal["released", "paper"] = "release
     return Recipe(
         "disalign",
         (first, stage),
+        head=plain_head(setting),
         source="Zhang et al., CVPR 2021; Megvii-BaseDetection/DisAlign, layers/wrappers.py",
         year=2021,
         departures=(
             note,
             *notes,
-            "Released for ImageNet-LT alone: rho, learning rate and the second stage's 10 epochs for 90 are from there.",
             "Starts as the released head, which multiplies logits by 1 + confidence; the paper's is the identity (start=paper).",
             MOVING_STATISTICS,
         ),
@@ -178,14 +212,19 @@ def disalign(setting: Setting, *, start: Literal["released", "paper"] = "release
 def _retrained(name: str, setting: Setting, first: Stage, notes: tuple[str, ...], sampler: Rule) -> Recipe:
     (share, own), second_notes = _second(setting, RETRAINED)
     second = second_stage(setting, first, own, share=share, resample=sampler, head="reset")
-    departures = (*notes, *second_notes, CIFAR_RETRAINING, MOVING_STATISTICS, WITH_REPLACEMENT)
-    return Recipe(name, (first, second), source=KANG, year=2020, departures=departures)
+    departures = (*notes, *second_notes, *_cifar_notes(setting), MOVING_STATISTICS, WITH_REPLACEMENT)
+    return Recipe(name, (first, second), head=plain_head(setting), source=KANG, year=2020, departures=departures)
+
+
+def _cifar_notes(setting: Setting) -> tuple[str, ...]:
+    return () if is_large(setting) else (CIFAR_RETRAINING,)
 
 
 def _second(setting: Setting, values: Mapping[Key, Own]) -> tuple[tuple[float, dict[str, Any]], tuple[str, ...]]:
-    """Share of the first stage's epochs and the rest of a second stage's budget."""
+    """Share of the first stage's epochs and the rest of a second stage's budget; batch and decay stay with their data."""
     own, notes = published(setting, values)
-    return (own["share"], {name: value for name, value in own.items() if name != "share"}), notes
+    left_out = ("share", "batch_size", "weight_decay") if notes else ("share",)
+    return (own["share"], {name: value for name, value in own.items() if name not in left_out}), notes
 
 
 def _batch(setting: Setting, values: Mapping[Key, Own]) -> Own:

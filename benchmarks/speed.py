@@ -1,0 +1,203 @@
+"""Images per second of longtail's loop and of a plain loop, alternating in one process.
+
+python benchmarks/record.py speed_cpu python benchmarks/speed.py --root DATA
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import plain
+import torch
+from torch import Tensor, nn
+
+from longtail import recipes, settings
+from longtail.branches import TwoBranchBackbone
+from longtail.building import enter, fast_network, new_loss, new_model, on_device, parameter_groups
+from longtail.data.loaders import Feed
+from longtail.data.splits import Data
+from longtail.devices import make_fabric
+from longtail.experiment import Experiment
+from longtail.heads import CosineHead, LinearHead, ScaledHead
+from longtail.models import Classifier
+from longtail.recipe import Stage
+from longtail.runs import Run
+from longtail.training import Loop, epoch_batches, epoch_indices, run_epoch
+from longtail.weighting import Progress
+
+GFLOP, MEGABYTES = 0.42, 12.0  # of one training image of ResNet-32 at 32x32: forward and backward, activations in bfloat16
+
+
+@dataclass(frozen=True)
+class Work:
+    """One stage of one method: its recipe, and the share of a full training pass that it costs."""
+
+    name: str
+    method: str
+    place: int
+    passes: float
+    budget: str = "common"
+
+
+WORK = (
+    Work("ce", "ce", 0, 1),
+    Work("gcl stage 1", "gcl", 0, 1),
+    Work("gcl stage 2", "gcl", 1, 1 / 3),
+    Work("gala", "gala", 0, 1, budget="paper"),
+    Work("mislas stage 2", "mislas", 1, 1 / 3),
+    Work("bbn", "bbn", 0, 2),
+)
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--root", type=Path, required=True, help="folder of the CIFAR files")
+    options.add_argument("--device", default="auto")
+    options.add_argument("--workers", type=int, default=0, help="of the plain loop's DataLoader")
+    options.add_argument("--rounds", type=int, default=9)
+    options.add_argument("--steps", type=int, default=12, help="per round; 64 images each")
+    options.add_argument("--only", nargs="*", default=[work.name for work in WORK])
+    asked = options.parse_args()
+    fabric, precision = make_fabric(asked.device)
+    compute, bandwidth = limits(fabric.device)
+    print(
+        f"ResNet-32, CIFAR-10-LT at imbalance 100, batch 64; {fabric.device}, {torch.get_num_threads()} threads, {precision}; "
+        f"plain loop: float32, {asked.workers} workers. {asked.rounds} rounds of {asked.steps} steps, alternating."
+    )
+    print(f"Measured here: {compute:.0f} GFLOP/s in bfloat16 matrix products, {bandwidth:.1f} GB/s copied.")
+    print(f"{'':15} {'plain':>8} {'longtail':>9}  {'ratio':>5} {'(range)':>12}  {'of limit':>8}   where the step's time goes")
+    for work in (work for work in WORK if work.name in asked.only):
+        measure(work, asked, fabric, precision, min(compute / GFLOP, 1000 * bandwidth / MEGABYTES) / work.passes)
+    peak = (
+        torch.cuda.max_memory_allocated()
+        if fabric.device.type == "cuda"
+        else 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    )
+    print(f"Peak memory of all of it: {peak / 2**20:.0f} MiB.")
+
+
+def measure(work: Work, asked: Any, fabric: Any, precision: str, limit: float) -> None:
+    """One line: medians, the ratio of each round's two times, the share of the limit, the parts of a step."""
+    setting = replace(settings.cifar10_lt(), budget=work.budget)
+    data = setting.data(asked.root)
+    images = 64 * asked.steps
+    data = replace(data, train=data.train.take(torch.randperm(len(data.train))[:images].numpy()))
+    experiment = Experiment(getattr(recipes, work.method)(setting), setting, data, precision=precision)
+    with tempfile.TemporaryDirectory() as folder:
+        epoch, parts = ours(experiment, work.place, Run(Path(folder)), fabric)
+        steps = theirs(work, data, fabric.device, asked.workers)
+        times: dict[str, list[float]] = {"plain": [], "longtail": []}
+        for turn in range(asked.rounds + 1):
+            for name, action in (
+                ("plain", lambda: [next(steps) for _ in range(asked.steps)]),
+                ("longtail", partial(epoch, turn)),
+            ):
+                seconds = timed(action, fabric.device)
+                if turn:
+                    times[name].append(seconds)
+        shares = parts()
+    ratios = [a / b for a, b in zip(times["plain"], times["longtail"], strict=True)]
+    rates = {name: images / statistics.median(column) for name, column in times.items()}
+    where = ", ".join(f"{name} {100 * share:.0f} %" for name, share in shares.items())
+    print(
+        f"{work.name:15} {rates['plain']:8.0f} {rates['longtail']:9.0f}  {statistics.median(ratios):5.2f} "
+        f"({min(ratios):.2f} to {max(ratios):.2f})  {100 * rates['longtail'] / limit:6.1f} %   {where}",
+        flush=True,
+    )
+
+
+def ours(
+    experiment: Experiment, place: int, run: Run, fabric: Any
+) -> tuple[Callable[[int], Any], Callable[[], dict[str, float]]]:
+    """An epoch of the loop itself, and the shares of a step's time."""
+    stage = experiment.recipe.stages[place]
+    model = on_device(new_model(experiment), fabric)
+    for earlier in range(place + 1):
+        enter(model, experiment, earlier)
+    loss = new_loss(model, experiment, place).to(fabric.device)
+    optimizer = stage.optimizer(parameter_groups(model, loss, stage))
+    network, optimizer = fabric.setup(fast_network(model, stage, experiment.precision), optimizer)
+    for group in optimizer.param_groups:
+        group["lr"] = plain.RATE
+    loop = Loop(experiment, model, Feed(experiment.data.train, experiment.data, fabric.device), run, fabric)
+
+    def epoch(number: int) -> Any:
+        return run_epoch(loop, place, number % stage.epochs, network, loss, optimizer)
+
+    return epoch, lambda: parts_of(loop, place, stage, network, loss, optimizer)
+
+
+def parts_of(loop: Loop, place: int, stage: Stage, network: Any, loss: nn.Module, optimizer: Any) -> dict[str, float]:
+    """Shares of data, forward, backward and optimizer in the time of an epoch's steps."""
+    seconds = dict.fromkeys(("data", "forward", "backward", "optimizer"), 0.0)
+    device, began = loop.fabric.device, time.perf_counter()
+    batches: Iterator[Any] = epoch_batches(loop, place, 0, epoch_indices(loop.experiment, place, 0, loop.fabric, stage.resample))
+    steps = len(loop.experiment.data.train) // stage.batch_size
+    for step in range(steps):
+        kept: dict[str, Any] = {}
+
+        def forward(step: int = step, kept: dict[str, Any] = kept) -> None:
+            with loop.fabric.autocast():
+                kept["value"] = stage.step(network, loss, kept["batch"], Progress(0, stage.epochs, step, steps))
+
+        seconds["data"] += timed(lambda kept=kept: kept.update(batch=next(batches)), device)
+        seconds["forward"] += timed(forward, device)
+        seconds["backward"] += timed(lambda kept=kept: loop.fabric.backward(kept["value"]), device)
+        seconds["optimizer"] += timed(lambda: (optimizer.step(), optimizer.zero_grad()), device)
+    total = time.perf_counter() - began
+    return {**{name: part / total for name, part in seconds.items()}, "rest": 1 - sum(seconds.values()) / total}
+
+
+def theirs(work: Work, data: Data, device: torch.device, workers: int) -> Iterator[None]:
+    """The plain loop of the same stage, on the same images and the same network."""
+    counts = torch.bincount(torch.from_numpy(data.train.labels), minlength=10).clamp(min=1).numpy()
+    bare = settings.cifar10_lt().backbone()
+    backbone: Any = TwoBranchBackbone(bare) if work.name == "bbn" else bare
+    head: nn.Module = CosineHead(64, 10) if work.method == "gcl" else LinearHead(backbone.num_features, 10)
+    model = Classifier(backbone, ScaledHead(head) if work.method == "mislas" else head).to(device)
+    if work.place == 1:
+        model.backbone.requires_grad_(False)
+    cloud = partial(plain.clouded_loss, counts, device=device)
+    step: Any = {
+        "ce": lambda m, x, y: nn.functional.cross_entropy(m(x), y),
+        "gcl stage 1": plain.mixed(cloud(scale=30, margin=0, gamma=0)),
+        "gcl stage 2": plain.frozen_features(model, cloud(scale=20, margin=0.1, gamma=1)),
+        "gala": plain.gradient_aware(10, device),
+        "mislas stage 2": plain.smoothed(model, counts, device),
+        "bbn": plain.bilateral,
+    }[work.name]
+    dataset = plain.PairedImages(data) if work.name == "bbn" else plain.Images(data, auto_augment=work.name == "gala")
+    return plain.epochs(model, plain.batches(dataset, balanced=work.place == 1, workers=workers), step, device, None)
+
+
+def limits(device: torch.device) -> tuple[float, float]:
+    """Measured GFLOP/s of bfloat16 matrix products and GB/s of a copy (read and write)."""
+    a = torch.randn(2048, 2048, device=device, dtype=torch.bfloat16)
+    flop = 2 * 2048**3 / min(timed(lambda: a @ a, device) for _ in range(10)) / 1e9
+    block: Tensor = torch.empty(2**28, dtype=torch.uint8, device=device)
+    other = torch.empty_like(block)
+    return flop, 2 * 2**28 / min(timed(lambda: other.copy_(block), device) for _ in range(10)) / 1e9
+
+
+def timed(action: Callable[[], Any], device: torch.device) -> float:
+    """Seconds until the device has done it."""
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    began = time.perf_counter()
+    action()
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter() - began
+
+
+if __name__ == "__main__":
+    main()
