@@ -1,4 +1,4 @@
-"""Images per second of longtail's loop and of a plain loop, alternating in one process.
+"""Images per second of longtail's loop and of a plain loop, alternating, the plain one in a process of its own.
 
 python benchmarks/record.py speed_cpu python benchmarks/speed.py --root DATA
 """
@@ -6,6 +6,7 @@ python benchmarks/record.py speed_cpu python benchmarks/speed.py --root DATA
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import resource
 import statistics
 import tempfile
@@ -67,6 +68,7 @@ def main() -> None:
     options.add_argument("--steps", type=int, default=12, help="per round; 64 images each")
     options.add_argument("--only", nargs="*", default=[work.name for work in WORK])
     asked = options.parse_args()
+    asked.threads = torch.get_num_threads()
     fabric, precision = make_fabric(asked.device)
     compute, bandwidth = limits(fabric.device)
     print(
@@ -94,16 +96,18 @@ def measure(work: Work, asked: Any, fabric: Any, precision: str, limit: float) -
     experiment = Experiment(getattr(recipes, work.method)(setting), setting, data, precision=precision)
     with tempfile.TemporaryDirectory() as folder:
         epoch, parts = ours(experiment, work.place, Run(Path(folder)), fabric)
-        steps = theirs(work, data, fabric.device, asked.workers)
+        context = multiprocessing.get_context("spawn")
+        here, there = context.Pipe()
+        child = context.Process(target=answer, args=(there, work, data, str(fabric.device), asked))
+        child.start()
         times: dict[str, list[float]] = {"plain": [], "longtail": []}
         for turn in range(asked.rounds + 1):
-            for name, action in (
-                ("plain", lambda: [next(steps) for _ in range(asked.steps)]),
-                ("longtail", partial(epoch, turn)),
-            ):
-                seconds = timed(action, fabric.device)
-                if turn:
-                    times[name].append(seconds)
+            here.send(turn)
+            seconds = {"plain": here.recv(), "longtail": timed(partial(epoch, turn), fabric.device)}
+            if turn:
+                for name, column in times.items():
+                    column.append(seconds[name])
+        child.terminate()
         shares = parts()
     ratios = [a / b for a, b in zip(times["plain"], times["longtail"], strict=True)]
     rates = {name: images / statistics.median(column) for name, column in times.items()}
@@ -113,6 +117,15 @@ def measure(work: Work, asked: Any, fabric: Any, precision: str, limit: float) -
         f"({min(ratios):.2f} to {max(ratios):.2f})  {100 * rates['longtail'] / limit:6.1f} %   {where}",
         flush=True,
     )
+
+
+def answer(pipe: Any, work: Work, data: Data, device: str, asked: Any) -> None:
+    """The plain loop, in a process as Python starts it: each message asks for the seconds of some steps."""
+    torch.set_num_threads(asked.threads)
+    steps = theirs(work, data, torch.device(device), asked.workers)
+    while True:
+        pipe.recv()
+        pipe.send(timed(lambda: [next(steps) for _ in range(asked.steps)], torch.device(device)))
 
 
 def ours(
