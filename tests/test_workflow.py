@@ -192,7 +192,7 @@ def test_validation_images_are_held_out_only_where_something_is_chosen(tmp_path,
 
 
 @pytest.mark.parametrize(
-    "asked", [{"seed": 1}, {"protocol": "paper"}, {"precision": "64-true"}, {"changes": {"stages.0.epochs": "1"}}], ids=str
+    "asked", [{"seed": 1}, {"protocol": "paper"}, {"precision": "bf16-mixed"}, {"changes": {"stages.0.epochs": "1"}}], ids=str
 )
 def test_another_experiment_has_another_folder(asked, tmp_path, digits, monkeypatch):
     class Stop(Exception):  # noqa: N818

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import logging
 import os
 import warnings
@@ -15,7 +14,6 @@ from longtail.recipe import unknown
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
 
 
@@ -37,8 +35,6 @@ def make_fabric(device: str = "auto", precision: str = "auto", *, deterministic:
     if precision not in PRECISIONS:
         raise ValueError(unknown("precision", precision, ["auto", *PRECISIONS]))
     _repeat_to_the_bit(deterministic)
-    if kind == "cpu":
-        keep_freed_memory()
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -48,19 +44,6 @@ def make_fabric(device: str = "auto", precision: str = "auto", *, deterministic:
 def deterministic() -> bool:
     """Whether only algorithms that repeat to the bit are used now."""
     return torch.are_deterministic_algorithms_enabled()
-
-
-def keep_freed_memory() -> bool:
-    """Has glibc keep what a training step frees for the next one, instead of giving it back and asking for zeroed pages anew.
-
-    Returns:
-        Whether it could be set; other C libraries are left alone.
-    """
-    try:
-        change = ctypes.CDLL(None).mallopt
-    except (AttributeError, OSError, TypeError):
-        return False
-    return bool(change(M_MMAP_THRESHOLD, 32 * 2**20)) and bool(change(M_TRIM_THRESHOLD, 2**31 - 1))
 
 
 def _repeat_to_the_bit(wanted: bool) -> None:
