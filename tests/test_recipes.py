@@ -178,6 +178,12 @@ def test_both_forms_of_oltr():
     assert [describe(stage.step)["feature_weight"] for stage in (code, paper)] == [0.01, 0.1]
 
 
+def test_the_confidence_of_disalign_is_trained_on_request():
+    constant, gated = (recipes.disalign(settings.cifar100_lt(), confidence=value).stages[1] for value in ("constant", "input"))
+    assert constant.learning_rates == {"head.class_*": 1.0}
+    assert gated.learning_rates == {"head.class_*": 1.0, "head.confidence.*": 1.0}
+
+
 def test_large_data_have_budgets_of_their_own():
     imagenet, places, naturalist = (settings.NAMED[name]() for name in ("imagenet_lt", "places_lt", "inaturalist2018"))
     assert [stage.epochs for stage in recipes.mislas(imagenet).stages] == [180, 10]
