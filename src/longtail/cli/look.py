@@ -51,7 +51,7 @@ def run_list(what: str, *, as_json: bool) -> None:
     if as_json:
         console.print_json(json.dumps(rows))
         return
-    shown = [name for name in rows[0] if name not in HIDDEN]
+    shown = [name for name in rows[0] if what != "methods" or name not in HIDDEN]
     table = Table(title=what, title_justify="left")
     for name in shown:
         table.add_column(name, no_wrap=name == "name")

@@ -210,8 +210,8 @@ def disalign(
             note,
             *notes,
             "Starts as the released head, which multiplies logits by 1 + confidence; the paper's is the identity (start=paper).",
-            "The confidence stays as it starts, as in effect in the released ImageNet-LT network, whose 2048 features saturate it "
-            "at 1. confidence=input trains it; on 64 features it then closes within some steps.",
+            "The confidence stays as it starts, as in effect in the released ImageNet-LT network, whose 2048 features saturate "
+            "it at 1. confidence=input trains it; on 64 features it then closes within some steps.",
             MOVING_STATISTICS,
         ),
     )
