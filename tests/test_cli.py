@@ -300,3 +300,10 @@ def test_demo(tmp_path):
     assert figure.read_bytes().startswith(b"\x89PNG")
     assert f"Figure: {figure}" in said.out
     assert len(list((tmp_path / "digits_lt").glob("*/*/report.json"))) == 6
+
+
+def test_transductive_numbers_are_marked_in_every_table(runs):
+    said = longtail("train", "digits_lt", "--method", "gala_rebalanced", "--epochs", 1, "--seeds", 2, "--jobs", 1, "--runs", runs)
+    table = longtail("table", "digits_lt", "--runs", runs)
+    assert said.text.count("(transductive)") == 3, "one row per seed, one of their mean"
+    assert table.text.count("(transductive)") == 1

@@ -58,7 +58,7 @@ def summary_table(reports: Mapping[str, Sequence[Mapping[str, Any]]]) -> Table:
         tests = [run["test"] for run in runs]
         values = [[test["mean_recall"] for test in tests]]
         values += [[test["groups"][group]["recall"] for test in tests] for group in GROUPS]
-        table.add_row(name, *(mean_and_std(column) for column in values))
+        table.add_row(name + _flag(runs[0]), *(mean_and_std(column) for column in values))
     return table
 
 
