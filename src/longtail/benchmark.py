@@ -82,6 +82,7 @@ def _differences(records: Sequence[Mapping[str, Any]]) -> list[str]:
         others = [other for other in flat if other["recipe.name"] == own["recipe.name"]]
         known = dict.fromkeys(name for one in (own, *others) for name in one)
         names = [name for name in known if any(other.get(name, ABSENT) != own.get(name, ABSENT) for other in others)]
+        names = [name for name in names if name in own] or names
         sentences.append(", ".join(f"{name.removeprefix('recipe.')} = {_short(own.get(name, ABSENT))}" for name in names[:SHOWN]))
     return sentences
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
-from longtail.cli.show import console, rows_table, say
+from longtail.cli.show import console, differences, rows_table, say
 
 if TYPE_CHECKING:
     from longtail.data.inspection import Inspection
@@ -67,7 +67,10 @@ def run_table(setting: str, runs: Path, *, budget: str | None) -> None:
     """Every finished run of a setting, best mean recall last."""
     from longtail.benchmark import rows_of
 
-    say(rows_table(rows_of(runs, setting, budget=budget)))
+    rows = rows_of(runs, setting, budget=budget)
+    say(rows_table(rows))
+    for line in differences(rows):
+        say(_escaped(line))
     say(f"Next: longtail train {setting} --method NAME")
 
 

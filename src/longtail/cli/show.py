@@ -67,7 +67,7 @@ def rows_table(rows: Sequence[Row]) -> Table:
     first = rows[0].reports[0]
     title = f"{first['setting']} · last epoch · test images · in %"
     table = Table(title=title, title_justify="left", caption=_caption(first), caption_justify="left")
-    shown = ("budget", "protocol", *(("differs",) if any(row.differs for row in rows) else ()))
+    shown = ("budget", "protocol")
     table.add_column("", no_wrap=True)
     for heading in shown:
         table.add_column(heading)
@@ -75,12 +75,12 @@ def rows_table(rows: Sequence[Row]) -> Table:
         table.add_column(heading, justify="right")
     for row in rows:
         report = row.reports[0]
-        texts = {"budget": report["budget"], "protocol": report["protocol"], "differs": row.differs}
+        texts = {"budget": report["budget"], "protocol": report["protocol"]}
         epochs = " + ".join(str(stage["epochs"]) for stage in report["stages"])
         values = ("mean_recall", *GROUPS, "accuracy", "calibration_error")
         numbers = [mean_and_std(row.values(value)) for value in values]
         cells = [
-            row.method + _flag(report),
+            f"{row.method}{_mark(rows, row)}{_flag(report)}",
             *(texts[name] for name in shown),
             epochs,
             *numbers,
@@ -123,6 +123,17 @@ def mean_and_std(shares: Sequence[float | None]) -> str:
         return "–"
     spread = statistics.stdev(known) if len(known) > 1 else 0.0
     return f"{statistics.mean(known):.1f} ± {spread:.1f}" if len(known) > 1 else f"{known[0]:.1f}"
+
+
+def differences(rows: Sequence[Row]) -> list[str]:
+    """A line for each of several rows of one method: in which values it differs from the others."""
+    return [f"{row.method}{_mark(rows, row)}: {row.differs}" for row in rows if row.differs]
+
+
+def _mark(rows: Sequence[Row], row: Row) -> str:
+    """A number for each of several rows of one method."""
+    alike = [other for other in rows if other.method == row.method]
+    return f" {alike.index(row) + 1}" if len(alike) > 1 else ""
 
 
 def _flag(report: Mapping[str, Any]) -> str:
