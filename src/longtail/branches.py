@@ -22,7 +22,7 @@ class ModulatedAttention(nn.Module):
     A   = softmax_rows(theta(x)^T phi(x)),  M = mask(g(x) A^T)
     out = x + softmax(W flatten(x) + b) * M        one weight per position, the same for all channels
 
-    Source: Liu et al., CVPR 2019 (OLTR), Sec. 3; code followed: zhmiao/OpenLongTailRecognition-OLTR@42dcb35,
+    Source: Liu et al., CVPR 2019 (OLTR); code followed: zhmiao/OpenLongTailRecognition-OLTR@42dcb35,
     ModulatedAttLayer.py. The code means `mask` to start at zero, but its ResNet then draws every convolution from
     N(0, 2 / channels out), so the layer is not the identity at first; the published table was made that way, and so it is here.
 
@@ -95,7 +95,7 @@ class TwoBranchBackbone(nn.Module):
     `conventional` is the block that was there; `rebalancing` has its shape and starts anew (convolutions Kaiming-normal).
     In training each sees images of its own (`branch`), so that its batch norm does, too; the trunk sees both.
 
-    Source: Zhou et al., CVPR 2020 (BBN), Sec. 4; as in the authors' code, one linear layer follows on both features together.
+    Source: Zhou et al., CVPR 2020 (BBN); as in the authors' code, one linear layer follows on both features together.
 
     Args:
         backbone: a residual network; it becomes the trunk, and its last block is taken out of it.

@@ -40,7 +40,7 @@ class Classifier(nn.Module):
 class Projection(nn.Module):
     """Unit vectors for contrastive losses: one hidden layer as wide as the features, then scaled to length 1, in float32.
 
-    Source: Wang et al., CVPR 2021, Sec. 3.2; sizes are not in the sources at hand, 128 is the customary one.
+    Source: Wang et al., CVPR 2021; sizes are not in the sources at hand, 128 is the customary one.
     """
 
     def __init__(self, in_features: int, *, size: int = 128) -> None:

@@ -42,7 +42,7 @@ def cosine(progress: Progress, *, first: int = 0, last: int = 0, begin: float = 
 def parabolic(progress: Progress, *, horizon: float = 1.0) -> float:
     """1 - (e / T)^2 with e counted from 0 and T = horizon * epochs.
 
-    Zhou et al., CVPR 2020, Sec. 4.2 (cumulative learning); BBN's iNaturalist runs have T = 100 for 90 epochs and 200 for 180.
+    Zhou et al., CVPR 2020 (cumulative learning); BBN's iNaturalist runs have T = 100 for 90 epochs and 200 for 180.
     """
     return 1 - (progress.epoch / (horizon * progress.epochs)) ** 2
 

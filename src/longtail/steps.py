@@ -47,7 +47,7 @@ def bilateral(
 
     a falls from 1 as `curriculum` says. The conventional branch sees the batch, the re-balancing one its companion, in two
     passes.
-    Needs `TwoBranchBackbone`. Zhou et al., CVPR 2020, Eq. 2 and 3; as in the authors' code, there is one bias and a factor 2.
+    Needs `TwoBranchBackbone`. Zhou et al., CVPR 2020 (BBN); as in the authors' code, there is one bias and a factor 2.
     """
     assert batch.companion is not None
     share = curriculum(progress)
@@ -70,7 +70,7 @@ def contrast(
 
     L = a L_feature(q, y) + (1 - a) L(z', y'),  a falls from 1 as `curriculum` says
 
-    Wang et al., CVPR 2021, Eq. 1: the batch is drawn as the images come, its companion class-balanced.
+    Wang et al., CVPR 2021 (Hybrid-SC, Hybrid-PSC): the batch is drawn as the images come, its companion class-balanced.
     """
     assert batch.companion is not None
     share = curriculum(progress)

@@ -24,7 +24,7 @@ class AlignedHead(nn.Module):
     The paper's scale is a = 1 + S: c (a z + b) + (1 - c) z. Only S, b, v and u are meant to be trained
     (`class_scale`, `class_shift`, `confidence`).
 
-    Source: Zhang et al., CVPR 2021, Sec. 3; code followed: Megvii-BaseDetection/DisAlign with the DisAlignLinear of cvpods, which
+    Source: Zhang et al., CVPR 2021; code followed: Megvii-BaseDetection/DisAlign with the DisAlignLinear of cvpods, which
     made the published ImageNet-LT table. Its v is so large that c is 1 for features of usual size, and stays there.
 
     Args:

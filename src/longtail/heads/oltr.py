@@ -23,7 +23,7 @@ class MetaHead(nn.Module):
     M is `memory`, a buffer: no gradient reaches it, whoever learns the centroids copies them there. W_h (`hallucinator`) starts
     as the stage-1 classifier, W_s (`selector`) and w (`weight`) anew, w ~ U(-1, 1) / sqrt(D).
 
-    Source: Liu et al., CVPR 2019, Sec. 3; code followed: zhmiao/OpenLongTailRecognition-OLTR@8132217, MetaEmbeddingClassifier.py.
+    Source: Liu et al., CVPR 2019; code followed: zhmiao/OpenLongTailRecognition-OLTR@8132217, MetaEmbeddingClassifier.py.
     The paper's reach is 1. The factor 1 / gamma is never formed, since the last line is one fraction, reach u / (gamma +
     reach ||u||) with u = v + e * o M; gamma is kept above 1e-12, so that a feature on a centroid is finite.
 

@@ -21,7 +21,7 @@ class CausalHead(nn.Module):
     z_i = temperature / K sum_k <x^k / ||x^k||, w_i^k / (||w_i^k|| + shrinkage)>
     E  <- momentum E + mean_b x_b        in training mode, without gradient; not normalised, since only directions are used
 
-    Source: NeurIPS 2020, Sec. 4; code followed: KaihuaTang/Long-Tailed-Recognition.pytorch@2e28976, CausalNormClassifier.py (z)
+    Source: NeurIPS 2020; code followed: KaihuaTang/Long-Tailed-Recognition.pytorch@2e28976, CausalNormClassifier.py (z)
     and run_networks.py (E). There E is a numpy array outside the checkpoint; here it is saved, and averaged over processes. The
     norms are kept above 1e-12, so that a part without activation gives 0 and not nan.
 

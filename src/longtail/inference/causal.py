@@ -17,7 +17,7 @@ def deconfounded(predictions: Predictions, *, reference: Predictions | None = No
     Needs the state of a `CausalHead`; an E of zero takes nothing away. On images as long-tailed as in training, alpha 0 (the
     plain logits) is right.
 
-    Source: Tang et al., NeurIPS 2020, Sec. 4; code followed: KaihuaTang/Long-Tailed-Recognition.pytorch@2e28976,
+    Source: Tang et al., NeurIPS 2020; code followed: KaihuaTang/Long-Tailed-Recognition.pytorch@2e28976,
     CausalNormClassifier.py, whose difference of vectors is multiplied out here.
 
     Args:

@@ -160,7 +160,7 @@ def balanced_softmax(setting: Setting) -> Recipe:
     return Recipe(
         "balanced_softmax",
         (first_stage(setting, own, loss=BalancedSoftmaxLoss),),
-        source="Ren et al., NeurIPS 2020, Eq. 4; jiawei-ren/BalancedMetaSoftmax",
+        source="Ren et al., NeurIPS 2020; jiawei-ren/BalancedMetaSoftmax",
         year=2020,
         departures=(*notes, "Balanced softmax alone, without the meta sampler.", *_ren_notes(setting)),
     )
