@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 import longtail
 
@@ -89,3 +90,23 @@ def test_the_mathematics_loads_nothing_heavy():
     code = f"import {', '.join(f'longtail.{m}' for m in sorted(LEVELS[0]))}, sys; print(set(sys.modules) & set({heavy}))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+@pytest.mark.parametrize("command", [["list"], ["inspect", "."], ["train", "--help"]], ids=lambda command: command[0])
+def test_commands_that_do_not_train_load_no_library_of_training(command, tmp_path):
+    for number, name in enumerate("aabb"):
+        (tmp_path / name).mkdir(exist_ok=True)
+        Image.new("RGB", (32, 32), (40 * number, 90, 200)).save(tmp_path / name / f"{number}.png")
+    heavy = ["lightning_fabric", "torchvision", "timm", "sklearn", "matplotlib"]
+    code = f"""
+import sys
+from longtail.cli import main
+sys.argv = ["longtail", *{command}]
+try:
+    main()
+except SystemExit:
+    pass
+print(set(sys.modules) & set({heavy}))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path)
+    assert done.stdout.splitlines()[-1] == "set()", done.stdout

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from lightning_fabric import Fabric
 from torch import nn
 
 from longtail import models
@@ -18,6 +17,9 @@ from longtail.models import Classifier
 from longtail.recipe import Stage, parameters_of
 from longtail.sampling import epoch_seed
 from longtail.weights import load_backbone
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 
 def on_device(model: Classifier, fabric: Fabric) -> Classifier:

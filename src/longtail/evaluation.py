@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor
 
 from longtail.data.imbalance import shot_groups
@@ -15,6 +14,9 @@ from longtail.data.splits import Data, Split
 from longtail.inference import InferenceRule, Predictions, fitted, reference_of
 from longtail.metrics import Report, confusion_matrix, mean_recall, per_class_recall, report
 from longtail.models import Classifier
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,9 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from longtail.building import enter, fast_network, new_loss, new_model, new_optimizer, on_device, parameter_groups
@@ -23,6 +22,9 @@ from longtail.runs import Run
 from longtail.sampling import EpochSampler, epoch_seed
 from longtail.schedules import first_drop
 from longtail.weighting import Progress, Rule
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 Watch = Callable[[int, Progress], None]
 History = list[dict[str, Any]]

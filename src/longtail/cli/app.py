@@ -10,6 +10,8 @@ from typing import Annotated, Any
 
 import typer
 
+from longtail import __version__
+
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
@@ -28,8 +30,23 @@ Where = Annotated[
 Runs = Annotated[Path, typer.Option(help="Folder for all runs.", rich_help_panel=OUTPUT)]
 RunFolder = Annotated[Path, typer.Argument(help="A run folder, as a training command names it.", metavar="RUN")]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.", rich_help_panel=TRAINING)]
-Precision = Annotated[str, typer.Option(help="auto, 32-true, bf16-mixed, 16-mixed or 64-true.", rich_help_panel=TRAINING)]
+Precision = Annotated[str, typer.Option(help="auto, 32-true, bf16-mixed or 16-mixed.", rich_help_panel=TRAINING)]
 Groups = Annotated[str, typer.Option(help="shots: many > 100, medium 20..100, few < 20; auto: thirds.", rich_help_panel=OUTPUT)]
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"longtail {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", help="The installed version.", callback=_show_version, is_eager=True)
+    ] = False,
+) -> None:
+    """What stands before a command."""
 
 
 @app.command()
