@@ -15,8 +15,8 @@ from torch import nn
 from longtail import heads, losses, models, recipes, schedules, settings, weighting
 from longtail.backbones import CifarResNet
 from longtail.data.loaders import Batch
+from longtail.description import describe
 from longtail.losses.plain import CrossEntropyLoss
-from longtail.recipe import describe
 from longtail.weighting import Progress
 
 COUNTS, WEIGHT, ORDER = [100, 30, 7, 1], [0.2, 0.8, 2.0, 1.0], torch.tensor([2, 0, 3, 1])

@@ -14,7 +14,7 @@ ROOT = Path(longtail.__file__).parent
 LEVELS = (
     {"weighting", "schedules", "losses", "heads", "inference", "metrics"},
     {"backbones", "branches", "starts", "folding", "models", "weights", "sampling", "steps", "data"},
-    {"recipe", "parsing", "settings", "recipes"},
+    {"recipe", "description", "parsing", "settings", "recipes"},
     {"experiment", "building", "training", "evaluation", "results", "runs", "devices"},
     {
         "cli",

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from longtail import inference
+from longtail.description import describe, restore
 from longtail.heads import CausalHead, LinearHead
 from longtail.inference import Predictions, fitted, reference_of
-from longtail.recipe import describe, restore
 from reference import formulas, formulas_heads
 from reference.formulas import agrees
 

@@ -11,7 +11,8 @@ from PIL import Image
 from typer.main import get_command
 
 from longtail.cli.app import app
-from longtail.recipe import Recipe, describe
+from longtail.description import describe
+from longtail.recipe import Recipe
 from longtail.request import recipe_function
 
 ROOT = Path(__file__).parents[1]

@@ -7,10 +7,10 @@ import pytest
 from torch.optim import SGD
 
 from longtail import inference, recipes, settings, steps, weighting
+from longtail.description import change, checked, describe, digest, parameters_of, restore
 from longtail.heads import CosineHead
 from longtail.losses import CrossEntropyLoss, FocalLoss, GCLLoss, clouds
 from longtail.parsing import parse_value
-from longtail.recipe import change, checked, describe, digest, parameters_of, restore
 from longtail.weighting import Progress
 from reference.formulas import agrees
 

@@ -12,11 +12,12 @@ from torch import nn
 import longtail
 from longtail import heads, inference, recipes, settings, weighting
 from longtail.branches import AttentiveBackbone, TwoBranchBackbone
+from longtail.description import describe
 from longtail.devices import make_fabric
 from longtail.experiment import Experiment
 from longtail.inference import reference_of
 from longtail.losses import clouds
-from longtail.recipe import describe, training_cost, with_epochs
+from longtail.recipe import training_cost, with_epochs
 from longtail.recipes.budget import published
 from longtail.runs import Run
 from longtail.training import train

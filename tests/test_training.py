@@ -18,11 +18,11 @@ from torch import nn
 from longtail import recipes, settings, workflow
 from longtail.backbones import CifarResNet
 from longtail.building import new_model, parameter_groups
+from longtail.description import change
 from longtail.devices import make_fabric
 from longtail.experiment import Experiment
 from longtail.heads import CosineHead, LinearHead
 from longtail.models import Classifier
-from longtail.recipe import change
 from longtail.request import Request
 from longtail.runs import Run
 from longtail.steps import classify

@@ -8,8 +8,8 @@ import pytest
 import longtail
 from commands import paint
 from longtail import recipes, settings, weighting, workflow
+from longtail.description import describe, digest, look_up
 from longtail.losses import GCLLoss, clouds
-from longtail.recipe import describe, digest, look_up
 from longtail.request import Request, check, chosen_recipe, chosen_setting, recipe_function
 from longtail.workflow import Silent, prepared, train_one
 

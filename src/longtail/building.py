@@ -11,10 +11,11 @@ import torch
 from torch import nn
 
 from longtail import models
+from longtail.description import parameters_of
 from longtail.experiment import Experiment
 from longtail.folding import folded, is_frozen
 from longtail.models import Classifier
-from longtail.recipe import Stage, parameters_of
+from longtail.recipe import Stage
 from longtail.sampling import epoch_seed
 from longtail.weights import load_backbone
 

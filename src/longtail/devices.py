@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from longtail.recipe import unknown
+from longtail.description import unknown
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric

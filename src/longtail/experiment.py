@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from longtail.data.splits import Data, fingerprint
-from longtail.recipe import Recipe, Setting, digest
+from longtail.description import digest
+from longtail.recipe import Recipe, Setting
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,10 @@ from torch import Tensor
 
 from longtail import heads
 from longtail.backbones import TimmBackbone
+from longtail.description import describe, restore
 from longtail.experiment import Experiment
 from longtail.inference import InferenceRule, as_trained
 from longtail.models import Classifier, assemble, enter
-from longtail.recipe import describe, restore
 from longtail.runs import Run
 
 

@@ -11,7 +11,7 @@ from functools import partial
 from types import ModuleType
 from typing import Any
 
-from longtail.recipe import parameters_of, unknown
+from longtail.description import parameters_of, unknown
 
 
 def parse_value(text: str, current: Any) -> Any:

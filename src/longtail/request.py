@@ -13,8 +13,9 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from longtail import choices, recipes, settings
 from longtail.data.imbalance import GROUP_RULES
+from longtail.description import change, checked, look_up, parameters_of, unknown
 from longtail.parsing import parse_value
-from longtail.recipe import Recipe, Setting, change, checked, look_up, parameters_of, unknown, with_epochs
+from longtail.recipe import Recipe, Setting, with_epochs
 
 
 @dataclass(frozen=True)

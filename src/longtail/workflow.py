@@ -9,13 +9,14 @@ from typing import Any, Protocol
 
 from longtail import runs, settings
 from longtail.data.splits import Data, fingerprint, hold_out
+from longtail.description import describe, parameters_of, unknown
 from longtail.devices import deterministic, make_fabric
 from longtail.evaluation import judge
 from longtail.experiment import Experiment
 from longtail.inference import as_trained, reference_of
 from longtail.judging import judged_again
 from longtail.model_store import write_model
-from longtail.recipe import Setting, describe, parameters_of, unknown
+from longtail.recipe import Setting
 from longtail.request import Request, check, chosen_recipe, chosen_setting
 from longtail.results import results_of
 from longtail.runs import Run

@@ -42,7 +42,7 @@ def run_inspect(place: Path) -> None:
 
 def run_list(what: str, *, as_json: bool) -> None:
     """Names with a line each."""
-    from longtail.recipe import unknown
+    from longtail.description import unknown
 
     listers = {"methods": _methods, "settings": _settings, "backbones": _backbones}
     if what not in listers:
@@ -128,7 +128,8 @@ def _say_images(found: Inspection) -> None:
 
 def _methods() -> list[dict[str, Any]]:
     from longtail import recipes
-    from longtail.recipe import parameters_of, training_cost
+    from longtail.description import parameters_of
+    from longtail.recipe import training_cost
     from longtail.settings import cifar100_lt
 
     setting = replace(cifar100_lt(), budget="common")

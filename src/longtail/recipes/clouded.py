@@ -8,10 +8,11 @@ from functools import partial
 from typing import Any, Literal
 
 from longtail import schedules
+from longtail.description import unknown
 from longtail.heads import CosineHead, ScaledHead
 from longtail.inference import tau_normalised
 from longtail.losses import GCLAngularLoss, GCLLoss, clouds
-from longtail.recipe import Recipe, Setting, unknown
+from longtail.recipe import Recipe, Setting
 from longtail.recipes.budget import (
     BASE,
     CIFAR,
