@@ -17,7 +17,6 @@ from longtail.data.splits import Data
 from longtail.losses import LabelAwareSmoothingLoss
 
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
-RATE = 1e-4  # what is timed does not depend on it, and stays finite
 Step = Callable[[nn.Module, Tensor, Tensor], Tensor]
 
 
@@ -63,10 +62,11 @@ class PairedImages(Images):
         return (*super().__getitem__(index), *super().__getitem__(other))
 
 
-def batches(dataset: Images, *, balanced: bool, workers: int) -> DataLoader[Any]:
-    """Shuffled, or drawn by one over the class count."""
-    counts = np.bincount(dataset.labels)
-    sampler = WeightedRandomSampler((1 / counts)[dataset.labels].tolist(), len(dataset)) if balanced else None
+def batches(dataset: Images, *, class_weights: Any = None, workers: int = 0) -> DataLoader[Any]:
+    """Shuffled, or drawn with a weight per image of each class."""
+    sampler = None
+    if class_weights is not None:
+        sampler = WeightedRandomSampler(np.asarray(class_weights)[dataset.labels].tolist(), len(dataset))
     return DataLoader(dataset, 64, shuffle=sampler is None, sampler=sampler, num_workers=workers, persistent_workers=workers > 0)
 
 
@@ -150,10 +150,14 @@ def bilateral(model: Any, images: Tensor, labels: Tensor, others: Tensor, other_
     return 0.75 * F.cross_entropy(logits, labels) + 0.25 * F.cross_entropy(logits, other_labels)
 
 
-def epochs(model: Any, loader: DataLoader[Any], step: Any, device: torch.device, trained: nn.Module | None) -> Iterator[None]:
+def sgd(model: nn.Module, *, lr: float = 1e-4) -> torch.optim.SGD:
+    """Of what is trained. What is timed does not depend on the rate, and stays finite at the default."""
+    return torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=lr, momentum=0.9, weight_decay=2e-4)
+
+
+def epochs(model: Any, loader: DataLoader[Any], step: Any, optimizer: torch.optim.Optimizer) -> Iterator[None]:
     """Endless training, one step per `next`; loss and accuracy are read back in every step."""
-    parameters = [p for p in (trained or model).parameters() if p.requires_grad]
-    optimizer = torch.optim.SGD(parameters, lr=RATE, momentum=0.9, weight_decay=2e-4)
+    device = next(model.parameters()).device
     losses, correct = 0.0, 0.0
     while True:
         model.train()

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from longtail import recipes, settings
 from longtail.branches import TwoBranchBackbone
-from longtail.building import enter, fast_network, new_loss, new_model, on_device, parameter_groups
+from longtail.building import enter, fast_network, new_loss, new_model, new_optimizer, on_device, parameter_groups
 from longtail.data.loaders import Feed
 from longtail.data.splits import Data
 from longtail.devices import make_fabric
@@ -31,6 +31,7 @@ from longtail.experiment import Experiment
 from longtail.heads import CosineHead, LinearHead, ScaledHead
 from longtail.models import Classifier
 from longtail.recipe import Stage
+from longtail.replay import Replay, cuda_replay
 from longtail.runs import Run
 from longtail.training import Loop, epoch_batches, epoch_indices, run_epoch
 from longtail.weighting import Progress
@@ -64,6 +65,7 @@ def main() -> None:
     options.add_argument("--root", type=Path, required=True, help="folder of the CIFAR files")
     options.add_argument("--device", default="auto")
     options.add_argument("--workers", type=int, default=0, help="of the plain loop's DataLoader")
+    options.add_argument("--graphs", action="store_true", help="record steps as CUDA graphs")
     options.add_argument("--rounds", type=int, default=9)
     options.add_argument("--steps", type=int, default=12, help="per round; 64 images each")
     options.add_argument("--only", nargs="*", default=[work.name for work in WORK])
@@ -72,8 +74,9 @@ def main() -> None:
     fabric, precision = make_fabric(asked.device)
     compute, bandwidth = limits(fabric.device)
     print(
-        f"ResNet-32, CIFAR-10-LT at imbalance 100, batch 64; {fabric.device}, {torch.get_num_threads()} threads, {precision}; "
-        f"plain loop: float32, {asked.workers} workers. {asked.rounds} rounds of {asked.steps} steps, alternating."
+        f"ResNet-32, CIFAR-10-LT at imbalance 100, batch 64; {fabric.device}, {torch.get_num_threads()} threads, {precision}"
+        f"{', CUDA graphs' * asked.graphs}; plain loop: float32, {asked.workers} workers. "
+        f"{asked.rounds} rounds of {asked.steps} steps, alternating."
     )
     print(f"Measured here: {compute:.0f} GFLOP/s in bfloat16 matrix products, {bandwidth:.1f} GB/s copied.")
     print(f"{'':15} {'plain':>8} {'longtail':>9}  {'ratio':>5} {'(range)':>12}  {'of limit':>8}   where the step's time goes")
@@ -95,7 +98,8 @@ def measure(work: Work, asked: Any, fabric: Any, precision: str, limit: float) -
     data = replace(data, train=data.train.take(torch.randperm(len(data.train))[:images].numpy()))
     experiment = Experiment(getattr(recipes, work.method)(setting), setting, data, precision=precision)
     with tempfile.TemporaryDirectory() as folder:
-        epoch, parts = ours(experiment, work.place, Run(Path(folder)), fabric)
+        replay = cuda_replay(fabric.device, precision) if asked.graphs else None
+        epoch, parts = ours(experiment, work.place, Run(Path(folder)), fabric, replay)
         context = multiprocessing.get_context("spawn")
         here, there = context.Pipe()
         child = context.Process(target=answer, args=(there, work, data, str(fabric.device), asked))
@@ -129,7 +133,7 @@ def answer(pipe: Any, work: Work, data: Data, device: str, asked: Any) -> None:
 
 
 def ours(
-    experiment: Experiment, place: int, run: Run, fabric: Any
+    experiment: Experiment, place: int, run: Run, fabric: Any, replay: Replay | None
 ) -> tuple[Callable[[int], Any], Callable[[], dict[str, float]]]:
     """An epoch of the loop itself, and the shares of a step's time."""
     stage = experiment.recipe.stages[place]
@@ -137,11 +141,11 @@ def ours(
     for earlier in range(place + 1):
         enter(model, experiment, earlier)
     loss = new_loss(model, experiment, place).to(fabric.device)
-    optimizer = stage.optimizer(parameter_groups(model, loss, stage))
+    optimizer = new_optimizer(stage, parameter_groups(model, loss, stage), fabric.device)
     network, optimizer = fabric.setup(fast_network(model, stage, experiment.precision), optimizer)
     for group in optimizer.param_groups:
-        group["lr"] = plain.RATE
-    loop = Loop(experiment, model, Feed(experiment.data.train, experiment.data, fabric.device), run, fabric)
+        group["lr"] = 1e-4
+    loop = Loop(experiment, model, Feed(experiment.data.train, experiment.data, fabric.device), run, fabric, replay=replay)
 
     def epoch(number: int) -> Any:
         return run_epoch(loop, place, number % stage.epochs, network, loss, optimizer)
@@ -189,7 +193,8 @@ def theirs(work: Work, data: Data, device: torch.device, workers: int) -> Iterat
         "bbn": plain.bilateral,
     }[work.name]
     dataset = plain.PairedImages(data) if work.name == "bbn" else plain.Images(data, auto_augment=work.name == "gala")
-    return plain.epochs(model, plain.batches(dataset, balanced=work.place == 1, workers=workers), step, device, None)
+    loader = plain.batches(dataset, class_weights=1 / counts if work.place == 1 else None, workers=workers)
+    return plain.epochs(model, loader, step, plain.sgd(model))
 
 
 def limits(device: torch.device) -> tuple[float, float]:

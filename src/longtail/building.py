@@ -69,9 +69,11 @@ def new_loss(model: Classifier, experiment: Experiment, place: int) -> nn.Module
 
 
 def new_optimizer(stage: Stage, groups: list[dict[str, Any]], device: torch.device) -> torch.optim.Optimizer:
-    """The stage's optimizer, fused into one kernel on CUDA where it can be."""
-    fused = {"fused": True} if device.type == "cuda" and "fused" in parameters_of(stage.optimizer) else {}
-    optimizer: torch.optim.Optimizer = stage.optimizer(groups, **fused)
+    """The stage's optimizer; on CUDA fused into one kernel, and without the host, where it can be."""
+    known = parameters_of(stage.optimizer) if device.type == "cuda" else {}
+    optimizer: torch.optim.Optimizer = stage.optimizer(
+        groups, **{name: True for name in ("fused", "capturable") if name in known}
+    )
     return optimizer
 
 

@@ -55,6 +55,7 @@ class Request:
     fresh: bool = False
     tensorboard: bool = False
     deterministic: bool = False
+    graphs: bool = False
     jobs: int | None = None
 
     def __post_init__(self) -> None:

@@ -12,12 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from longtail.building import enter, fast_network, new_loss, new_model, new_optimizer, on_device, parameter_groups
-from longtail.data.loaders import Feed
+from longtail.data.loaders import Batch, Feed
 from longtail.evaluation import per_epoch_recalls
 from longtail.experiment import Experiment
 from longtail.inference import as_trained, reference_of
 from longtail.models import Classifier
 from longtail.recipe import Stage
+from longtail.replay import Replay, Tally
 from longtail.runs import Run
 from longtail.sampling import EpochSampler, epoch_seed
 from longtail.schedules import first_drop
@@ -44,12 +45,16 @@ class Loop:
     run: Run
     fabric: Fabric
     watch: Watch | None = None
+    replay: Replay | None = None
 
 
-def train(experiment: Experiment, run: Run, fabric: Fabric, *, watch: Watch | None = None) -> tuple[Classifier, History]:
+def train(
+    experiment: Experiment, run: Run, fabric: Fabric, *, watch: Watch | None = None, replay: Replay | None = None
+) -> tuple[Classifier, History]:
     """Trains all stages, continuing where an earlier call was cut off, and returns the model and one entry per epoch."""
     model = on_device(new_model(experiment), fabric)
-    loop = Loop(experiment, model, Feed(experiment.data.train, experiment.data, fabric.device), run, fabric, watch)
+    feed = Feed(experiment.data.train, experiment.data, fabric.device)
+    loop = Loop(experiment, model, feed, run, fabric, watch, replay)
     history: History = []
     for place in range(len(experiment.recipe.stages)):
         history = run_stage(loop, place, history)
@@ -115,23 +120,28 @@ def run_epoch(loop: Loop, place: int, epoch: int, model: Any, loss: nn.Module, o
         model.backbone.eval()
     indices = epoch_indices(experiment, place, epoch, fabric, stage.resample)
     steps = len(indices) // stage.batch_size if stage.drop_last else math.ceil(len(indices) / stage.batch_size)
-    total, bad = torch.zeros((), device=fabric.device), torch.full((), -1, device=fabric.device)
-    for step, batch in enumerate(epoch_batches(loop, place, epoch, indices)):
-        progress = Progress(epoch, stage.epochs, step, max(steps, 1))
+    tally = Tally(fabric.device)
+
+    def advance(batch: Batch, progress: Progress) -> None:
         with fabric.autocast():
             value = stage.step(model, loss, batch, progress)
         fabric.backward(value)
         optimizer.step()
         optimizer.zero_grad()
-        total += value.detach()
-        bad = torch.where((bad < 0) & ~torch.isfinite(value.detach()), step, bad)
+        tally.add(value.detach())
+
+    advanced = advance if loop.replay is None else loop.replay.begin(place, advance)
+    for step, batch in enumerate(epoch_batches(loop, place, epoch, indices)):
+        progress = Progress(epoch, stage.epochs, step, max(steps, 1))
+        advanced(batch, progress)
         if loop.watch is not None:
             loop.watch(place, progress)
-    if bad.item() >= 0:
-        raise TrainingFailed(_not_finite(experiment, place, epoch, int(bad.item()), indices))
+    bad = int(tally.bad.item())
+    if bad >= 0:
+        raise TrainingFailed(_not_finite(experiment, place, epoch, bad, indices))
     seconds = time.perf_counter() - began
     rate = optimizer.param_groups[0]["lr"]
-    entry = {"stage": place, "epoch": epoch, "loss": total.item() / max(steps, 1), "learning_rate": rate}
+    entry = {"stage": place, "epoch": epoch, "loss": tally.total.item() / max(steps, 1), "learning_rate": rate}
     return {**entry, "seconds": round(seconds, 3), "images_per_second": round(len(indices) / seconds, 1)}
 
 

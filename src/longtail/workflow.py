@@ -17,6 +17,7 @@ from longtail.inference import as_trained, reference_of
 from longtail.judging import judged_again
 from longtail.model_store import write_model
 from longtail.recipe import Setting
+from longtail.replay import Replay, cuda_replay
 from longtail.request import Request, check, chosen_recipe, chosen_setting
 from longtail.results import results_of
 from longtail.runs import Run
@@ -109,19 +110,20 @@ def train_one(request: Request, setting: Setting, data: Data, *, watcher: Watche
     )
     if request.fresh:
         forget(run, experiment)
-    run.open(_record(experiment, fabric.device))
+    replay = cuda_replay(fabric.device, precision) if request.graphs else None
+    run.open({**_record(experiment, fabric.device), "graphs": request.graphs})
     if not run.finished:
         watcher.begin(experiment)
-        finish(experiment, run, fabric, watcher, groups=request.groups)
+        finish(experiment, run, fabric, watcher, groups=request.groups, replay=replay)
     report = run.read_json("report.json")
     return Result(run, report if report["group_rule"] == request.groups else judged_again(run.folder, groups=request.groups))
 
 
-def finish(experiment: Experiment, run: Run, fabric: Any, watcher: Watcher, *, groups: str) -> None:
+def finish(experiment: Experiment, run: Run, fabric: Any, watcher: Watcher, *, groups: str, replay: Replay | None = None) -> None:
     """Trains what is not trained yet, judges every stage, and writes what a finished run holds."""
     recipe, data = experiment.recipe, experiment.data
     run.write_split(data)
-    model, history = train_experiment(experiment, run, fabric, watch=watcher.step)
+    model, history = train_experiment(experiment, run, fabric, watch=watcher.step, replay=replay)
     judged = judge(model, recipe.inference, data, fabric, groups=groups)
     earlier = [trained_until(experiment, place, run, fabric) for place in range(len(recipe.stages) - 1)]
     stages = [*(judge(before, as_trained, data, fabric, groups=groups).report for before in earlier), judged.report]

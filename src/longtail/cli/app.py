@@ -123,6 +123,9 @@ def train(
     deterministic: Annotated[
         bool, typer.Option("--deterministic", help="Only algorithms that repeat to the bit.", rich_help_panel=TRAINING)
     ] = False,
+    graphs: Annotated[
+        bool, typer.Option("--graphs", help="Record whole steps as CUDA graphs (experimental).", rich_help_panel=TRAINING)
+    ] = False,
     budget: Annotated[
         str,
         typer.Option(help="paper: each method's own batch, optimizer, schedule; common: one for all.", rich_help_panel=TRAINING),

@@ -63,6 +63,8 @@ class Feed:
             views: how often each image is augmented.
             companion: indices of a second batch beside each, as many as `indices`; both are read at once.
         """
+        if self.loader is None:  # one copy to the device, not one per batch
+            indices, companion = indices.to(self.device), None if companion is None else companion.to(self.device)
         chunks = list(torch.split(indices, batch_size))
         if drop_last and len(chunks) > 1 and len(chunks[-1]) < batch_size:
             chunks.pop()

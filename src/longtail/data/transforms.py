@@ -6,6 +6,7 @@ Each is a function `(images, generator) -> images` of uint8 images (B, 3, H, W);
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -113,7 +114,13 @@ def blend(images: Images, other: Tensor, factor: Float[Tensor, "batch"]) -> Imag
 
 def normalise(images: Images, *, mean: Sequence[float], std: Sequence[float]) -> Float[Tensor, "batch 3 height width"]:
     """(images / 255 - mean) / std, float32, channels last in memory."""
-    scale = 1 / (255 * torch.tensor(std, device=images.device))
-    shift = torch.tensor(mean, device=images.device) / torch.tensor(std, device=images.device)
-    floats = images.contiguous(memory_format=torch.channels_last).float()
-    return floats * scale[:, None, None] - shift[:, None, None]
+    scale, shift = _scale_and_shift(tuple(mean), tuple(std), images.device)
+    return images.contiguous(memory_format=torch.channels_last).float() * scale - shift
+
+
+@lru_cache
+def _scale_and_shift(mean: tuple[float, ...], std: tuple[float, ...], device: torch.device) -> tuple[Tensor, Tensor]:
+    """Copied to the device once, not in every step."""
+    with torch.inference_mode(mode=False):
+        divisor = torch.tensor(std)[:, None, None]
+        return (1 / (255 * divisor)).to(device), (torch.tensor(mean)[:, None, None] / divisor).to(device)
