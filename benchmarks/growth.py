@@ -1,4 +1,4 @@
-"""How the losses' time and memory grow with the number of classes, beside a step of ResNet-50.
+"""How time and memory grow: the losses with the classes, beside a step of ResNet-50; an epoch's order with images and processes.
 
 python benchmarks/record.py growth python benchmarks/growth.py
 """
@@ -13,12 +13,16 @@ from typing import Any
 import torch
 from speed import timed
 
+from longtail import weighting
 from longtail.backbones import TimmBackbone
 from longtail.devices import make_fabric
 from longtail.heads import LinearHead
 from longtail.losses import CrossEntropyLoss, GALALoss, GCLLoss
+from longtail.sampling import EpochSampler
 
 CLASSES = (10, 100, 1000, 8142, 10_000)
+IMAGES = (10_000, 100_000, 1_000_000)
+PROCESSES = (1, 8)
 FEATURES = 2048
 
 
@@ -46,6 +50,25 @@ def main() -> None:
             f"{classes:8,} {1000 * head:8.2f} " + " ".join(f"{1000 * one:8.2f}" for one in seconds) + f"   {shares[0]:18.2f} % "
             f"{shares[1]:6.2f} %   {state / 2**10:.0f} KiB, {4 * asked.batch * classes / 2**20:.2f} MiB"
         )
+    orders()
+
+
+def orders() -> None:
+    """Drawing the order of one epoch, once per epoch in each process, and what a set of images holds in memory."""
+    print(f"\nOrder of one epoch, milliseconds in each of {PROCESSES[0]} and {PROCESSES[-1]} processes; 1,000 classes.")
+    print(f"{'images':>9}   {'uniform':>15}   {'class-balanced':>15}   {'pixels at 32':>12} {'order':>9}")
+    for images in IMAGES:
+        labels = (999 * torch.linspace(0, 1, images) ** 3).long()  # a tenth of them in one class
+        cells = [
+            " ".join(f"{1000 * order_seconds(labels, rule, world):7.1f}" for world in PROCESSES)
+            for rule in (weighting.uniform, weighting.power)
+        ]
+        print(f"{images:9,}   {cells[0]:>15}   {cells[1]:>15}   {images * 3072 / 2**20:8.0f} MiB {images * 8 / 2**20:5.1f} MiB")
+
+
+def order_seconds(labels: torch.Tensor, rule: weighting.Rule, world: int) -> float:
+    sampler = EpochSampler(labels, rule=rule, world=world)
+    return median(sampler.indices, torch.device("cpu"))
 
 
 def network_seconds(fabric: Any, batch: int) -> float:
