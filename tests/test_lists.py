@@ -238,6 +238,12 @@ def test_a_run_chooses_on_the_published_val_list(publish, tmp_path):
     assert longtail.load(result.folder).predict(tmp_path / "imagenet_lt" / "val/n01/test 0.png").label in FOLDERS
 
 
+def test_no_images_are_held_out_where_a_val_list_is_published(publish, tmp_path):
+    with pytest.raises(ValueError, match="'imagenet_lt' comes with 6 validation images of its own; leave out --val"):
+        train(publish("imagenet_lt", paint=True), tmp_path / "runs", method="ce", epochs=1, val=0.1)
+    assert not (tmp_path / "runs").exists()
+
+
 def test_a_corrupt_image_is_named_when_it_is_met_and_the_run_continues(publish, tmp_path):
     root = publish("imagenet_lt", paint=True)
     whole = train(root, tmp_path / "whole", method="gcl", epochs=2)

@@ -38,8 +38,8 @@ def compare(request: Request, watcher: Watcher) -> Comparison:
     """
     if request.val == 0:
         raise ValueError("Three answers are compared on validation images: give --val above 0, or train one with --method NAME.")
-    request = replace(request, val=request.val or VAL_SHARE)
     setting, data = prepared(request, watcher)
+    request = replace(request, val=request.val or VAL_SHARE)
     if not len(hold_out(data, request.val or VAL_SHARE, seed=request.split_seed).splits["val"]):
         raise ValueError("No class has images enough to hold one out for validation (3 in train); train one with --method NAME.")
     results = {method: train_one(replace(request, method=method), setting, data, watcher=watcher) for method in METHODS}

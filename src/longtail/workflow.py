@@ -85,6 +85,8 @@ def prepared(request: Request, watcher: Watcher) -> tuple[Setting, Data]:
         setting = replace(setting, backbone=settings.named_backbone(request.backbone, pretrained=request.pretrained))
     chosen_recipe(request, setting)
     data: Data = setting.data(place, **_whereabouts(request, setting, watcher))
+    if request.val and data.val is not None:
+        raise ValueError(f"'{request.data}' comes with {len(data.val)} validation images of its own; leave out --val.")
     if data.skipped:
         watcher.note(f"Left out {len(data.skipped)} corrupt files: {', '.join(data.skipped[:5])}")
     if setting.largest_batch is not None:
