@@ -17,6 +17,7 @@ from longtail.data.splits import Data
 from longtail.losses import LabelAwareSmoothingLoss
 
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
+RATE = 1e-4  # what is timed does not depend on it, and stays finite
 Step = Callable[[nn.Module, Tensor, Tensor], Tensor]
 
 
@@ -150,9 +151,9 @@ def bilateral(model: Any, images: Tensor, labels: Tensor, others: Tensor, other_
     return 0.75 * F.cross_entropy(logits, labels) + 0.25 * F.cross_entropy(logits, other_labels)
 
 
-def sgd(model: nn.Module, *, lr: float = 1e-4) -> torch.optim.SGD:
-    """Of what is trained. What is timed does not depend on the rate, and stays finite at the default."""
-    return torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=lr, momentum=0.9, weight_decay=2e-4)
+def sgd(model: nn.Module) -> torch.optim.SGD:
+    """Of what is trained."""
+    return torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=RATE, momentum=0.9, weight_decay=2e-4)
 
 
 def epochs(model: Any, loader: DataLoader[Any], step: Any, optimizer: torch.optim.Optimizer) -> Iterator[None]:

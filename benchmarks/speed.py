@@ -144,7 +144,7 @@ def ours(
     optimizer = new_optimizer(stage, parameter_groups(model, loss, stage), fabric.device)
     network, optimizer = fabric.setup(fast_network(model, stage, experiment.precision), optimizer)
     for group in optimizer.param_groups:
-        group["lr"] = 1e-4
+        group["lr"] = plain.RATE
     loop = Loop(experiment, model, Feed(experiment.data.train, experiment.data, fabric.device), run, fabric, replay=replay)
 
     def epoch(number: int) -> Any:
