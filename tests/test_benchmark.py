@@ -5,6 +5,7 @@ import torch
 
 import longtail
 from commands import longtail as command
+from commands import paint
 from longtail.benchmark import rows_of
 from longtail.devices import deterministic, make_fabric
 
@@ -56,6 +57,16 @@ def test_table_prints_them(runs):
     assert printed.code == 0
     assert all(word in printed.out for word in ("gcl", "focal", "common", "paper", "Next: longtail train digits_lt"))
     assert command("table", "nothing", "--runs", runs).code == 2
+
+
+def test_the_folder_that_was_trained_on_names_its_runs(tmp_path):
+    photos = paint(tmp_path / "my photos", {"apple": 12, "berry": 6})
+    options = ("--method", "ce", "--epochs", 1, "--size", 8, "--backbone", "resnet8", "--runs", tmp_path / "runs")
+    assert command("train", photos, *options).code == 0
+    printed = command("table", photos, "--runs", tmp_path / "runs")
+    assert printed.code == 0
+    assert f"Next: longtail train {photos} --method NAME" in printed.text
+    assert command("table", "my_photos", "--runs", tmp_path / "runs").code == 0
 
 
 def test_deterministic_is_on_while_it_is_asked_for(tmp_path):

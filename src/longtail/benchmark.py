@@ -65,6 +65,15 @@ def rows_of(runs: Path, setting: str, *, budget: str | None = None) -> list[Row]
     return sorted(rows, key=lambda row: row.mean("mean_recall"))
 
 
+def runs_name(data: str) -> str:
+    """Under which name the runs of a setting, a folder or a CSV are kept."""
+    if not Path(data).exists():
+        return data
+    from longtail.choices import folder_name  # loads torch, which a table of runs does not need
+
+    return folder_name(Path(data))
+
+
 def _finished(folder: Path) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
     for file in sorted(folder.glob("*/*/report.json")):
         yield json.loads((file.parent / "record.json").read_text()), json.loads(file.read_text())

@@ -185,7 +185,7 @@ def inspect(data: Annotated[Path, typer.Argument(help="A folder of images or a C
 
 @app.command()
 def table(
-    setting: Annotated[str, typer.Argument(help="Name of a setting, or of a folder's runs.", metavar="SETTING")],
+    setting: Annotated[str, typer.Argument(help="A named setting, or the folder or CSV that was trained on.", metavar="DATA")],
     budget: Annotated[str | None, typer.Option(help="Only runs at this budget: paper or common.")] = None,
     runs: Runs = Path("runs"),
 ) -> None:

@@ -64,10 +64,10 @@ def run_list(what: str, *, as_json: bool) -> None:
 
 
 def run_table(setting: str, runs: Path, *, budget: str | None) -> None:
-    """Every finished run of a setting, best mean recall last."""
-    from longtail.benchmark import rows_of
+    """Every finished run of a setting or of a folder of images, best mean recall last."""
+    from longtail.benchmark import rows_of, runs_name
 
-    rows = rows_of(runs, setting, budget=budget)
+    rows = rows_of(runs, runs_name(setting), budget=budget)
     say(rows_table(rows))
     for line in differences(rows):
         say(_escaped(line))
