@@ -1,4 +1,4 @@
-"""LDAM, logit adjustment and balanced softmax against the vectors, against loops, and against each other."""
+"""LDAM, logit adjustment and balanced softmax against vectors, loops and each other; what re-balancing losses refuse."""
 
 import jaxtyping
 import pytest

@@ -44,19 +44,20 @@ def rows_of(runs: Path, setting: str, *, budget: str | None = None) -> list[Row]
     """One row per experiment, the seeds together, best mean recall last.
 
     Args:
+        runs: where runs are kept.
+        setting: a named setting, the folder or CSV that was trained on, or the name under which its runs are kept.
         budget: only runs at this budget; None for all.
 
     Raises:
         FileNotFoundError: no finished run of the setting lies below `runs`.
     """
     found: dict[str, list[tuple[dict[str, Any], dict[str, Any]]]] = {}
-    for record, report in _finished(runs / setting):
+    folder = runs / _kept_name(setting)
+    for record, report in _finished(folder):
         if budget in (None, report["budget"]):
             found.setdefault(_identity(record), []).append((record, report))
     if not found:
-        raise FileNotFoundError(
-            f"No finished run lies in '{runs / setting}'; train some with `longtail train {setting} --method NAME`."
-        )
+        raise FileNotFoundError(f"No finished run lies in '{folder}'; train some with `longtail train {setting} --method NAME`.")
     differences = _differences([experiments[0][0] for experiments in found.values()])
     rows = [
         Row(experiments[0][1]["method"], differs, [report for _, report in sorted(experiments, key=lambda pair: pair[1]["seed"])])
@@ -65,13 +66,13 @@ def rows_of(runs: Path, setting: str, *, budget: str | None = None) -> list[Row]
     return sorted(rows, key=lambda row: row.mean("mean_recall"))
 
 
-def runs_name(data: str) -> str:
-    """Under which name the runs of a setting, a folder or a CSV are kept."""
-    if not Path(data).exists():
-        return data
-    from longtail.choices import folder_name  # loads torch, which a table of runs does not need
+def _kept_name(setting: str) -> str:
+    """As training names the runs of a folder or a CSV; a named setting keeps its name."""
+    if not Path(setting).exists():
+        return setting
+    from longtail.choices import folder_name  # loads torch, which a table of a named setting does not need
 
-    return folder_name(Path(data))
+    return folder_name(Path(setting))
 
 
 def _finished(folder: Path) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:

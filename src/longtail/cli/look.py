@@ -1,4 +1,4 @@
-"""The commands that only look: inspect, list, doctor."""
+"""The commands that only look: inspect, list, table, doctor."""
 
 from __future__ import annotations
 
@@ -65,9 +65,9 @@ def run_list(what: str, *, as_json: bool) -> None:
 
 def run_table(setting: str, runs: Path, *, budget: str | None) -> None:
     """Every finished run of a setting or of a folder of images, best mean recall last."""
-    from longtail.benchmark import rows_of, runs_name
+    from longtail.benchmark import rows_of
 
-    rows = rows_of(runs, runs_name(setting), budget=budget)
+    rows = rows_of(runs, setting, budget=budget)
     say(rows_table(rows))
     for line in differences(rows):
         say(_escaped(line))
