@@ -67,7 +67,7 @@ def main() -> None:
     options.add_argument("--workers", type=int, default=0, help="of the plain loop's DataLoader")
     options.add_argument("--graphs", action="store_true", help="record steps as CUDA graphs")
     options.add_argument("--rounds", type=int, default=9)
-    options.add_argument("--steps", type=int, default=12, help="per round; 64 images each")
+    options.add_argument("--steps", type=int, default=48, help="per round; 64 images each")
     options.add_argument("--only", nargs="*", default=[work.name for work in WORK])
     asked = options.parse_args()
     asked.threads = torch.get_num_threads()

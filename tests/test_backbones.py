@@ -35,6 +35,15 @@ def test_shortcut_is_option_a():
     assert not out[:, 24:].any()
 
 
+@pytest.mark.parametrize("side", [8, 7])
+def test_the_gradient_of_a_shortcut_keeps_channels_last(side):
+    maps = torch.randn(2, 16, side, side, requires_grad=True).to(memory_format=torch.channels_last)
+    (gradient,) = torch.autograd.grad(BasicBlock(16, 32, stride=2).shortcut(maps).pow(2).sum(), maps)
+    (expected,) = torch.autograd.grad(maps[:, :, ::2, ::2].pow(2).sum(), maps)
+    assert torch.equal(gradient, expected)
+    assert gradient.is_contiguous(memory_format=torch.channels_last), "sums of two layouts are many times slower"
+
+
 def test_shortcut_is_the_identity_inside_a_group():
     block, maps = BasicBlock(16, 16, stride=1), torch.randn(1, 16, 4, 4)
     assert block.shortcut(maps) is maps

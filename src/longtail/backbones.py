@@ -76,12 +76,13 @@ class BasicBlock(nn.Module):
         if self.stride == 1 and self.extra_channels == 0:
             return maps
         half = self.extra_channels // 2
-        return F.pad(maps[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, half, self.extra_channels - half))
+        every_second = F.avg_pool2d(maps, 1, self.stride)  # as maps[:, :, ::stride, ::stride], whose gradient loses channels_last
+        return F.pad(every_second, (0, 0, 0, 0, half, self.extra_channels - half))
 
 
 def pooled(maps: Maps) -> Features:
     """The mean over all positions."""
-    return F.adaptive_avg_pool2d(maps, 1).flatten(1)
+    return F.avg_pool2d(maps, maps.shape[-2:]).flatten(1)
 
 
 def conv3x3(in_channels: int, channels: int, stride: int = 1) -> nn.Conv2d:

@@ -69,11 +69,10 @@ def new_loss(model: Classifier, experiment: Experiment, place: int) -> nn.Module
 
 
 def new_optimizer(stage: Stage, groups: list[dict[str, Any]], device: torch.device) -> torch.optim.Optimizer:
-    """The stage's optimizer; on CUDA fused into one kernel, and without the host, where it can be."""
-    known = parameters_of(stage.optimizer) if device.type == "cuda" else {}
-    optimizer: torch.optim.Optimizer = stage.optimizer(
-        groups, **{name: True for name in ("fused", "capturable") if name in known}
-    )
+    """The stage's optimizer, fused into one kernel where it can be; on CUDA without the host, too."""
+    wanted = ("fused", "capturable") if device.type == "cuda" else ("fused",)
+    known = parameters_of(stage.optimizer)
+    optimizer: torch.optim.Optimizer = stage.optimizer(groups, **{name: True for name in wanted if name in known})
     return optimizer
 
 
