@@ -70,7 +70,8 @@ class BasicBlock(nn.Module):
 
     def forward(self, maps: Tensor) -> Tensor:
         residual = self.norm2(self.conv2(F.relu(self.norm1(self.conv1(maps)), inplace=True)))
-        return F.relu(residual + self.shortcut(maps), inplace=True)
+        residual += self.shortcut(maps)
+        return F.relu(residual, inplace=True)
 
     def shortcut(self, maps: Tensor) -> Tensor:
         if self.stride == 1 and self.extra_channels == 0:
