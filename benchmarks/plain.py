@@ -23,7 +23,7 @@ Step = Callable[[nn.Module, Tensor, Tensor], Tensor]
 
 
 class ReleasedBlock(BasicBlock):
-    """The same numbers as the scripts compute them: ReLUs that keep their input, a shortcut of slices."""
+    """The block as the scripts compute it, with the same results: ReLUs that keep their input, a shortcut of slices."""
 
     def forward(self, maps: Tensor) -> Tensor:
         residual = self.norm2(self.conv2(F.relu(self.norm1(self.conv1(maps)))))
@@ -31,10 +31,8 @@ class ReleasedBlock(BasicBlock):
         return F.relu(residual)
 
     def shortcut(self, maps: Tensor) -> Tensor:
-        if self.stride == 1 and self.extra_channels == 0:
-            return maps
         half = self.extra_channels // 2
-        return F.pad(maps[:, :, ::2, ::2], (0, 0, 0, 0, half, half))
+        return maps if self.stride == 1 else F.pad(maps[:, :, ::2, ::2], (0, 0, 0, 0, half, half))
 
 
 def as_released(backbone: nn.Module) -> nn.Module:

@@ -175,7 +175,7 @@ def parts_of(loop: Loop, place: int, stage: Stage, network: Any, loss: nn.Module
 
 
 def theirs(work: Work, data: Data, device: torch.device, workers: int) -> Iterator[None]:
-    """The plain loop of the same stage, on the same images; the network computes the same numbers as the scripts do."""
+    """The plain loop of the same stage, on the same images and the same network, its blocks computed as in the scripts."""
     counts = torch.bincount(torch.from_numpy(data.train.labels), minlength=10).clamp(min=1).numpy()
     bare = plain.as_released(settings.cifar10_lt().backbone())
     backbone: Any = TwoBranchBackbone(bare) if work.name == "bbn" else bare

@@ -69,10 +69,13 @@ def new_loss(model: Classifier, experiment: Experiment, place: int) -> nn.Module
 
 
 def new_optimizer(stage: Stage, groups: list[dict[str, Any]], device: torch.device) -> torch.optim.Optimizer:
-    """The stage's optimizer, fused into one kernel where it can be; on CUDA without the host, too."""
-    wanted = ("fused", "capturable") if device.type == "cuda" else ("fused",)
+    """The stage's optimizer, fused into one kernel unless the recipe chose; on CUDA without the host, too, where it can be."""
     known = parameters_of(stage.optimizer)
-    optimizer: torch.optim.Optimizer = stage.optimizer(groups, **{name: True for name in wanted if name in known})
+    chosen = known.get("fused") is not None or known.get("foreach") is not None
+    wanted = {"fused": not chosen, "capturable": device.type == "cuda"}
+    optimizer: torch.optim.Optimizer = stage.optimizer(
+        groups, **{name: True for name in wanted if wanted[name] and name in known}
+    )
     return optimizer
 
 
