@@ -1,4 +1,7 @@
-"""No recipe's training step reads back from a GPU, or copies to it: shown on tensors that have a device but no values."""
+"""No recipe's forward pass and loss read back from a GPU or copy to it: shown on tensors that have a device but no values.
+
+The backward pass needs a GPU that is there: tests/test_replay.py. What depends on values, FakeTensorMode refuses by itself.
+"""
 
 import pytest
 import torch
@@ -27,7 +30,7 @@ class TwoDevicesError(AssertionError):
 
 
 class OnOneDevice(TorchDispatchMode):
-    """Refuses what a stream that is being recorded would refuse; a single number on the CPU goes along with a kernel."""
+    """Refuses an operation between CPU and GPU; a single number on the CPU goes along with a kernel."""
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         found = func(*args, **(kwargs or {}))

@@ -15,7 +15,7 @@ LEVELS = (
     {"weighting", "schedules", "losses", "heads", "inference", "metrics"},
     {"backbones", "branches", "starts", "folding", "models", "weights", "sampling", "steps", "data"},
     {"recipe", "description", "parsing", "settings", "recipes"},
-    {"experiment", "building", "replay", "checkpoints", "training", "evaluation", "results", "runs", "devices"},
+    {"experiment", "building", "replay", "training", "evaluation", "results", "runs", "devices"},
     {
         "cli",
         "request",

@@ -249,7 +249,7 @@ def test_a_corrupt_image_is_named_when_it_is_met_and_the_run_continues(publish, 
     whole = train(root, tmp_path / "whole", method="gcl", epochs=2)
     path = root / "imagenet_lt" / "train/n02/train 2.png"
     content = path.read_bytes()
-    with pytest.raises(CorruptImage, match=f"^'{path}' cannot be read as an image .* its last checkpoint is kept.$"):
+    with pytest.raises(CorruptImage, match=f"^'{path}' cannot be read as an image .* finished epochs are kept.$"):
         train(root, tmp_path / "cut", method="gcl", epochs=2, watcher=Breaks(path))
     (folder,) = (tmp_path / "cut" / "imagenet_lt" / "gcl").iterdir()
     assert [json.loads(line)["epoch"] for line in (folder / "log.jsonl").read_text().splitlines()] == [0]

@@ -12,7 +12,6 @@ import torch
 from torch import Tensor, nn
 
 from longtail.building import enter, fast_network, new_loss, new_model, new_optimizer, on_device, parameter_groups
-from longtail.checkpoints import Checkpoints
 from longtail.data.loaders import Batch, Feed
 from longtail.evaluation import per_epoch_recalls
 from longtail.experiment import Experiment
@@ -77,7 +76,6 @@ def run_stage(loop: Loop, place: int, history: History) -> History:
     base = [group["lr"] for group in optimizer.param_groups]
     parts: dict[str, Any] = {"model": model, "loss": loss, "optimizer": optimizer}
     first, history = continued(loop, stage, key, parts, history)
-    checkpoints = Checkpoints(run, key, parts, logged=len(history))
     wrapped, optimizer = loop.fabric.setup(fast_network(model, stage, experiment.precision), optimizer)
     rule = experiment.recipe.inference if place == len(experiment.recipe.stages) - 1 else as_trained
     judged = experiment.protocol == "paper" and reference_of(rule) != "val"
@@ -90,9 +88,10 @@ def run_stage(loop: Loop, place: int, history: History) -> History:
         if epoch >= judged_from:
             entry["test_recalls"] = per_epoch_recalls(wrapped, rule, experiment.data, loop.fabric)
         history = [*history, entry]
+        run.write_log(history)
         if epoch < stage.epochs - 1:
-            checkpoints.epoch_ended(history)
-    checkpoints.stage_ended(history)
+            states = {name: part.state_dict() for name, part in parts.items()}
+            run.save_state({"key": key, "epoch": epoch, "history": history, **states})
     model.head.get_buffer("scale").fill_(getattr(loss, "scale", 1.0))
     run.save_stage(key, {"model": model.state_dict(), "history": history})
     run.drop_state()
@@ -200,6 +199,6 @@ def _not_finite(experiment: Experiment, place: int, epoch: int, step: int, indic
     names = ", ".join(data.classes[label] for label in sorted(set(shown.tolist())))
     return (
         f"The loss is not finite in stage {place + 1}, epoch {epoch + 1}, batch {step + 1} (classes in it: {names}). "
-        f"The last checkpoint is kept. Try a lower learning rate (--set stages.{place}.optimizer.lr=0.01), "
+        f"The last good epoch is kept. Try a lower learning rate (--set stages.{place}.optimizer.lr=0.01), "
         f"--precision 32-true, or a smaller loss scale; `longtail inspect` finds broken images."
     )

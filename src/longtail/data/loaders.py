@@ -128,7 +128,7 @@ def _stacked(images: Sequence[Tensor | CorruptImage]) -> Tensor | CorruptImage:
 
 def _whole(batch: Tensor | CorruptImage) -> Tensor:
     if isinstance(batch, CorruptImage):
-        raise CorruptImage(f"{batch} Put a readable file there and start the same command again; its last checkpoint is kept.")
+        raise CorruptImage(f"{batch} Put a readable file there and start the same command again; finished epochs are kept.")
     return batch
 
 
