@@ -21,14 +21,14 @@ import torch
 
 import longtail
 from longtail import recipes, settings
-from longtail.building import new_model
 from longtail.data.splits import Data
-from longtail.devices import make_fabric
-from longtail.evaluation import judge
-from longtail.experiment import Experiment
+from longtail.engine.building import new_model
+from longtail.engine.devices import make_fabric
+from longtail.engine.evaluation import judge
 from longtail.inference import as_trained
-from longtail.recipe import Stage
-from longtail.runs import write_text
+from longtail.runs.files import write_text
+from longtail.spec.experiment import Experiment
+from longtail.spec.recipe import Stage
 from longtail.weighting import Progress
 
 

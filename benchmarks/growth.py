@@ -14,10 +14,10 @@ import torch
 from speed import timed
 
 from longtail import weighting
-from longtail.backbones import TimmBackbone
-from longtail.devices import make_fabric
+from longtail.engine.devices import make_fabric
 from longtail.heads import LinearHead
 from longtail.losses import CrossEntropyLoss, GALALoss, GCLLoss
+from longtail.networks.backbones import TimmBackbone
 from longtail.sampling import EpochSampler
 
 CLASSES = (10, 100, 1000, 8142, 10_000)

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, WeightedRandomSampler
 from torchvision import transforms
 
-from longtail.backbones import BasicBlock
 from longtail.data.splits import Data
 from longtail.losses import LabelAwareSmoothingLoss
+from longtail.networks.backbones import BasicBlock
 
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
 RATE = 1e-4  # what is timed does not depend on it, and stays finite

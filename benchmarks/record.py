@@ -9,7 +9,8 @@ import time
 from itertools import pairwise
 from pathlib import Path
 
-from longtail.runs import commit, versions, write_text
+from longtail.runs.files import write_text
+from longtail.runs.provenance import commit, versions
 
 
 def processor() -> str:

@@ -22,18 +22,18 @@ import torch
 from torch import Tensor, nn
 
 from longtail import recipes, settings
-from longtail.branches import TwoBranchBackbone
-from longtail.building import enter, fast_network, new_loss, new_model, new_optimizer, on_device, parameter_groups
 from longtail.data.loaders import Feed
 from longtail.data.splits import Data
-from longtail.devices import make_fabric
-from longtail.experiment import Experiment
+from longtail.engine.building import enter_stage, fast_network, new_loss, new_model, new_optimizer, on_device, parameter_groups
+from longtail.engine.devices import make_fabric
+from longtail.engine.replay import Replay, cuda_replay
+from longtail.engine.training import Loop, epoch_batches, epoch_indices, run_epoch
 from longtail.heads import CosineHead, LinearHead, ScaledHead
-from longtail.models import Classifier
-from longtail.recipe import Stage
-from longtail.replay import Replay, cuda_replay
-from longtail.runs import Run
-from longtail.training import Loop, epoch_batches, epoch_indices, run_epoch
+from longtail.networks.classifier import Classifier
+from longtail.networks.wrappers import TwoBranchBackbone
+from longtail.runs.run import Run
+from longtail.spec.experiment import Experiment
+from longtail.spec.recipe import Stage
 from longtail.weighting import Progress
 
 GFLOP, MEGABYTES = 0.42, 12.0  # of one training image of ResNet-32 at 32x32: forward and backward, activations in bfloat16
@@ -139,7 +139,7 @@ def ours(
     stage = experiment.recipe.stages[place]
     model = on_device(new_model(experiment), fabric)
     for earlier in range(place + 1):
-        enter(model, experiment, earlier)
+        enter_stage(model, experiment, earlier)
     loss = new_loss(model, experiment, place).to(fabric.device)
     optimizer = new_optimizer(stage, parameter_groups(model, loss, stage), fabric.device)
     network, optimizer = fabric.setup(fast_network(model, stage, experiment.precision), optimizer)

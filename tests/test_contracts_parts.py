@@ -10,10 +10,11 @@ import pytest
 import torch
 from torch import nn
 
-from longtail import heads, models, recipes, schedules, settings, weighting
-from longtail.backbones import CifarResNet
+from longtail import heads, recipes, schedules, settings, weighting
 from longtail.data.loaders import Batch
-from longtail.description import describe
+from longtail.networks import classifier as models
+from longtail.networks.backbones import CifarResNet
+from longtail.spec.description import describe
 from longtail.weighting import Progress
 
 COUNTS, ORDER = [100, 30, 7, 1], torch.tensor([2, 0, 3, 1])
@@ -156,7 +157,9 @@ def network_of(recipe, classes=4, image_size=8):
 
 
 def entered(model, recipe, stage):
-    models.enter(model, head=stage.head, backbone=stage.backbone, fresh_head=recipe.head, image_size=8)
+    models.prepare_for_stage(
+        model, head=stage.head, backbone_wrapper=stage.backbone_wrapper, fresh_head=recipe.head, image_size=8
+    )
     loss = stage.loss(COUNTS)
     if stage.feature_loss is not None:
         loss.add_module("feature_loss", stage.feature_loss(COUNTS, feature_size=model.representation_size))

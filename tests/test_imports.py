@@ -1,8 +1,9 @@
-"""Imports go downwards or sideways; this is the table of the design."""
+"""Imports go downwards; this is the table of the design."""
 
 import ast
 import subprocess
 import sys
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -11,28 +12,20 @@ from PIL import Image
 import longtail
 
 ROOT = Path(longtail.__file__).parent
-LEVELS = (
+FLOORS = (
+    {"errors"},
     {"weighting", "schedules", "losses", "heads", "inference", "metrics"},
-    {"backbones", "branches", "starts", "folding", "models", "weights", "sampling", "steps", "data"},
-    {"recipe", "description", "parsing", "settings", "recipes"},
-    {"experiment", "building", "replay", "training", "evaluation", "results", "runs", "devices"},
-    {
-        "cli",
-        "request",
-        "workflow",
-        "side_by_side",
-        "serving",
-        "model_store",
-        "choices",
-        "judging",
-        "benchmark",
-        "answers",
-        "demo",
-        "report",
-        "doctor",
-    },
+    {"networks", "data", "sampling"},
+    {"steps"},
+    {"spec"},
+    {"recipes", "settings"},
+    {"runs"},
+    {"engine"},
+    {"workflow"},
+    {"cli"},
 )
-LEVEL = {module: level for level, modules in enumerate(LEVELS) for module in modules}
+MATHEMATICS = FLOORS[0] | FLOORS[1]
+FLOOR = {module: floor for floor, modules in enumerate(FLOORS) for module in modules}
 FILES = sorted(path for path in ROOT.rglob("*.py") if path != ROOT / "__init__.py")
 every_file = pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
 
@@ -57,37 +50,53 @@ def ours(path):
     return {name.split(".")[1] for name in imported(path) if name.startswith("longtail.")} - {"__version__"}
 
 
+def name_of(path):
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def file_behind(full):
+    """The file that defines what an import names: `longtail.losses.gcl.GCLLoss` -> losses.gcl; None for another package."""
+    known = {name_of(path) for path in FILES}
+    parts = full.split(".")[1:] if full.startswith("longtail.") else []
+    return next((".".join(parts[:end]) for end in range(len(parts), 0, -1) if ".".join(parts[:end]) in known), None)
+
+
 def roots(path):
     return {name.split(".")[0] for name in imported(path)} - {"longtail", "__future__"}
 
 
-@every_file
-def test_every_module_has_a_level(path):
-    assert module_of(path) in LEVEL, f"place '{module_of(path)}' in the table of levels"
+def test_the_table_names_every_module_and_nothing_else():
+    assert set(FLOOR) == {module_of(path) for path in FILES}
 
 
 @every_file
-def test_imports_go_down_or_sideways(path):
-    own = LEVEL.get(module_of(path), len(LEVELS))
-    higher = {name for name in ours(path) if LEVEL.get(name, len(LEVELS)) > own}
-    assert not higher, f"{module_of(path)} (level {own}) imports {higher} from above"
+def test_imports_go_down_the_stairs(path):
+    own = module_of(path)
+    level = {name for name in ours(path) if FLOOR[name] >= FLOOR[own]} - {own}
+    allowed = MATHEMATICS if own in MATHEMATICS else set()
+    assert not level - allowed, f"{own} imports {level} from its own floor or from above"
 
 
-@pytest.mark.parametrize("path", [p for p in FILES if LEVEL.get(module_of(p)) == 0], ids=lambda path: path.stem)
+def test_no_two_files_import_each_other():
+    graph = {name_of(path): {name for full in imported(path) if (name := file_behind(full))} - {name_of(path)} for path in FILES}
+    list(TopologicalSorter(graph).static_order())
+
+
+@pytest.mark.parametrize("path", [p for p in FILES if module_of(p) in MATHEMATICS], ids=lambda path: path.stem)
 def test_the_mathematics_needs_torch_alone(path):
     outside = roots(path) - set(sys.stdlib_module_names) - {"torch", "jaxtyping"}
     assert not outside, f"{module_of(path)} imports {outside}"
 
 
 @every_file
-def test_only_execution_imports_fabric(path):
-    if LEVEL.get(module_of(path)) != 3:
+def test_only_the_engine_imports_fabric(path):
+    if module_of(path) != "engine":
         assert not roots(path) & {"lightning_fabric", "lightning", "pytorch_lightning"}
 
 
 def test_the_mathematics_loads_nothing_heavy():
     heavy = ["lightning_fabric", "torchvision", "timm", "sklearn", "matplotlib", "PIL", "typer", "safetensors"]
-    code = f"import {', '.join(f'longtail.{m}' for m in sorted(LEVELS[0]))}, sys; print(set(sys.modules) & set({heavy}))"
+    code = f"import {', '.join(f'longtail.{m}' for m in sorted(MATHEMATICS))}, sys; print(set(sys.modules) & set({heavy}))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
 

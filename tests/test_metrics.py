@@ -8,7 +8,7 @@ import torch
 from torchmetrics.functional.classification import multiclass_accuracy, multiclass_calibration_error
 
 from longtail import metrics
-from longtail.data.imbalance import shot_groups
+from longtail.data.groups import shot_groups
 from reference import formulas, formulas_heads
 from reference.formulas import agrees
 

@@ -11,9 +11,9 @@ from PIL import Image
 from typer.main import get_command
 
 from longtail.cli.app import app
-from longtail.description import describe
-from longtail.recipe import Recipe
-from longtail.request import recipe_function
+from longtail.spec.description import describe
+from longtail.spec.recipe import Recipe
+from longtail.workflow.request import recipe_function
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -66,7 +66,7 @@ def test_every_command_and_option_exists(line):
 def test_the_recipe_of_contributing_is_a_recipe(tmp_path):
     lines = [
         "from functools import partial",
-        "from longtail.recipe import Recipe, Setting",
+        "from longtail.recipes import Recipe, Setting",
         "from longtail.recipes import base, first_stage",
         "from longtail.weighting import deferred, effective_number",
     ]

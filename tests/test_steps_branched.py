@@ -8,15 +8,15 @@ import torch
 from torch import nn
 
 from longtail import steps
-from longtail.backbones import CifarResNet
-from longtail.branches import TwoBranchBackbone
 from longtail.data.loaders import Batch, Feed
 from longtail.data.splits import Data, Split
 from longtail.heads import CausalHead, LinearHead, MetaHead
 from longtail.losses import CentroidLoss, CrossEntropyLoss
-from longtail.models import Classifier, Projection
+from longtail.networks.backbones import CifarResNet
+from longtail.networks.classifier import Classifier, Projection
+from longtail.networks.wrappers import TwoBranchBackbone
 from longtail.schedules import constant, cosine, parabolic
-from longtail.starts import class_means
+from longtail.steps import class_means
 from longtail.weighting import Progress
 from reference.formulas import agrees
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from longtail.serving import load
-    from longtail.workflow import train
+    from longtail.runs.serving import load
+    from longtail.workflow.one_run import train
 
 __version__ = "0.1.0"
 __all__ = ["load", "train"]
@@ -17,11 +17,11 @@ __all__ = ["load", "train"]
 
 def __getattr__(name: str) -> Any:
     if name == "train":
-        from longtail.workflow import train
+        from longtail.workflow.one_run import train
 
         return train
     if name == "load":
-        from longtail.serving import load
+        from longtail.runs.serving import load
 
         return load
     raise AttributeError(f"module 'longtail' has no attribute '{name}'; it has {', '.join(__all__)} and its submodules.")

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from longtail.backbones import CifarResNet, TimmBackbone, check_timm_name
 from longtail.data.cifar import Name, cifar_lt
 from longtail.data.digits import digits_lt as digits_data
 from longtail.data.folder import folder_data
-from longtail.data.lists import SIZE, listed
-from longtail.data.lists import Name as Listed
+from longtail.data.published import SIZE, listed
+from longtail.data.published import Name as Listed
 from longtail.data.transforms import color_jitter, random_crop, random_flip, random_resized_crop
-from longtail.recipe import Setting
+from longtail.errors import UserError
+from longtail.networks.backbones import CifarResNet, TimmBackbone, check_timm_name
+from longtail.spec.recipe import Setting
 
 CIFAR_RESNETS = {f"resnet{depth}": depth for depth in (8, 14, 20, 32, 44, 56, 110)}
 
@@ -99,7 +100,7 @@ def named_backbone(
     depth = CIFAR_RESNETS.get(name)
     if depth is not None:
         if pretrained:
-            raise ValueError(f"There are no pretrained weights for '{name}'; choose one of timm's models, such as resnet18.")
+            raise UserError(f"There are no pretrained weights for '{name}'; choose one of timm's models, such as resnet18.")
         return partial(CifarResNet, depth=depth)
     check_timm_name(name)
     return partial(TimmBackbone, name=name, pretrained=pretrained, image_size=image_size)

@@ -14,7 +14,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from longtail.data.loaders import Batch
+from longtail.data.loaders import Batch, Feed
+from longtail.data.splits import Data
 from longtail.schedules import Schedule, parabolic
 from longtail.weighting import Progress
 
@@ -138,3 +139,20 @@ def apply_loss(loss: nn.Module, logits: Tensor, labels: Tensor, generator: torch
 @lru_cache
 def _draws(forward: Callable[..., Any]) -> bool:
     return "generator" in inspect.signature(forward).parameters
+
+
+def class_means(model: Any, loss: nn.Module, data: Data, *, batch_size: int = 256) -> None:
+    """Sets the centroids of `loss.feature_loss` to the mean training feature of each class, without augmentation.
+
+    Source: Liu et al., CVPR 2019; OLTR's code does the same pass before its second stage.
+    """
+    centroids: Any = loss.get_submodule("feature_loss").get_parameter("centroids")
+    sums = torch.zeros_like(centroids)
+    training = model.training
+    model.eval()
+    with torch.no_grad():
+        every = torch.arange(len(data.train))
+        for batch in Feed(data.train, data, centroids.device).batches(every, batch_size):
+            sums.index_add_(0, batch.labels, model.backbone(batch.images).to(sums.dtype))
+        centroids.copy_(sums / torch.as_tensor(data.class_counts, device=sums.device, dtype=sums.dtype)[:, None])
+    model.train(training)

@@ -13,6 +13,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from longtail.errors import UserError
+
 Counts = Tensor | Sequence[int] | Sequence[float]
 Weights = Float[Tensor, " classes"]
 Rule = Callable[..., Weights]
@@ -37,14 +39,14 @@ def as_counts(class_counts: Counts) -> Weights:
     """Training images per class as a float64 vector (C,), refused where a class has none.
 
     Raises:
-        ValueError: the vector is empty, not one-dimensional, not finite, or a count is not positive (the class is named).
+        UserError: the vector is empty, not one-dimensional, not finite, or a count is not positive (the class is named).
     """
     counts = torch.as_tensor(class_counts, dtype=torch.float64).detach()
     if counts.ndim != 1 or len(counts) == 0:
-        raise ValueError(f"class_counts must be a vector with one count per class; got shape {tuple(counts.shape)}.")
+        raise UserError(f"class_counts must be a vector with one count per class; got shape {tuple(counts.shape)}.")
     empty = torch.nonzero(~(counts > 0) | ~torch.isfinite(counts)).flatten().tolist()
     if empty:
-        raise ValueError(
+        raise UserError(
             f"class_counts[{empty[0]}] is {counts[empty[0]].item():g}, but every class needs at least one training image "
             f"(classes without: {empty[:10]}). Remove those classes from the counts and from the head."
         )
@@ -115,5 +117,5 @@ def scaled_to_one(sizes: Weights) -> Weights:
 
 def _inverse_effective_number(counts: Weights, beta: Tensor) -> Weights:
     if not bool(((beta >= 0) & (beta < 1)).all()):
-        raise ValueError(f"An effective number needs beta in [0, 1); got {beta.min().item():g} to {beta.max().item():g}.")
+        raise UserError(f"An effective number needs beta in [0, 1); got {beta.min().item():g} to {beta.max().item():g}.")
     return (1 - beta) / -torch.expm1(counts * beta.log())

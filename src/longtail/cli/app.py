@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from longtail import __version__
+from longtail.errors import UserError
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -61,7 +62,7 @@ def demo(
 ) -> None:
     """Cross-entropy, logit adjustment and GCL on real handwritten digits: two minutes, no download."""
     from longtail.cli.commands import run_demo
-    from longtail.request import Request
+    from longtail.workflow.request import Request
 
     request = Request("digits_lt", imbalance=imbalance, epochs=epochs, runs=runs, device=device, precision=precision, fresh=fresh)
     run_demo(request, seeds=seeds)
@@ -141,7 +142,7 @@ def train(
     """Train on a folder of images, a CSV, or a named setting. Started again, it continues."""
     given: dict[str, Any] = dict(locals())
     from longtail.cli.commands import run_train
-    from longtail.request import Request
+    from longtail.workflow.request import Request
 
     options = {name: value for name, value in given.items() if name not in ("method", "with_", "set_", "seeds")}
     options |= {"variants": _pairs(with_, "--with"), "changes": _pairs(set_, "--set"), "method": method or "gcl"}
@@ -253,5 +254,5 @@ def _stop(text: str, code: int) -> None:
 def _pairs(texts: list[str] | None, option: str) -> dict[str, Any]:
     for text in texts or []:
         if "=" not in text:
-            raise ValueError(f"{option} takes NAME=VALUE; got '{text}'.")
+            raise UserError(f"{option} takes NAME=VALUE; got '{text}'.")
     return {name: value for name, _, value in (text.partition("=") for text in texts or [])}

@@ -8,17 +8,18 @@ from pathlib import Path
 
 from rich.markup import escape
 
-from longtail.answers import NAMES, compare
 from longtail.cli.progress import Bars
 from longtail.cli.show import console, result_table, say, stage_table, summary_table
-from longtail.data.images import SUFFIXES, CorruptImage
-from longtail.demo import demonstrate, recall_figure
-from longtail.judging import judged_again, judged_on, prior_of
-from longtail.request import Request
-from longtail.runs import write_csv
-from longtail.serving import Prediction, load
-from longtail.side_by_side import train_many
-from longtail.workflow import Result, prepared
+from longtail.data.images import SUFFIXES
+from longtail.errors import CorruptImage, MissingFileError, UserError
+from longtail.runs.files import write_csv
+from longtail.runs.judging import judged_again, judged_on, prior_of
+from longtail.runs.serving import Prediction, load
+from longtail.workflow.comparison import NAMES, compare
+from longtail.workflow.demo import demonstrate, recall_figure
+from longtail.workflow.one_run import Result, prepared
+from longtail.workflow.parallel import train_many
+from longtail.workflow.request import Request
 
 
 def run_demo(request: Request, *, seeds: int) -> None:
@@ -47,7 +48,7 @@ def run_train(request: Request, *, compared: bool, seeds: int | None) -> None:
     requests = [request] if seeds is None else [replace(request, seed=seed) for seed in range(seeds)]
     if compared:
         if request.variants or request.changes:
-            raise ValueError("--with and --set change one method; name it with --method.")
+            raise UserError("--with and --set change one method; name it with --method.")
         for each in requests:
             _train_answers(each)
         return
@@ -76,16 +77,16 @@ def run_evaluate(folder: Path, data: Path | None, *, prior: str, groups: str) ->
     _closing(folder, f"longtail predict {folder} IMAGES", "to use it")
 
 
-def run_predict(folder: Path, places: Sequence[Path], output: Path | None) -> None:
+def run_predict(folder: Path, paths: Sequence[Path], output: Path | None) -> None:
     """Judges images and writes the list; files that cannot be read are named and left out."""
     predictor = load(folder)
-    judged = list(predictor.read(_files(places)))
+    judged = list(predictor.read(_files(paths)))
     found = [(path, result) for path, result in judged if isinstance(result, Prediction)]
     corrupt = [result for _, result in judged if isinstance(result, CorruptImage)]
     for broken in corrupt:
         say(f"[red]{escape(str(broken))}[/red]")
     if not found:
-        raise ValueError(f"None of the {len(corrupt)} files could be read as an image.")
+        raise UserError(f"None of the {len(corrupt)} files could be read as an image.")
     rows = [
         (path, p.label, f"{p.probability:.4f}", " ".join(f"{name}:{share:.4f}" for name, share in p.top(5))) for path, p in found
     ]
@@ -122,18 +123,18 @@ def _difference(after: dict[str, float], before: dict[str, float], group: str) -
     return f"{after[group] - before[group]:+.1f} points" if group in after else "no such classes"
 
 
-def _files(places: Iterable[Path]) -> list[Path]:
+def _files(paths: Iterable[Path]) -> list[Path]:
     files: list[Path] = []
-    for place in places:
-        if not place.exists():
-            raise FileNotFoundError(f"'{place}' does not exist; give image files or folders of them.")
-        if place.is_dir():
-            inside = sorted(p for p in place.rglob("[!.]*") if p.suffix.lower() in SUFFIXES and p.is_file())
+    for path in paths:
+        if not path.exists():
+            raise MissingFileError(f"'{path}' does not exist; give image files or folders of them.")
+        if path.is_dir():
+            inside = sorted(p for p in path.rglob("[!.]*") if p.suffix.lower() in SUFFIXES and p.is_file())
             if not inside:
-                raise ValueError(f"'{place}' has no images.")
+                raise UserError(f"'{path}' has no images.")
             files.extend(inside)
         else:
-            files.append(place)
+            files.append(path)
     return files
 
 

@@ -13,21 +13,22 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 
 from longtail.cli.show import console, differences, rows_table, say
+from longtail.errors import UserError
 
 if TYPE_CHECKING:
     from longtail.data.inspection import Inspection
-    from longtail.recipe import Recipe
+    from longtail.spec.recipe import Recipe
 
 SHOWN = 8
 HIDDEN = ("what", "variants")
 
 
-def run_inspect(place: Path) -> None:
+def run_inspect(path: Path) -> None:
     """Counts, sizes, modes, and what is wrong."""
     from longtail.data.inspection import inspect as look
 
     with console.status("reading images") as status:
-        found = look(place, watch=lambda done, total: status.update(f"reading images: {done} of {total}"))
+        found = look(path, watch=lambda done, total: status.update(f"reading images: {done} of {total}"))
     _say_counts(found)
     _say_images(found)
     for warning in found.warnings:
@@ -37,16 +38,16 @@ def run_inspect(place: Path) -> None:
             say(f"  {title}: {_escaped(' = '.join(files))}")
     for file, why in list(found.corrupt.items())[:SHOWN]:
         say(f"  Corrupt: {_escaped(file)} ({_escaped(why)})")
-    console.print(f"Next: [bold cyan]longtail train {_escaped(str(place))}[/bold cyan]", highlight=False, soft_wrap=True)
+    console.print(f"Next: [bold cyan]longtail train {_escaped(str(path))}[/bold cyan]", highlight=False, soft_wrap=True)
 
 
 def run_list(what: str, *, as_json: bool) -> None:
     """Names with a line each."""
-    from longtail.description import unknown
+    from longtail.spec.description import unknown
 
     listers = {"methods": _methods, "settings": _settings, "backbones": _backbones}
     if what not in listers:
-        raise ValueError(unknown("list", what, list(listers)))
+        raise UserError(unknown("list", what, list(listers)))
     rows = listers[what]()
     if as_json:
         console.print_json(json.dumps(rows))
@@ -65,7 +66,7 @@ def run_list(what: str, *, as_json: bool) -> None:
 
 def run_table(setting: str, runs: Path, *, budget: str | None) -> None:
     """Every finished run of a setting or of a folder of images, best mean recall last."""
-    from longtail.benchmark import rows_of
+    from longtail.runs.table import rows_of
 
     rows = rows_of(runs, setting, budget=budget)
     say(rows_table(rows))
@@ -78,8 +79,8 @@ def run_doctor() -> None:
     """What a bug report needs, and what is wrong."""
     import torch
 
-    from longtail.devices import chosen_device, has_bfloat16, why_no_cuda
-    from longtail.runs import commit, versions
+    from longtail.engine.devices import chosen_device, has_bfloat16, why_no_cuda
+    from longtail.runs.provenance import commit, versions
 
     for package, version in {**versions(), "commit": commit() or "installed package"}.items():
         say(f"{package:18} {version}")
@@ -128,9 +129,9 @@ def _say_images(found: Inspection) -> None:
 
 def _methods() -> list[dict[str, Any]]:
     from longtail import recipes
-    from longtail.description import parameters_of
-    from longtail.recipe import training_cost
     from longtail.settings import cifar100_lt
+    from longtail.spec.description import parameters_of
+    from longtail.spec.recipe import training_cost
 
     setting = replace(cifar100_lt(), budget="common")
     usual = training_cost(recipes.ce(setting))
@@ -157,8 +158,10 @@ def _changes(recipe: Recipe) -> dict[str, str]:
     stages = recipe.stages
     losses = [part for stage in stages for part in (stage.loss, stage.feature_loss, stage.step) if part is not None]
     draws = [rule for stage in stages for rule in (stage.resample, stage.companion, stage.reweight) if rule is not None]
-    wrappers = [part for stage in stages for part in (stage.head, stage.backbone) if callable(part)]
-    networks: list[Any] = [part for part in (recipe.head, recipe.backbone, recipe.projection, *wrappers) if part is not None]
+    wrappers = [part for stage in stages for part in (stage.head, stage.backbone_wrapper) if callable(part)]
+    networks: list[Any] = [
+        part for part in (recipe.head, recipe.backbone_wrapper, recipe.projection, *wrappers) if part is not None
+    ]
     networks += ["reset" for stage in stages if stage.head == "reset"]
     return {
         "loss": _named(losses, {"CrossEntropyLoss", "classify"}),

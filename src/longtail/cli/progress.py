@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from longtail.cli.show import console
 
 if TYPE_CHECKING:
-    from longtail.experiment import Experiment
+    from longtail.spec.experiment import Experiment
     from longtail.weighting import Progress as Position
 
 

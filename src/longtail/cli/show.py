@@ -10,8 +10,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from longtail.benchmark import Row
-from longtail.results import BEST
+from longtail.engine.report import BEST
+from longtail.runs.table import Row
 
 console = Console()
 GROUPS = ("many", "medium", "few")

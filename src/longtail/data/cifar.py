@@ -10,6 +10,7 @@ import torch
 
 from longtail.data.imbalance import cut_counts, long_tailed_subset
 from longtail.data.splits import Data, Split, counts_of
+from longtail.errors import MissingFileError
 
 MEAN = (0.4914, 0.4822, 0.4465)
 STD = (0.2023, 0.1994, 0.2010)
@@ -23,7 +24,7 @@ def cifar_lt(root: Path, *, name: Name, imbalance: float | None = 100, split_see
     `cifar-100-python`.
 
     Raises:
-        FileNotFoundError: the official files are not below `root` (or their md5 differs) and `download` is False.
+        MissingFileError: the official files are not below `root` (or their md5 differs) and `download` is False.
     """
     train, classes = _read(root, name, train=True, download=download)
     test, _ = _read(root, name, train=False, download=download)
@@ -40,11 +41,11 @@ def _read(root: Path, name: Name, *, train: bool, download: bool) -> tuple[Split
     try:
         dataset = source(str(root), train=train, download=download)
     except RuntimeError as error:
-        raise FileNotFoundError(
+        raise MissingFileError(
             f"The official files of {source.__name__} are not below '{root}' ({source.base_folder}/). "
             f"Give their folder with --root DIR, or let longtail fetch them with --download."
         ) from error
     part = "train" if train else "test"
-    files = tuple(f"{part}/{place}" for place in range(len(dataset.targets)))
+    files = tuple(f"{part}/{index}" for index in range(len(dataset.targets)))
     pixels = torch.from_numpy(dataset.data).permute(0, 3, 1, 2).contiguous()
     return Split(files, np.asarray(dataset.targets, dtype=np.int64), pixels), tuple(dataset.classes)

@@ -19,7 +19,7 @@ def digits_lt(root: Path | None = None, *, imbalance: float | None = 50, split_s
     grey = torch.from_numpy((bundle.images * (255 / 16)).round().astype(np.uint8))
     pixels = grey[:, None].expand(-1, 3, -1, -1).contiguous()
     labels = bundle.target.astype(np.int64)
-    whole = Split(tuple(f"digits/{place}" for place in range(len(labels))), labels, pixels)
+    whole = Split(tuple(f"digits/{index}" for index in range(len(labels))), labels, pixels)
     chosen = stratified(labels, 10, test_share, seed=split_seed, at_least_one_of=2)
     train, test = whole.take(np.setdiff1d(np.arange(len(labels)), chosen)), whole.take(chosen)
     if imbalance is not None:

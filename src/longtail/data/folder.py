@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -10,12 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from longtail.data.images import CorruptImage, read_all
+from longtail.data.images import read_all
 from longtail.data.imbalance import cut_counts, long_tailed_subset
-from longtail.data.listing import BadFolder, Listing, list_images, read_csv
-from longtail.data.splits import Data, Split, counts_of, pixel_statistics, stratified
+from longtail.data.listing import Listing, list_images, read_csv
+from longtail.data.splits import Data, Split, Watch, counts_of, pixel_statistics, stratified
+from longtail.errors import BadFolder, CorruptImage
 
-Watch = Callable[[int, int], None]
 MEMORY_LIMIT = 4 * 2**30
 SAMPLE = 2000
 
@@ -68,7 +68,7 @@ def _planned(listing: Listing, imbalance: float | None, split_seed: int) -> _Pla
     """Splits and cuts; a stored split (`imbalance` None) is taken as it is."""
     listing.check()
     classes = listing.classes
-    number = {name: place for place, name in enumerate(classes)}
+    number = {name: index for index, name in enumerate(classes)}
     labels = np.array([number[label] for label in listing.labels], dtype=np.int64)
     whole = Split(listing.files, labels, root=listing.root, sizes=listing.sizes)
     if listing.splits is None:
@@ -93,9 +93,9 @@ def _read_into(images: dict[str, Tensor], plan: _Plan, root: Path, size: int, wa
     train = plan.splits["train"].files
     sample = set(train[:: max(len(train) // SAMPLE, 1)])
     corrupt = {}
-    for place, (file, result) in enumerate(zip(wanted, read_all(root, wanted, size), strict=True)):
+    for index, (file, result) in enumerate(zip(wanted, read_all(root, wanted, size), strict=True)):
         if watch is not None:
-            watch(place + 1, len(wanted))
+            watch(index + 1, len(wanted))
         if isinstance(result, CorruptImage):
             corrupt[file] = result
         elif fits or file in sample:

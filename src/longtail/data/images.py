@@ -14,15 +14,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from longtail.errors import CorruptImage
+
 if TYPE_CHECKING:
     from PIL.Image import Image
     from torch import Tensor
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm"})
-
-
-class CorruptImage(ValueError):  # noqa: N818
-    """A file that carries an image's name but cannot be decoded."""
 
 
 def open_rgb(path: Path) -> Image:

@@ -1,4 +1,4 @@
-"""Long-tailed profiles, the subsets that follow them, and the groups of classes that results are read in."""
+"""Long-tailed profiles, the subsets that follow them."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from longtail.errors import UserError
+
 Counts = Sequence[int] | NDArray[np.int64]
 Indices = NDArray[np.int64]
-GROUP_RULES = ("shots", "auto")
 
 
 def exponential_counts(num_classes: int, n_max: int, imbalance: float) -> list[int]:
@@ -41,7 +42,7 @@ def long_tailed_subset(labels: Counts, counts: Counts, seed: int = 0) -> Indices
     in the LDAM code with seed 0; so a smaller subset lies inside a larger one.
 
     Raises:
-        ValueError: a class has fewer images than asked for.
+        UserError: a class has fewer images than asked for.
     """
     generator = np.random.RandomState(seed)
     labels = np.asarray(labels)
@@ -49,7 +50,7 @@ def long_tailed_subset(labels: Counts, counts: Counts, seed: int = 0) -> Indices
     for label, count in enumerate(counts):
         images = np.flatnonzero(labels == label)
         if len(images) < count:
-            raise ValueError(f"Class {label} has {len(images)} images, but {count} were asked for; ask for fewer.")
+            raise UserError(f"Class {label} has {len(images)} images, but {count} were asked for; ask for fewer.")
         generator.shuffle(images)
         chosen.append(images[:count])
     return np.concatenate(chosen)
@@ -62,7 +63,7 @@ def cut_counts(class_counts: Counts, imbalance: float, *, minimum: int = 1) -> l
     its int(n_max imbalance^(-j / (C - 1))) images.
 
     Raises:
-        ValueError: the imbalance is below 1, or n_max would be below 2 imbalance (the rarest class would have 1 image).
+        UserError: the imbalance is below 1, or n_max would be below 2 imbalance (the rarest class would have 1 image).
     """
     available = np.asarray(class_counts)
     ranked = np.argsort(-available, kind="stable")
@@ -72,7 +73,7 @@ def cut_counts(class_counts: Counts, imbalance: float, *, minimum: int = 1) -> l
         fits = np.all(np.array(exponential_counts(len(available), middle, imbalance)) <= available[ranked])
         low, high = (middle, high) if fits else (low, middle - 1)
     if low < 2 * imbalance:
-        raise ValueError(
+        raise UserError(
             f"An imbalance of {imbalance:g} needs at least {int(np.ceil(2 * imbalance))} images in the largest class, "
             f"but these data allow {low} (counts {available.max()} to {available.min()}). "
             f"The largest imbalance they allow is about {_largest_imbalance(available)}."
@@ -82,26 +83,6 @@ def cut_counts(class_counts: Counts, imbalance: float, *, minimum: int = 1) -> l
     return [int(count) for count in kept]
 
 
-def shot_groups(class_counts: Counts, *, rule: str = "shots") -> dict[str, list[int]]:
-    """Classes by their number of training images: many > 100, medium 20 to 100, few < 20 (Kang et al., ICLR 2020).
-
-    Args:
-        class_counts: training images per class.
-        rule: "shots", or "auto" for thirds of the classes by count (most first), which also suits small data.
-
-    >>> shot_groups([500, 100, 20, 19])
-    {'many': [0], 'medium': [1, 2], 'few': [3]}
-    """
-    counts = np.asarray(class_counts)
-    if rule == "auto":
-        thirds = np.array_split(np.argsort(-counts, kind="stable"), 3)
-        return {name: sorted(third.tolist()) for name, third in zip(("many", "medium", "few"), thirds, strict=True)}
-    if rule != "shots":
-        raise ValueError(f"There is no group rule {rule!r}; there are 'shots' and 'auto'.")
-    members = {"many": counts > 100, "medium": (counts >= 20) & (counts <= 100), "few": counts < 20}
-    return {name: np.flatnonzero(inside).tolist() for name, inside in members.items()}
-
-
 def imbalance_factor(class_counts: Counts) -> float:
     """Images of the largest class per image of the smallest."""
     return float(np.max(class_counts) / np.min(class_counts))
@@ -109,7 +90,7 @@ def imbalance_factor(class_counts: Counts) -> float:
 
 def _at_least_one(imbalance: float) -> float:
     if not 1 <= imbalance < float("inf"):
-        raise ValueError(f"The imbalance is n_max / n_min and cannot be below 1; got {imbalance:g}. Balanced data have 1.")
+        raise UserError(f"The imbalance is n_max / n_min and cannot be below 1; got {imbalance:g}. Balanced data have 1.")
     return imbalance
 
 

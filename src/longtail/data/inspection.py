@@ -11,9 +11,11 @@ from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
-from longtail.data.images import SUFFIXES, CorruptImage, opened, reason, to_rgb
-from longtail.data.imbalance import imbalance_factor, shot_groups
+from longtail.data.groups import shot_groups
+from longtail.data.images import SUFFIXES, opened, reason, to_rgb
+from longtail.data.imbalance import imbalance_factor
 from longtail.data.listing import SPLITS, Listing, list_images, read_csv, some, unlisted
+from longtail.errors import CorruptImage
 
 Watch = Callable[[int, int], None]
 Counts = dict[str, int]
@@ -168,7 +170,7 @@ def _found(listing: Listing, looks: Sequence[_Look], rest: Collection[str]) -> I
         corrupt={file: look.problem for file, look in zip(listing.files, looks, strict=True) if look.problem},
         conflicts=_files(conflicts, listing),
         leaks=_files(leaks, listing),
-        duplicates=sum(len(places) - 1 for places in set(copies).difference(conflicts, leaks)),
+        duplicates=sum(len(alike) - 1 for alike in set(copies).difference(conflicts, leaks)),
         empty_classes=listing.empty_classes,
         missing=_differences(splits, lambda train, other: train and not other),
         unknown=_differences(splits, lambda train, other: other and not train),
@@ -202,20 +204,20 @@ def _differences(splits: dict[str, Counts], which: Callable[[int, int], int | bo
 
 
 def _identical(looks: Sequence[_Look]) -> list[Places]:
-    places = defaultdict(list)
-    for place, look in enumerate(looks):
+    alike = defaultdict(list)
+    for index, look in enumerate(looks):
         if look.digest:
-            places[look.digest].append(place)
-    return [tuple(same) for same in places.values() if len(same) > 1]
+            alike[look.digest].append(index)
+    return [tuple(same) for same in alike.values() if len(same) > 1]
 
 
 def _differing(copies: Sequence[Places], names: Sequence[str] | None) -> list[Places]:
     """The groups whose files do not all have the same name (a label, a split)."""
-    return [places for places in copies if names is not None and len({names[place] for place in places}) > 1]
+    return [alike for alike in copies if names is not None and len({names[index] for index in alike}) > 1]
 
 
 def _files(groups: Sequence[Places], listing: Listing) -> Copies:
-    return tuple(tuple(listing.files[place] for place in places) for places in groups)
+    return tuple(tuple(listing.files[index] for index in alike) for alike in groups)
 
 
 def _range(lengths: Sequence[int]) -> Range | None:

@@ -10,12 +10,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from longtail.data.images import SUFFIXES
+from longtail.errors import BadFolder
 
 SPLITS = ("train", "val", "test")
-
-
-class BadFolder(ValueError):  # noqa: N818
-    """The data cannot be used as they are; the message says what to do."""
 
 
 @dataclass(frozen=True)
@@ -43,9 +40,9 @@ class Listing:
     def without(self, files: Iterable[str]) -> Listing:
         """The listing less some files; a class of train that loses its last one counts as empty."""
         gone = set(files)
-        kept = [place for place, file in enumerate(self.files) if file not in gone]
-        splits = None if self.splits is None else tuple(self.splits[place] for place in kept)
-        chosen = tuple(self.files[place] for place in kept), tuple(self.labels[place] for place in kept)
+        kept = [index for index, file in enumerate(self.files) if file not in gone]
+        splits = None if self.splits is None else tuple(self.splits[index] for index in kept)
+        chosen = tuple(self.files[index] for index in kept), tuple(self.labels[index] for index in kept)
         rest = Listing(self.root, *chosen, splits)
         lost = sorted(set(self.classes).difference(rest.classes))
         return replace(rest, empty_classes=(*self.empty_classes, *lost))
@@ -160,14 +157,14 @@ def unlisted(listing: Listing) -> tuple[str, ...]:
 def _list_splits(root: Path, folders: list[str]) -> Listing:
     names = [name for name in SPLITS if name in folders]
     called = {"val": "test"} if "test" not in names else {}
-    places, empty = list[tuple[str, str, str]](), list[str]()
+    rows, empty = list[tuple[str, str, str]](), list[str]()
     for split in names:
         for label in _folders(root / split):
             files = _images(root, f"{split}/{label}")
             if not files and split == "train":
                 empty.append(label)
-            places.extend([(file, label, called.get(split, split)) for file in files])
-    columns = [tuple(place[column] for place in places) for column in range(3)]
+            rows.extend([(file, label, called.get(split, split)) for file in files])
+    columns = [tuple(row[column] for row in rows) for column in range(3)]
     return Listing(root, columns[0], columns[1], columns[2], tuple(empty))
 
 

@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from longtail.data.images import CorruptImage, read_square
+from longtail.data.images import read_square
 from longtail.data.splits import Data, Split
 from longtail.data.transforms import Transform, normalise
+from longtail.errors import CorruptImage
 
 
 @dataclass(frozen=True)

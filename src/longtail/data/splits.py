@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,7 +12,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from longtail.errors import UserError
+
 Labels = NDArray[np.int64]
+Watch = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -20,7 +23,7 @@ class Split:
     """Some images and their labels.
 
     Args:
-        files: name of each image: its path below `root`, or its place in the published file.
+        files: name of each image: its path below `root`, or its position in the published file.
         labels: class indices (N,).
         pixels: uint8 (N, 3, S, S), or None where the images are read from `root` when needed.
         root: the folder that `files` are in.
@@ -99,7 +102,7 @@ def hold_out(data: Data, share: float, *, seed: int) -> Data:
     if data.val is not None or share == 0:
         return data
     if not 0 < share < 1:
-        raise ValueError(f"The validation share must lie between 0 and 1; got {share:g}.")
+        raise UserError(f"The validation share must lie between 0 and 1; got {share:g}.")
     chosen = stratified(data.train.labels, len(data.classes), share, seed=seed, at_least_one_of=3)
     kept = np.setdiff1d(np.arange(len(data.train)), chosen)
     return replace(data, train=data.train.take(kept), val=data.train.take(chosen))

@@ -3,9 +3,10 @@
 A head is built as `Head(in_features, num_classes, *, ...)`, or around another one as `Head(head, *, ...)`.
 """
 
+from longtail.heads.base import Head
 from longtail.heads.disalign import AlignedHead
+from longtail.heads.linear import CosineHead, LinearHead, ScaledHead
 from longtail.heads.oltr import MetaHead
-from longtail.heads.plain import CosineHead, Head, LinearHead, ScaledHead
 from longtail.heads.tde import CausalHead
 
 __all__ = ["AlignedHead", "CausalHead", "CosineHead", "Head", "LinearHead", "MetaHead", "ScaledHead"]

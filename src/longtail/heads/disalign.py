@@ -11,7 +11,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from longtail.heads.plain import Features, Logits, at_least_float32
+from longtail.errors import UserError
+from longtail.heads.base import Features, Logits, at_least_float32
 
 Start = Literal["released", "paper"]
 
@@ -43,7 +44,7 @@ class AlignedHead(nn.Module):
     def __init__(self, head: nn.Module, *, start: Start = "released") -> None:
         super().__init__()
         if start not in ("released", "paper"):
-            raise ValueError(f"AlignedHead has no start {start!r}; it has 'released' and 'paper'.")
+            raise UserError(f"AlignedHead has no start {start!r}; it has 'released' and 'paper'.")
         self.inner = head
         weight = head.get_parameter("weight")
         first = torch.ones if start == "released" else torch.zeros

@@ -1,7 +1,7 @@
 """Dynamic meta-embedding (OLTR): features of rare classes borrow from a memory of class centroids.
 
 Liu, Miao, Zhan, Wang, Gong, Yu: "Large-Scale Long-Tailed Recognition in an Open World", CVPR 2019 (arXiv 1904.05160).
-Its modulated attention is in `longtail.branches`, its open-set rule is `longtail.inference.open_set`.
+Its modulated attention is in `longtail.networks`, its open-set rule is `longtail.inference.open_set`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from longtail.heads.plain import Features, Logits, at_least_float32
+from longtail.errors import UserError
+from longtail.heads.base import Features, Logits, at_least_float32
 
 
 class MetaHead(nn.Module):
@@ -81,7 +82,7 @@ def _copied(head: nn.Module) -> nn.Linear:
     """A linear layer with the head's weight and bias."""
     weight, bias = getattr(head, "weight", None), getattr(head, "bias", None)
     if weight is None or bias is None:
-        raise ValueError(f"MetaHead starts from a head with weight and bias, such as LinearHead; got {type(head).__name__}.")
+        raise UserError(f"MetaHead starts from a head with weight and bias, such as LinearHead; got {type(head).__name__}.")
     layer = nn.Linear(weight.shape[1], len(weight)).to(weight)
     layer.load_state_dict({"weight": weight, "bias": bias})
     return layer

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from longtail.errors import UserError
 from longtail.inference.predictions import InferenceRule, Predictions, Scores, given
 from longtail.metrics import mean_recall
 from longtail.weighting import as_counts
@@ -29,7 +30,7 @@ def tau_normalised(predictions: Predictions, *, reference: Predictions | None = 
         tau = best_tau(tau_normalised, given(reference, "tau_normalised", "val"))
     weight = predictions.head.get("weight", predictions.head.get("inner.weight"))
     if weight is None:
-        raise ValueError("tau_normalised needs the head's weight (C, D) in predictions.head; got none.")
+        raise UserError("tau_normalised needs the head's weight (C, D) in predictions.head; got none.")
     weight = weight.to(predictions.features.dtype)
     scores: Scores = predictions.features @ (weight / weight.norm(dim=1, keepdim=True) ** tau).T
     return scores

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
+from longtail.errors import UserError
 from longtail.heads.tde import shrunk
 from longtail.inference.predictions import Predictions, Scores
 
@@ -37,7 +38,7 @@ def _state(predictions: Predictions) -> tuple[Tensor, Tensor, Tensor]:
     needed = ("weight", "average", "temperature", "shrinkage", "scale")
     missing = [name for name in needed if name not in predictions.head]
     if missing:
-        raise ValueError(
+        raise UserError(
             f"deconfounded needs the state of a CausalHead in predictions.head; {', '.join(missing)} missing. "
             f"Train with CausalHead as the recipe's head."
         )

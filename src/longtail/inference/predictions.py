@@ -9,6 +9,8 @@ from typing import Literal
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from longtail.errors import UserError
+
 Scores = Float[Tensor, "images classes"]
 InferenceRule = Callable[..., Scores]
 Reference = Literal["train", "val", "test"]
@@ -42,8 +44,8 @@ def given(reference: Predictions | None, rule: str, split: Reference) -> Predict
     """The reference, or what has to be passed.
 
     Raises:
-        ValueError: there is none.
+        UserError: there is none.
     """
     if reference is None:
-        raise ValueError(f"{rule} has to be fitted: pass reference=, the predictions on the {split} images.")
+        raise UserError(f"{rule} has to be fitted: pass reference=, the predictions on the {split} images.")
     return reference

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from longtail.errors import UserError
 from longtail.inference.predictions import Predictions, Scores, given
 
 Source = Literal["test", "val"]
@@ -38,7 +39,7 @@ def rebalanced(
         column_sums: q (C,), once fitted.
     """
     if source not in ("test", "val"):
-        raise ValueError(f"rebalanced has no source {source!r}; it has 'test' and 'val'.")
+        raise UserError(f"rebalanced has no source {source!r}; it has 'test' and 'val'.")
     if column_sums is None:
         whole = predictions if reference is None and source == "test" else given(reference, "rebalanced", source)
         column_sums = summed_probabilities(whole)

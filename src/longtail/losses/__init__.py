@@ -5,11 +5,11 @@ Losses on representations are built with a `feature_size` as well and called `lo
 
 from longtail.losses.centroid import CentroidLoss
 from longtail.losses.contrastive import PrototypicalContrastiveLoss, SupervisedContrastiveLoss
+from longtail.losses.cross_entropy import ClassBalancedLoss, CrossEntropyLoss, FocalLoss
 from longtail.losses.gala import GALALoss
 from longtail.losses.gcl import GCLAngularLoss, GCLLoss
 from longtail.losses.ldam import LDAMLoss
 from longtail.losses.logit_adjustment import BalancedSoftmaxLoss, LogitAdjustedLoss
-from longtail.losses.plain import ClassBalancedLoss, CrossEntropyLoss, FocalLoss
 from longtail.losses.smoothing import LabelAwareSmoothingLoss
 
 __all__ = [

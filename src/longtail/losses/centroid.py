@@ -12,8 +12,8 @@ import torch.nn.functional as F  # noqa: N812
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from longtail.losses.base import class_indices, known, register_counts, weighted_mean
 from longtail.losses.contrastive import checked_features
-from longtail.losses.plain import class_indices, known, register_counts, weighted_mean
 from longtail.weighting import Counts
 
 

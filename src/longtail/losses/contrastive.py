@@ -13,7 +13,8 @@ import torch.nn.functional as F  # noqa: N812
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from longtail.losses.plain import at_least_float32, class_indices, register_counts, weighted_mean
+from longtail.errors import UserError
+from longtail.losses.base import at_least_float32, class_indices, register_counts, weighted_mean
 from longtail.weighting import Counts
 
 
@@ -95,7 +96,7 @@ class PrototypicalContrastiveLoss(nn.Module):
         super().__init__()
         register_counts(self, class_counts, weight)
         if len(self.class_counts) < 2:
-            raise ValueError("PrototypicalContrastiveLoss needs at least 2 classes; got 1.")
+            raise UserError("PrototypicalContrastiveLoss needs at least 2 classes; got 1.")
         self.feature_size, self.temperature = feature_size, positive_temperature(self, temperature)
         self.prototypes = nn.Parameter(torch.randn(len(self.class_counts), feature_size))
 
@@ -112,7 +113,7 @@ class PrototypicalContrastiveLoss(nn.Module):
 def checked_features(loss: nn.Module, features: Tensor) -> Tensor:
     """The features, at least in float32, refused where they have another length than the loss was built for."""
     if features.shape[-1] != loss.feature_size:
-        raise ValueError(
+        raise UserError(
             f"{type(loss).__name__} was built for features of length {loss.feature_size}; got shape {tuple(features.shape)}."
         )
     return at_least_float32(features)
@@ -120,5 +121,5 @@ def checked_features(loss: nn.Module, features: Tensor) -> Tensor:
 
 def positive_temperature(loss: nn.Module, temperature: float) -> float:
     if not temperature > 0:
-        raise ValueError(f"{type(loss).__name__} needs a temperature above 0; got {temperature}.")
+        raise UserError(f"{type(loss).__name__} needs a temperature above 0; got {temperature}.")
     return temperature

@@ -14,7 +14,7 @@ import torch.nn.functional as F  # noqa: N812
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from longtail.losses.plain import at_least_float32, class_indices, known, register_counts, weighted_mean
+from longtail.losses.base import at_least_float32, class_indices, known, register_counts, weighted_mean
 from longtail.weighting import Counts
 
 Form = Literal["code", "paper"]

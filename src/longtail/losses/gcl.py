@@ -15,9 +15,10 @@ import torch.nn.functional as F  # noqa: N812
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from longtail.errors import UserError
 from longtail.heads import CosineHead
 from longtail.losses import clouds
-from longtail.losses.plain import at_least_float32, class_indices, missed, register_counts, weighted_mean
+from longtail.losses.base import at_least_float32, class_indices, missed, register_counts, weighted_mean
 from longtail.weighting import Counts, Weights
 
 Cloud = Callable[[Counts], Weights]
@@ -39,7 +40,7 @@ class CloudedLoss(nn.Module):
         register_counts(self, class_counts, weight)
         self.register_buffer("cloud_size", cloud(class_counts))
         if not scale > 0:
-            raise ValueError(f"{type(self).__name__} needs a scale above 0; got {scale}.")
+            raise UserError(f"{type(self).__name__} needs a scale above 0; got {scale}.")
         self.scale, self.gamma = scale, gamma
 
     def forward(

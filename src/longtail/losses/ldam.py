@@ -12,8 +12,9 @@ import torch.nn.functional as F  # noqa: N812
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from longtail.errors import UserError
 from longtail.heads import CosineHead
-from longtail.losses.plain import at_least_float32, class_indices, register_counts, weighted_mean
+from longtail.losses.base import at_least_float32, class_indices, register_counts, weighted_mean
 from longtail.weighting import Counts
 
 
@@ -54,7 +55,7 @@ class LDAMLoss(nn.Module):
         super().__init__()
         register_counts(self, class_counts, weight)
         if not scale > 0:
-            raise ValueError(f"LDAMLoss needs a scale above 0; got {scale}.")
+            raise UserError(f"LDAMLoss needs a scale above 0; got {scale}.")
         rarity = self.class_counts**-0.25
         self.register_buffer("margin", max_margin * rarity / rarity.max())
         self.scale = scale

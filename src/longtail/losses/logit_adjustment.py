@@ -9,7 +9,7 @@ from __future__ import annotations
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from longtail.losses.plain import at_least_float32, mean_cross_entropy, register_counts
+from longtail.losses.base import at_least_float32, mean_cross_entropy, register_counts
 from longtail.weighting import Counts
 
 

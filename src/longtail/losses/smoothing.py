@@ -12,7 +12,8 @@ import torch.nn.functional as F  # noqa: N812
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from longtail.losses.plain import at_least_float32, class_indices, known, register_counts, weighted_mean
+from longtail.errors import UserError
+from longtail.losses.base import at_least_float32, class_indices, known, register_counts, weighted_mean
 from longtail.weighting import Counts, Weights, scaled_to_one
 
 Form = Literal["code", "paper"]
@@ -69,9 +70,9 @@ class LabelAwareSmoothingLoss(nn.Module):
         super().__init__()
         register_counts(self, class_counts, weight)
         if not (0 <= head < 1 and 0 <= tail < 1):
-            raise ValueError(f"LabelAwareSmoothingLoss needs head and tail in [0, 1); got {head} and {tail}.")
+            raise UserError(f"LabelAwareSmoothingLoss needs head and tail in [0, 1); got {head} and {tail}.")
         if not exponent > 0:
-            raise ValueError(f"LabelAwareSmoothingLoss needs an exponent above 0; got {exponent}.")
+            raise UserError(f"LabelAwareSmoothingLoss needs an exponent above 0; got {exponent}.")
         relative_size = scaled_to_one(self.class_counts - self.class_counts.min())
         rise = risen(relative_size, known("shape", shape, get_args(Shape)), exponent)
         self.register_buffer("smoothing", tail + (head - tail) * rise)

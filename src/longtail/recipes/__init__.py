@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from longtail.recipe import Recipe
 from longtail.recipes.adjusted import balanced_softmax, gala, gala_rebalanced, ldam_drw, logit_adjusted, logit_adjusted_post_hoc
+from longtail.recipes.baselines import ce, class_balanced, focal, mixup
 from longtail.recipes.branched import bbn, hybrid_psc, hybrid_sc, oltr, tde
 from longtail.recipes.budget import base, first_stage, own_budget, published, second_stage
 from longtail.recipes.clouded import gcl, gcl_angular
 from longtail.recipes.decoupled import crt, disalign, lws, mislas, mixup_crt, ncm, tau_norm
-from longtail.recipes.plain import ce, class_balanced, focal, mixup
+from longtail.spec.recipe import Recipe, Setting, Stage
 
 ALL: tuple[Callable[..., Recipe], ...] = (
     ce,
@@ -40,6 +40,9 @@ ALL: tuple[Callable[..., Recipe], ...] = (
 )
 __all__ = [
     "ALL",
+    "Recipe",
+    "Setting",
+    "Stage",
     "balanced_softmax",
     "base",
     "bbn",

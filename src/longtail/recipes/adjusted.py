@@ -14,7 +14,7 @@ from longtail.heads import CosineHead, LinearHead
 from longtail.inference import logit_adjusted as logit_adjusted_rule
 from longtail.inference import rebalanced
 from longtail.losses import BalancedSoftmaxLoss, GALALoss, LDAMLoss, LogitAdjustedLoss
-from longtail.recipe import Recipe, Setting
+from longtail.recipes.baselines import LDAM_BUDGET
 from longtail.recipes.budget import (
     BASE,
     BEFORE_EPOCH,
@@ -35,7 +35,7 @@ from longtail.recipes.budget import (
     whole,
 )
 from longtail.recipes.decoupled import mislas
-from longtail.recipes.plain import LDAM_BUDGET
+from longtail.spec.recipe import Recipe, Setting
 from longtail.weighting import deferred, effective_number, power
 
 MENON_STEPS = partial(schedules.steps, milestones=(604 / 1241, 926 / 1241, 1128 / 1241))

@@ -8,13 +8,12 @@ from functools import partial
 from typing import Any, Literal
 
 from longtail import schedules
-from longtail.branches import AttentiveBackbone, TwoBranchBackbone
 from longtail.data.transforms import random_grayscale
 from longtail.heads import CausalHead, LinearHead, MetaHead
 from longtail.inference import deconfounded
 from longtail.losses import CentroidLoss, PrototypicalContrastiveLoss, SupervisedContrastiveLoss
-from longtail.models import Projection
-from longtail.recipe import Recipe, Setting
+from longtail.networks.classifier import Projection
+from longtail.networks.wrappers import AttentiveBackbone, TwoBranchBackbone
 from longtail.recipes.budget import (
     BEFORE_EPOCH,
     CIFAR,
@@ -32,8 +31,8 @@ from longtail.recipes.budget import (
     second_stage,
     whole,
 )
-from longtail.starts import class_means
-from longtail.steps import bilateral, contrast, meta_embed, remember
+from longtail.spec.recipe import Recipe, Setting
+from longtail.steps import bilateral, class_means, contrast, meta_embed, remember
 from longtail.weighting import power, reverse
 
 AT_60_AND_80 = partial(schedules.steps, milestones=(0.6, 0.8))
@@ -98,7 +97,7 @@ def bbn(setting: Setting) -> Recipe:
         "bbn",
         (stage,),
         head=partial(LinearHead, kaiming=False),
-        backbone=TwoBranchBackbone,
+        backbone_wrapper=TwoBranchBackbone,
         source="Zhou et al., CVPR 2020; Megvii-Nanjing/BBN",
         year=2020,
         departures=(
@@ -123,7 +122,7 @@ def tde(setting: Setting, *, alpha: float | None = None) -> Recipe:
         "tde",
         (stage,),
         head=CausalHead,
-        backbone=TwoBranchBackbone if branched else None,
+        backbone_wrapper=TwoBranchBackbone if branched else None,
         inference=partial(deconfounded, alpha=chosen),
         source="Tang et al., NeurIPS 2020; KaihuaTang/Long-Tailed-Recognition.pytorch",
         year=2020,
@@ -135,8 +134,10 @@ def oltr(setting: Setting, *, form: Literal["code", "paper"] = "code") -> Recipe
     """A plain network, then attention on its last map and a head that remembers class centroids."""
     published_here = setting.benchmark in ("imagenet_lt", "places_lt")
     own, note = (OLTR_FIRST, "") if published_here and setting.budget == "paper" else base(setting)
-    places = {"learning_rates": {"backbone.*": 0.01, "head.*": 1.0}} if published_here and "places" in setting.benchmark else {}
-    first = first_stage(setting, own, **(places if setting.budget == "paper" else {}))
+    slow_trunk = (
+        {"learning_rates": {"backbone.*": 0.01, "head.*": 1.0}} if published_here and "places" in setting.benchmark else {}
+    )
+    first = first_stage(setting, own, **(slow_trunk if setting.budget == "paper" else {}))
     (rate, rates, share), notes = published(setting, OLTR_RATES)
     reach, weight, margin = (10.0, 0.01, 10.0) if form == "code" else (1.0, 0.1, 5.0)
     second = second_stage(
@@ -144,7 +145,7 @@ def oltr(setting: Setting, *, form: Literal["code", "paper"] = "code") -> Recipe
         first,
         {"lr": rate, "schedule": AT_THIRDS, **(OLTR_SECOND[(setting.benchmark, None)] if published_here else {})},
         share=share if published_here else 1.0,
-        backbone=AttentiveBackbone,
+        backbone_wrapper=AttentiveBackbone,
         head=partial(MetaHead, reach=reach),
         resample=power,
         step=partial(meta_embed, feature_weight=weight, form=form),

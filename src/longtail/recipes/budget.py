@@ -12,7 +12,7 @@ from torch.optim import SGD
 from longtail import schedules
 from longtail.heads import LinearHead
 from longtail.losses import CrossEntropyLoss
-from longtail.recipe import Setting, Stage
+from longtail.spec.recipe import Setting, Stage
 
 Key = tuple[str, float | None]
 Own = Mapping[str, Any]
@@ -97,8 +97,8 @@ def published(setting: Setting, values: Mapping[Key, Value]) -> tuple[Value, tup
     key = _nearest(setting, list(values))
     if key in ((setting.benchmark, setting.imbalance), (setting.benchmark, None)):
         return values[key], ()
-    place = key[0] if key[1] is None else f"{key[0]} at imbalance {key[1]:g}"
-    return values[key], (f"Not published for this setting: values of {place}.",)
+    origin = key[0] if key[1] is None else f"{key[0]} at imbalance {key[1]:g}"
+    return values[key], (f"Not published for this setting: values of {origin}.",)
 
 
 def is_cifar(setting: Setting) -> bool:

@@ -8,11 +8,11 @@ from functools import partial
 from typing import Any, Literal
 
 from longtail import schedules
-from longtail.description import unknown
+from longtail.errors import UserError
 from longtail.heads import CosineHead, ScaledHead
 from longtail.inference import tau_normalised
 from longtail.losses import GCLAngularLoss, GCLLoss, clouds
-from longtail.recipe import Recipe, Setting
+from longtail.recipes.baselines import mixup_alpha
 from longtail.recipes.budget import (
     BASE,
     CIFAR,
@@ -27,7 +27,8 @@ from longtail.recipes.budget import (
     second_stage,
     whole,
 )
-from longtail.recipes.plain import mixup_alpha
+from longtail.spec.description import unknown
+from longtail.spec.recipe import Recipe, Setting
 from longtail.steps import mixup as mixup_step
 from longtail.weighting import Rule, class_based_effective_number, power
 
@@ -161,7 +162,7 @@ def _with_retraining(recipe: Recipe, retraining: Retraining) -> Recipe:
         return replace(recipe, stages=(first,), inference=tau_normalised, departures=(*_of_first_stage(recipe), note))
     if retraining == "none":
         return replace(recipe, stages=(first,), departures=_of_first_stage(recipe))
-    raise ValueError(unknown("retraining", retraining, list(RETRAININGS)))
+    raise UserError(unknown("retraining", retraining, list(RETRAININGS)))
 
 
 def _of_first_stage(recipe: Recipe) -> tuple[str, ...]:

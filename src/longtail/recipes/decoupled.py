@@ -11,7 +11,7 @@ from longtail import schedules
 from longtail.heads import AlignedHead, ScaledHead
 from longtail.inference import nearest_class_mean, tau_normalised
 from longtail.losses import LabelAwareSmoothingLoss
-from longtail.recipe import Recipe, Setting, Stage
+from longtail.recipes.baselines import mixed_stage, mixup_alpha
 from longtail.recipes.budget import (
     BEFORE_EPOCH,
     CIFAR,
@@ -29,7 +29,7 @@ from longtail.recipes.budget import (
     second_stage,
     whole,
 )
-from longtail.recipes.plain import mixed_stage, mixup_alpha
+from longtail.spec.recipe import Recipe, Setting, Stage
 from longtail.steps import mixup as mixup_step
 from longtail.weighting import Rule, power
 

@@ -1,0 +1,123 @@
+"""What a stage trains, at its seed: network, loss, and the optimizer's groups."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from longtail.errors import UserError
+from longtail.networks.classifier import Classifier, assemble, prepare_for_stage
+from longtail.networks.folding import folded, is_frozen
+from longtail.networks.pretrained import load_backbone
+from longtail.sampling import epoch_seed
+from longtail.spec.description import parameters_of
+from longtail.spec.experiment import Experiment
+from longtail.spec.recipe import Stage
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+
+def on_device(model: Classifier, fabric: Fabric) -> Classifier:
+    """Moved there, its convolutions' weights channels last in memory."""
+    return model.to(fabric.device).to(memory_format=torch.channels_last)
+
+
+def new_model(experiment: Experiment) -> Classifier:
+    """The network at the seed's initial weights, drawn on the CPU whatever the device."""
+    recipe, data = experiment.recipe, experiment.data
+    with seeded(experiment.seed, 0):
+        backbone = experiment.setting.backbone()
+        if experiment.weights is not None:
+            load_backbone(backbone, experiment.weights)
+        return assemble(
+            backbone,
+            classes=len(data.classes),
+            image_size=data.size,
+            head=recipe.head,
+            backbone_wrapper=recipe.backbone_wrapper,
+            projection=recipe.projection,
+        )
+
+
+def enter_stage(model: Classifier, experiment: Experiment, stage_index: int) -> None:
+    """Gives the model what stage `stage_index` trains."""
+    stage = experiment.recipe.stages[stage_index]
+    with seeded(experiment.seed, stage_index, 1):
+        prepare_for_stage(
+            model,
+            head=stage.head,
+            backbone_wrapper=stage.backbone_wrapper,
+            fresh_head=experiment.recipe.head,
+            image_size=experiment.data.size,
+        )
+
+
+def new_loss(model: Classifier, experiment: Experiment, stage_index: int) -> nn.Module:
+    """The stage's loss, with the loss on features inside where there is one."""
+    stage, counts = experiment.recipe.stages[stage_index], experiment.data.class_counts
+    with seeded(experiment.seed, stage_index, 5):
+        loss: nn.Module = stage.loss(counts)
+        if stage.feature_loss is not None:
+            loss.add_module("feature_loss", stage.feature_loss(counts, feature_size=model.representation_size))
+    return loss
+
+
+def new_optimizer(stage: Stage, groups: list[dict[str, Any]], device: torch.device) -> torch.optim.Optimizer:
+    """The stage's optimizer, fused into one kernel unless the recipe chose; on CUDA without the host, too, where it can be."""
+    known = parameters_of(stage.optimizer)
+    chosen = known.get("fused") is not None or known.get("foreach") is not None
+    wanted = {"fused": not chosen, "capturable": device.type == "cuda"}
+    optimizer: torch.optim.Optimizer = stage.optimizer(
+        groups, **{name: True for name in wanted if wanted[name] and name in known}
+    )
+    return optimizer
+
+
+def fast_network(model: Classifier, stage: Stage, precision: str) -> Classifier:
+    """What the steps of a stage call: the model, or its head on a folded copy of a backbone of which nothing moves."""
+    if stage.batch_norm != "eval" or not is_frozen(model.backbone):
+        return model
+    dtype = torch.bfloat16 if precision == "bf16-mixed" else next(model.parameters()).dtype
+    return Classifier(folded(model.backbone, dtype=dtype), model.head, model.projection)
+
+
+@contextmanager
+def seeded(*parts: int) -> Iterator[None]:
+    """torch's global generator of the CPU seeded inside, restored afterwards."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(epoch_seed(*parts))
+        yield
+
+
+def parameter_groups(model: nn.Module, loss: nn.Module, stage: Stage) -> list[dict[str, Any]]:
+    """One optimizer group per learning-rate factor; what no pattern names is frozen. The loss's names begin with `loss.`.
+
+    Raises:
+        UserError: the loss needs another head, or a pattern names no parameter.
+    """
+    needed = getattr(type(loss), "requires_head", None)
+    if needed is not None and not isinstance(getattr(model.head, "inner", model.head), needed):
+        raise UserError(
+            f"{type(loss).__name__} needs a {needed.__name__}, but the recipe's head is {type(model.head).__name__}. "
+            f"Set the recipe's head to {needed.__name__}."
+        )
+    named = [*model.named_parameters(), *((f"loss.{name}", parameter) for name, parameter in loss.named_parameters())]
+    patterns = stage.learning_rates or {"*": 1.0}
+    members: dict[str, list[nn.Parameter]] = {pattern: [] for pattern in patterns}
+    for name, parameter in named:
+        pattern = next((p for p in patterns if fnmatchcase(name, p)), None)
+        parameter.requires_grad_(pattern is not None)
+        if pattern is not None:
+            members[pattern].append(parameter)
+    for pattern, parameters in members.items():
+        if not parameters:
+            names = ", ".join(sorted({name.split(".")[0] + ".*" for name, _ in named}))
+            raise UserError(f"learning_rates names '{pattern}', but no parameter is called so; there are {names}.")
+    lr = parameters_of(stage.optimizer)["lr"]
+    return [{"params": members[pattern], "lr": lr * factor} for pattern, factor in patterns.items()]

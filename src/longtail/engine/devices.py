@@ -1,0 +1,109 @@
+"""Which device and which precision: what was asked for, or the best that is there."""
+
+from __future__ import annotations
+
+import logging
+import os
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from longtail.errors import UserError
+from longtail.spec.description import unknown
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
+
+
+def make_fabric(device: str = "auto", precision: str = "auto", *, deterministic: bool = False) -> tuple[Fabric, str]:
+    """A Fabric on one device, and the precision that was chosen for it.
+
+    Args:
+        deterministic: use only algorithms that give the same bits each time. On the CPU all that longtail uses do, at one
+            number of threads; on CUDA it costs speed, and what has no such algorithm is an error.
+
+    Raises:
+        UserError: no such device or precision here; the sentence says why.
+    """
+    from lightning_fabric import Fabric
+
+    kind = chosen_device(device)
+    if precision == "auto":
+        precision = "bf16-mixed" if has_bfloat16(kind) else "32-true"
+    if precision not in PRECISIONS:
+        raise UserError(unknown("precision", precision, ["auto", *PRECISIONS]))
+    _repeat_to_the_bit(deterministic)
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return Fabric(accelerator=kind, devices=1, precision=precision), precision
+
+
+def deterministic() -> bool:
+    """Whether only algorithms that repeat to the bit are used now."""
+    return torch.are_deterministic_algorithms_enabled()
+
+
+def _repeat_to_the_bit(wanted: bool) -> None:
+    if wanted:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(wanted)
+    torch.backends.cudnn.benchmark = not wanted
+
+
+def chosen_device(device: str) -> str:
+    """ "cpu" or "cuda"."""
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if device not in ("cpu", "cuda"):
+        raise UserError(unknown("device", device, ["auto", "cpu", "cuda"]))
+    if device == "cuda" and not torch.cuda.is_available():
+        raise UserError(f"CUDA is not available: {why_no_cuda()} Train on the CPU with --device cpu.")
+    return device
+
+
+def has_bfloat16(device: str) -> bool:
+    """Whether the device multiplies matrices in bfloat16 natively."""
+    if device == "cuda":
+        return bool(torch.cuda.is_bf16_supported())
+    capability = getattr(torch.backends.cpu, "get_cpu_capability", lambda: "")()
+    check = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
+    return "AVX512" in capability and bool(check is not None and check())
+
+
+def why_no_cuda() -> str:
+    """One sentence on why torch sees no GPU."""
+    if torch.version.cuda is None:
+        return f"torch {torch.__version__} is a build without CUDA; install one with CUDA from pytorch.org."
+    driver = _driver_version()
+    if driver is None:
+        return "no NVIDIA driver was found on this machine (nvidia-smi is missing or fails)."
+    needed = 580 if torch.version.cuda.startswith("13") else 525
+    if int(driver.split(".")[0]) < needed:
+        return f"torch {torch.__version__} (CUDA {torch.version.cuda}) needs driver {needed} or newer; found {driver}."
+    return f"the driver ({driver}) is new enough, but torch sees no device; look at CUDA_VISIBLE_DEVICES and nvidia-smi."
+
+
+def _driver_version() -> str | None:
+    import subprocess
+
+    query = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
+    try:
+        answer = subprocess.run(query, capture_output=True, text=True, check=True, timeout=20)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return answer.stdout.splitlines()[0].strip() if answer.stdout.strip() else None
+
+
+def device_name(device: Any) -> str:
+    """What the numbers were measured on."""
+    import platform
+
+    import torch
+
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"CPU {platform.machine()}, {torch.get_num_threads()} threads"

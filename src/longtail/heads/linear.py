@@ -1,0 +1,84 @@
+"""Linear and cosine heads, and one learned factor per class on top of either."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+
+from longtail.heads.base import Features, Logits, at_least_float32
+
+
+class LinearHead(nn.Module):
+    """z = W f + b.
+
+    Args:
+        kaiming: Kaiming-normal weights and torch's uniform bias, as in the CIFAR scripts of LDAM and GCL; False leaves torch's
+            weights too, as in GALA, BBN and the decoupling paper.
+
+    >>> LinearHead(64, 10)(torch.zeros(2, 64)).shape
+    torch.Size([2, 10])
+    """
+
+    scale: Tensor
+
+    def __init__(self, in_features: int, num_classes: int, *, kaiming: bool = True) -> None:
+        super().__init__()
+        linear = nn.Linear(in_features, num_classes)
+        if kaiming:
+            nn.init.kaiming_normal_(linear.weight)
+        self.weight, self.bias = linear.weight, linear.bias
+        self.register_buffer("scale", torch.ones(()))
+
+    def forward(self, features: Features) -> Logits:
+        with torch.autocast(features.device.type, enabled=False):
+            return F.linear(at_least_float32(features), self.weight, self.bias) * self.scale
+
+
+class CosineHead(nn.Module):
+    """z_j = cos(f, w_j): the cosine of the angle between the feature and the class vector, no bias.
+
+    Losses that need it own the scale (GCL, LDAM). After a stage of training `scale` holds the loss's scale, so that logits are
+    calibrated; it is 1 while training. Rows are drawn from U(-1, 1) and scaled to unit length, which GCL's accuracy depends on
+    (Keke921/GCLLoss@c2a6233, NormedLinear).
+
+    >>> head = CosineHead(64, 10)
+    >>> bool(head(torch.randn(2, 64)).abs().max() <= 1)
+    True
+    """
+
+    scale: Tensor
+
+    def __init__(self, in_features: int, num_classes: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(F.normalize(torch.empty(num_classes, in_features).uniform_(-1, 1), dim=1))
+        self.register_buffer("scale", torch.ones(()))
+
+    def forward(self, features: Features) -> Logits:
+        with torch.autocast(features.device.type, enabled=False):
+            unit_features = F.normalize(at_least_float32(features), dim=1, eps=1e-12)
+            return F.linear(unit_features, F.normalize(self.weight, dim=1, eps=1e-12)) * self.scale
+
+
+class ScaledHead(nn.Module):
+    """z = s * head(f): learnable weight scaling (LWS), one factor per class, which scales the bias too.
+
+    Source: Kang et al., ICLR 2020, Sec. 4; the scales start at 1.
+
+    >>> ScaledHead(LinearHead(64, 10))(torch.zeros(2, 64)).shape
+    torch.Size([2, 10])
+    """
+
+    scale: Tensor
+
+    def __init__(self, head: nn.Module) -> None:
+        super().__init__()
+        self.inner = head
+        weight = head.get_parameter("weight")
+        self.class_scale = nn.Parameter(torch.ones(len(weight), dtype=weight.dtype, device=weight.device))
+        self.register_buffer("scale", torch.ones((), device=weight.device))
+
+    def forward(self, features: Features) -> Logits:
+        with torch.autocast(features.device.type, enabled=False):
+            logits: Logits = self.inner(at_least_float32(features)) * self.class_scale * self.scale
+            return logits

@@ -1,0 +1,15 @@
+"""What is a classifier made of?"""
+
+from longtail.networks.backbones import CifarResNet, TimmBackbone
+from longtail.networks.classifier import Classifier, Projection
+from longtail.networks.wrappers import AttentiveBackbone, ModulatedAttention, TwoBranchBackbone
+
+__all__ = [
+    "AttentiveBackbone",
+    "CifarResNet",
+    "Classifier",
+    "ModulatedAttention",
+    "Projection",
+    "TimmBackbone",
+    "TwoBranchBackbone",
+]

@@ -1,0 +1,182 @@
+"""Networks from images to pooled features. Each has `num_features` and `timm_name` (None where timm lacks it).
+
+Residual networks also have `maps` (what the features are the mean of) and `last_group` (their last blocks), which
+`longtail.networks.wrappers` builds on.
+"""
+
+from __future__ import annotations
+
+from typing import cast
+
+import torch.nn.functional as F  # noqa: N812
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from longtail.errors import NoConnectionError, UserError
+
+Images = Float[Tensor, "batch 3 height width"]
+Features = Float[Tensor, "batch features"]
+Maps = Float[Tensor, "batch channels rows columns"]
+
+
+class CifarResNet(nn.Module):
+    """The residual network of the CIFAR experiments: a 3x3 stem, three groups of basic blocks, global average pooling.
+
+    Shortcuts have no parameters (option A: every second pixel, zero channels on both sides). Convolutions are Kaiming-normal.
+    He et al., CVPR 2016, Sec. 4.2; depth 32 has 0.46 M parameters and 64 features.
+
+    Args:
+        depth: 6 n + 2 with n blocks per group.
+        width: channels of the first group; doubled in the second and the third.
+    """
+
+    timm_name: str | None = None
+
+    def __init__(self, *, depth: int = 32, width: int = 16) -> None:
+        super().__init__()
+        if depth < 8 or (depth - 2) % 6:
+            raise UserError(f"CifarResNet has depth 6 n + 2 (8, 14, 20, 32, 44, 56, 110); got {depth}.")
+        self.num_features = 4 * width
+        self.conv = conv3x3(3, width)
+        self.norm = nn.BatchNorm2d(width)
+        channels = [width, width, 2 * width, 4 * width]
+        self.groups = nn.Sequential(
+            *(_group(channels[g], channels[g + 1], (depth - 2) // 6, stride=1 if g == 0 else 2) for g in range(3))
+        )
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight)
+
+    def forward(self, images: Images) -> Features:
+        return pooled(self.maps(images))
+
+    def maps(self, images: Images) -> Maps:
+        """What the features are the mean of."""
+        maps: Maps = self.groups(F.relu(self.norm(self.conv(images)), inplace=True))
+        return maps
+
+    @property
+    def last_group(self) -> nn.Sequential:
+        """The last blocks, of the network itself and not copies."""
+        return cast(nn.Sequential, self.groups[-1])
+
+
+class BasicBlock(nn.Module):
+    """Two 3x3 convolutions beside a shortcut without parameters."""
+
+    def __init__(self, in_channels: int, channels: int, stride: int) -> None:
+        super().__init__()
+        self.conv1, self.norm1 = conv3x3(in_channels, channels, stride), nn.BatchNorm2d(channels)
+        self.conv2, self.norm2 = conv3x3(channels, channels), nn.BatchNorm2d(channels)
+        self.stride, self.extra_channels = stride, channels - in_channels
+
+    def forward(self, maps: Tensor) -> Tensor:
+        residual = self.norm2(self.conv2(F.relu(self.norm1(self.conv1(maps)), inplace=True)))
+        residual += self.shortcut(maps)
+        return F.relu(residual, inplace=True)
+
+    def shortcut(self, maps: Tensor) -> Tensor:
+        if self.stride == 1 and self.extra_channels == 0:
+            return maps
+        half = self.extra_channels // 2
+        every_second = F.avg_pool2d(maps, 1, self.stride)  # as maps[:, :, ::stride, ::stride], whose gradient loses channels_last
+        return F.pad(every_second, (0, 0, 0, 0, half, self.extra_channels - half))
+
+
+def pooled(maps: Maps) -> Features:
+    """The mean over all positions."""
+    return F.avg_pool2d(maps, maps.shape[-2:]).flatten(1)
+
+
+def conv3x3(in_channels: int, channels: int, stride: int = 1) -> nn.Conv2d:
+    """A 3x3 convolution that keeps the side (divided by `stride`), without bias."""
+    return nn.Conv2d(in_channels, channels, 3, stride=stride, padding=1, bias=False)
+
+
+def _group(in_channels: int, channels: int, blocks: int, stride: int) -> nn.Sequential:
+    first = BasicBlock(in_channels, channels, stride)
+    return nn.Sequential(first, *(BasicBlock(channels, channels, 1) for _ in range(blocks - 1)))
+
+
+class TimmBackbone(nn.Module):
+    """Any model of timm by name, without its classifier.
+
+    Args:
+        name: what `timm.list_models()` prints.
+        pretrained: take timm's weights (timm downloads them).
+        image_size: side of the images, for the models that are built for one size (vision transformers).
+
+    Raises:
+        UserError: timm has no model of that name; similar names are listed.
+        NoConnectionError: the weights cannot be fetched.
+    """
+
+    def __init__(self, *, name: str, pretrained: bool = False, image_size: int | None = None) -> None:
+        super().__init__()
+        import timm
+
+        check_timm_name(name)
+        fixed = timm.get_pretrained_cfg_value(name, "fixed_input_size")
+        self.arguments = {"img_size": image_size} if fixed and image_size is not None else {}
+        try:
+            self.body = timm.create_model(name, pretrained=pretrained, num_classes=0, **self.arguments)
+        except Exception as error:
+            if not pretrained:
+                raise
+            raise NoConnectionError(
+                f"The pretrained weights of '{name}' could not be fetched ({type(error).__name__}). Without a network, get its "
+                f"safetensors file elsewhere and pass it with --weights FILE instead of --pretrained."
+            ) from error
+        self.timm_name: str | None = name
+        self.num_features = int(getattr(self.body, "head_hidden_size", None) or self.body.num_features)
+
+    def forward(self, images: Images) -> Features:
+        features: Features = self.body(images)
+        return features
+
+    def maps(self, images: Images) -> Maps:
+        """What comes before the pooling.
+
+        Raises:
+            UserError: the network has no maps, as a vision transformer.
+        """
+        maps: Tensor = self.body.forward_features(images)
+        if maps.ndim != 4 or maps.shape[1] != self.body.num_features:
+            raise UserError(
+                f"'{self.timm_name}' ends in {tuple(maps.shape[1:])} per image, not in maps (channels, rows, columns); "
+                f"this method needs a residual network such as resnet50."
+            )
+        return maps
+
+    @property
+    def last_group(self) -> nn.Sequential:
+        """The last residual blocks, of the network itself and not copies.
+
+        Raises:
+            UserError: the network has none.
+        """
+        group = getattr(self.body, "layer4", None)
+        if not isinstance(group, nn.Sequential):
+            raise UserError(f"'{self.timm_name}' has no residual blocks; this method needs a residual network such as resnet50.")
+        return group
+
+
+def check_timm_name(name: str) -> None:
+    """Refuses a name that timm does not have.
+
+    Raises:
+        UserError: similar names are listed.
+    """
+    import timm
+
+    if not timm.is_model(name):
+        raise UserError(f"There is no backbone '{name}'. {_similar(name)}")
+
+
+def _similar(name: str) -> str:
+    import difflib
+
+    import timm
+
+    close = difflib.get_close_matches(name, ["resnet32", *timm.list_models()], n=4)
+    return f"Similar: {', '.join(close)}." if close else "`longtail list backbones` prints all."

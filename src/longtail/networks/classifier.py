@@ -1,0 +1,91 @@
+"""A classifier is a backbone and a head; recipes wrap either, and some add a projection for losses on features."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from longtail.heads.base import at_least_float32
+
+Images = Float[Tensor, "batch 3 height width"]
+Features = Float[Tensor, "batch features"]
+
+
+class Classifier(nn.Module):
+    """Images (B, 3, H, W) -> logits (B, C) by way of features (B, D).
+
+    Steps that need more than logits call `backbone`, `head` and `projection` themselves.
+    """
+
+    def __init__(self, backbone: nn.Module, head: nn.Module, projection: Projection | None = None) -> None:
+        super().__init__()
+        self.backbone, self.head, self.projection = backbone, head, projection
+
+    def forward(self, images: Images) -> Float[Tensor, "batch classes"]:
+        logits: Tensor = self.head(self.backbone(images))
+        return logits
+
+    @property
+    def representation_size(self) -> int:
+        """Length of the vectors that a loss on features sees."""
+        size: Any = self.backbone.num_features if self.projection is None else self.projection.size
+        return int(size)
+
+
+class Projection(nn.Module):
+    """Unit vectors for contrastive losses: one hidden layer as wide as the features, then scaled to length 1, in float32.
+
+    Source: Wang et al., CVPR 2021; sizes are not in the sources at hand, 128 is the customary one.
+    """
+
+    def __init__(self, in_features: int, *, size: int = 128) -> None:
+        super().__init__()
+        self.size = size
+        self.layers = nn.Sequential(nn.Linear(in_features, in_features), nn.ReLU(), nn.Linear(in_features, size))
+
+    def forward(self, features: Features) -> Float[Tensor, "batch size"]:
+        with torch.autocast(features.device.type, enabled=False):
+            return F.normalize(self.layers(at_least_float32(features)), dim=1)
+
+
+def assemble(
+    backbone: Any,
+    *,
+    classes: int,
+    image_size: int,
+    head: Callable[..., nn.Module],
+    backbone_wrapper: Callable[..., nn.Module] | None = None,
+    projection: Callable[..., Projection] | None = None,
+) -> Classifier:
+    """The classifier that a recipe's first stage begins with."""
+    if backbone_wrapper is not None:
+        backbone = backbone_wrapper(backbone, image_size=image_size)
+    features = backbone.num_features
+    return Classifier(backbone, head(features, classes), projection and projection(features))
+
+
+def prepare_for_stage(
+    model: Classifier,
+    *,
+    head: str | Callable[..., nn.Module],
+    backbone_wrapper: str | Callable[..., nn.Module],
+    fresh_head: Callable[..., nn.Module],
+    image_size: int,
+) -> None:
+    """Gives the model the head and the backbone that a stage trains; the head's scale is 1 until the stage ends."""
+    device = next(model.parameters()).device
+    if head == "reset":
+        state = model.head.state_dict()
+        model.head.load_state_dict(fresh_head(*reversed(state["weight"].shape)).state_dict())
+    elif callable(head):
+        model.head = head(model.head).to(device)
+    if callable(backbone_wrapper):
+        model.backbone = backbone_wrapper(model.backbone, image_size=image_size).to(device)
+    for name, buffer in model.head.named_buffers():
+        if name.endswith("scale"):
+            buffer.fill_(1.0)

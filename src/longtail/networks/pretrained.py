@@ -1,0 +1,81 @@
+"""Weights that a backbone starts from: a safetensors file, a state of tensors, or another run."""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from longtail.errors import UserError
+
+PREFIXES = ("module.", "_orig_mod.", "model.", "backbone.", "body.")
+
+
+def load_backbone(backbone: nn.Module, path: Path) -> int:
+    """Copies every tensor whose name and shape the backbone has; classifiers in the file are left out.
+
+    Returns:
+        How many tensors were copied.
+
+    Raises:
+        UserError: there is no such file, it holds something else than tensors, or not all of the backbone is in it.
+    """
+    found = {_bare(name): tensor for name, tensor in read_weights(path).items()}
+    own = {_bare(name): name for name in backbone.state_dict()}
+    matching = {own[bare]: tensor for bare, tensor in found.items() if bare in own and _fits(backbone, own[bare], tensor)}
+    missing = [name for name in backbone.state_dict() if name not in matching and not name.endswith("num_batches_tracked")]
+    if missing:
+        raise UserError(
+            f"'{path}' does not hold this backbone: {len(missing)} of its {len(own)} tensors are missing or have another shape "
+            f"(first: {missing[0]}). Choose the backbone that the file was made from with --backbone NAME."
+        )
+    backbone.load_state_dict(matching, strict=False)
+    return len(matching)
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """Tensors by name from a safetensors file, a run folder, or a `.pth`/`.pt` file of tensors only."""
+    if path.is_dir():
+        path = path / "model" / "model.safetensors"
+    if not path.exists():
+        raise UserError(f"There are no weights at '{path}'; give a .safetensors file or a run folder.")
+    if path.suffix == ".safetensors":
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        try:
+            return dict(load_file(path))
+        except SafetensorError as error:
+            raise UserError(f"'{path}' is no safetensors file ({error}).") from error
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        raise UserError(f"'{path}' holds more than tensors, or is damaged; convert it to safetensors first.") from error
+    state = state.get("state_dict", state.get("model", state))
+    return {name: tensor for name, tensor in state.items() if isinstance(tensor, Tensor)}
+
+
+def content_hash(path: Path) -> str:
+    """A short hash of the weights' file, by which an experiment knows it.
+
+    Raises:
+        UserError: there is no such file.
+    """
+    file = path / "model" / "model.safetensors" if path.is_dir() else path
+    if not file.exists():
+        raise UserError(f"There are no weights at '{path}'; give a .safetensors file or a run folder.")
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()[:16]
+
+
+def _bare(name: str) -> str:
+    while name.startswith(PREFIXES):
+        name = name.split(".", 1)[1]
+    return name
+
+
+def _fits(backbone: nn.Module, name: str, tensor: Tensor) -> bool:
+    return bool(backbone.state_dict()[name].shape == tensor.shape)

@@ -1,0 +1,90 @@
+"""Files written and read: every write is atomic, so a kill leaves the old file or the new one."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import os
+import tempfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from longtail.errors import OutOfSpace
+
+State = dict[str, Any]
+
+
+def write_csv(path: Path, header: Iterable[str], rows: Iterable[Iterable[Any]]) -> Path:
+    """A CSV with a header line."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    return write_text(path, text.getvalue())
+
+
+def write_tensors(path: Path, state: State) -> None:
+    """Tensors and primitives only, so that `read_tensors` can refuse everything else."""
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    write_bytes(path, buffer.getbuffer())
+
+
+def read_tensors(path: Path) -> State | None:
+    """What `write_tensors` wrote; None where there is no file."""
+    if not path.exists():
+        return None
+    state: State = torch.load(path, map_location="cpu", weights_only=True)
+    return state
+
+
+def write_text(path: Path, text: str) -> Path:
+    """UTF-8 text; file names that are not UTF-8 keep their bytes."""
+    return write_bytes(path, text.encode(errors="surrogateescape"))
+
+
+def write_bytes(path: Path, content: bytes | memoryview) -> Path:
+    """Writes beside the file, flushes to the disk, then renames over it.
+
+    Raises:
+        OutOfSpace: the disk is full or the quota is used up.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".partial")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.chmod(temporary, 0o644)
+            os.replace(temporary, path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        if error.errno in (28, 122):
+            raise OutOfSpace(
+                f"The disk is full: '{path}' could not be written. What was there before is intact; free some space and "
+                f"start the same command again, it continues."
+            ) from error
+        raise
+    return path
+
+
+def plain(content: Any) -> Any:
+    """JSON's own types: dataclasses as mappings, numpy's numbers as Python's, nan and infinity as null."""
+    if dataclasses.is_dataclass(content) and not isinstance(content, type):
+        content = dataclasses.asdict(content)
+    if isinstance(content, Mapping):
+        return {str(key): plain(value) for key, value in content.items()}
+    if isinstance(content, (list, tuple)):
+        return [plain(item) for item in content]
+    if isinstance(content, np.generic):
+        content = content.item()
+    return None if isinstance(content, float) and not np.isfinite(content) else content

@@ -1,0 +1,38 @@
+"""What a result was made with: versions and the commit of the source."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+def versions() -> dict[str, str]:
+    """Of everything that can change a number."""
+    import platform
+    from importlib.metadata import PackageNotFoundError, version
+
+    found = {"python": platform.python_version()}
+    for package in ("longtail", "torch", "torchvision", "timm", "lightning-fabric", "numpy"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "not installed"
+    return found
+
+
+def commit() -> str | None:
+    """Commit of the source tree that longtail runs from, "+" where it was changed; None for an installed package."""
+    import subprocess
+
+    source = Path(__file__).resolve().parents[3]
+    if not (source / ".git").exists():
+        return None
+    try:
+        answer = subprocess.run(
+            ["git", "-C", str(source), "describe", "--always", "--dirty=+", "--abbrev=10", "--exclude=*"],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    except FileNotFoundError:
+        return None
+    return answer.stdout.strip() or None

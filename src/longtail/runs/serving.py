@@ -1,0 +1,130 @@
+"""A finished run at work: images in, names and probabilities out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, overload
+
+import torch
+from torch import Tensor
+
+from longtail.data.images import as_tensor, open_rgb, read_all, squared, to_rgb
+from longtail.data.transforms import normalise
+from longtail.errors import CorruptImage, WrongTypeError
+from longtail.inference import InferenceRule, Predictions
+from longtail.networks.classifier import Classifier
+from longtail.runs.model_store import read_model
+from longtail.runs.run import Run
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+
+Input = Any  # PIL image, path, or tensor
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What one image shows: the most probable class and the probability of every class by name."""
+
+    label: str
+    probability: float
+    probabilities: Mapping[str, float]
+
+    def top(self, count: int = 5) -> list[tuple[str, float]]:
+        """The `count` most probable classes, most probable first."""
+        return sorted(self.probabilities.items(), key=lambda pair: -pair[1])[:count]
+
+
+class Predictor:
+    """A trained classifier with its class names, its image size and its inference rule."""
+
+    def __init__(self, model: Classifier, config: Mapping[str, Any], rule: InferenceRule) -> None:
+        self.model, self.config, self.rule = model.eval(), config, rule
+        self.classes: tuple[str, ...] = tuple(config["classes"])
+
+    @overload
+    def predict(self, images: Sequence[Input]) -> list[Prediction]: ...
+
+    @overload
+    def predict(self, images: Image | str | Path | Tensor) -> Prediction: ...
+
+    def predict(self, images: Input | Sequence[Input], *, batch_size: int = 64) -> Prediction | list[Prediction]:
+        """Judges one image or a list of them.
+
+        Args:
+            images: PIL images, paths, or tensors (3, H, W), uint8 in 0..255 or floating point in 0..1.
+
+        Raises:
+            CorruptImage: a file cannot be decoded; the message names it.
+            WrongTypeError: something else than an image was given.
+        """
+        if not isinstance(images, (list, tuple)):
+            return self.predict([images])[0]
+        return [prediction for chunk in _chunks(images, batch_size) for prediction in self._predict(chunk)]
+
+    def scores(self, pixels: Tensor) -> Tensor:
+        """Scores (B, C) of uint8 images (B, 3, S, S), after the inference rule."""
+        config = self.config
+        with torch.inference_mode():
+            features = self.model.backbone(normalise(pixels, mean=config["mean"], std=config["std"]))
+            predictions = Predictions(
+                features=features.float(),
+                logits=self.model.head(features).float(),
+                labels=torch.full((len(pixels),), -1),
+                class_counts=torch.tensor(config["class_counts"], dtype=torch.float64),
+                head=dict(self.model.head.state_dict()),
+            )
+            return self.rule(predictions)
+
+    def read(self, files: Sequence[Path], *, batch_size: int = 64) -> Iterator[tuple[Path, Prediction | CorruptImage]]:
+        """Judges many files, decoded by several threads; one that cannot be read is named instead."""
+        for chunk in _chunks(files, batch_size):
+            images = list(read_all(Path(), [str(file) for file in chunk], self.config["size"]))
+            pixels = [image for image in images if isinstance(image, Tensor)]
+            known = iter(self._named(torch.stack(pixels))) if pixels else iter(())
+            yield from (
+                (f, image if isinstance(image, CorruptImage) else next(known)) for f, image in zip(chunk, images, strict=True)
+            )
+
+    def _predict(self, images: Sequence[Input]) -> Iterator[Prediction]:
+        return self._named(torch.stack([pixels_of(image, self.config["size"]) for image in images]))
+
+    def _named(self, pixels: Tensor) -> Iterator[Prediction]:
+        for row in self.scores(pixels).softmax(1).tolist():
+            best = max(range(len(row)), key=row.__getitem__)
+            yield Prediction(self.classes[best], row[best], dict(zip(self.classes, row, strict=True)))
+
+
+def load(folder: str | Path) -> Predictor:
+    """The classifier of a finished run; of a comparison, the one that it chose.
+
+    Raises:
+        MissingFileError: no finished run lies there.
+    """
+    run = Run(Path(folder))
+    if (run.folder / "answers.json").exists():
+        run = Run(run.folder / run.read_json("answers.json")["chosen_run"])
+    return Predictor(*read_model(run))
+
+
+def pixels_of(image: Input, size: int) -> Tensor:
+    """Anything that is an image as uint8 (3, size, size)."""
+    from PIL import Image as Pillow
+
+    if isinstance(image, (str, Path)):
+        return as_tensor(squared(open_rgb(Path(image)), size))
+    if isinstance(image, Tensor):
+        if image.ndim != 3 or image.shape[0] not in (1, 3):
+            raise WrongTypeError(f"An image tensor must have shape (3, H, W) or (1, H, W); got {tuple(image.shape)}.")
+        pixels = (image * 255).round().clamp(0, 255).byte() if image.is_floating_point() else image.byte()
+        return as_tensor(squared(Pillow.fromarray(pixels.expand(3, -1, -1).permute(1, 2, 0).cpu().numpy()), size))
+    if isinstance(image, Pillow.Image):
+        return as_tensor(squared(to_rgb(image), size))
+    raise WrongTypeError(f"Expected a PIL image, a path or a tensor (3, H, W); got {type(image).__name__}.")
+
+
+def _chunks(images: Sequence[Input], size: int) -> Iterator[Sequence[Input]]:
+    return (images[start : start + size] for start in range(0, len(images), size))

@@ -1,0 +1,122 @@
+"""Finished runs of one setting as the rows of a table."""
+
+from __future__ import annotations
+
+import json
+import math
+import statistics
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from longtail.errors import MissingFileError
+
+GROUPS = ("many", "medium", "few")
+IDENTITY = ("recipe", "setting", "protocol", "precision", "split")
+ABSENT = "–"
+SHOWN = 4
+Reports = Sequence[Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Row:
+    """All seeds of one experiment.
+
+    Args:
+        method: the recipe's name.
+        differs: what tells it from the other rows of the method, "stages.1.resample.call = power"; "" for a single one.
+        reports: report.json of each seed.
+    """
+
+    method: str
+    differs: str
+    reports: Reports
+
+    def values(self, name: str) -> list[float]:
+        """Of each seed: "mean_recall", "accuracy", "calibration_error", a group's recall, or "seconds" of training."""
+        return [_value(report, name) for report in self.reports]
+
+    def mean(self, name: str) -> float:
+        """Mean over seeds."""
+        return statistics.fmean(self.values(name))
+
+
+def rows_of(runs: Path, setting: str, *, budget: str | None = None) -> list[Row]:
+    """One row per experiment, the seeds together, best mean recall last.
+
+    Args:
+        runs: where runs are kept.
+        setting: a named setting, the folder or CSV that was trained on, or the name under which its runs are kept.
+        budget: only runs at this budget; None for all.
+
+    Raises:
+        MissingFileError: no finished run of the setting lies below `runs`.
+    """
+    found: dict[str, list[tuple[dict[str, Any], dict[str, Any]]]] = {}
+    folder = runs / _kept_name(setting)
+    for record, report in _finished(folder):
+        if budget in (None, report["budget"]):
+            found.setdefault(_identity(record), []).append((record, report))
+    if not found:
+        raise MissingFileError(f"No finished run lies in '{folder}'; train some with `longtail train {setting} --method NAME`.")
+    differences = _differences([experiments[0][0] for experiments in found.values()])
+    rows = [
+        Row(experiments[0][1]["method"], differs, [report for _, report in sorted(experiments, key=lambda pair: pair[1]["seed"])])
+        for experiments, differs in zip(found.values(), differences, strict=True)
+    ]
+    return sorted(rows, key=lambda row: row.mean("mean_recall"))
+
+
+def _kept_name(setting: str) -> str:
+    """As training names the runs of a folder or a CSV; a named setting keeps its name."""
+    if not Path(setting).exists():
+        return setting
+    from longtail.runs.layout import folder_name  # loads torch, which a table of a named setting does not need
+
+    return folder_name(Path(setting))
+
+
+def _finished(folder: Path) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+    for file in sorted(folder.glob("*/*/report.json")):
+        yield json.loads((file.parent / "record.json").read_text()), json.loads(file.read_text())
+
+
+def _identity(record: Mapping[str, Any]) -> str:
+    return json.dumps([record[name] for name in IDENTITY], sort_keys=True)
+
+
+def _differences(records: Sequence[Mapping[str, Any]]) -> list[str]:
+    """For each experiment, the described values in which it differs from others of its method."""
+    flat = [dict(_flattened({name: record[name] for name in IDENTITY})) for record in records]
+    sentences = []
+    for own in flat:
+        others = [other for other in flat if other["recipe.name"] == own["recipe.name"]]
+        known = dict.fromkeys(name for one in (own, *others) for name in one)
+        names = [name for name in known if any(other.get(name, ABSENT) != own.get(name, ABSENT) for other in others)]
+        names = [name for name in names if name in own] or names
+        sentences.append(", ".join(f"{name.removeprefix('recipe.')} = {_short(own.get(name, ABSENT))}" for name in names[:SHOWN]))
+    return sentences
+
+
+def _flattened(thing: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(thing, Mapping):
+        pairs = [(str(key), value) for key, value in thing.items()]
+    elif isinstance(thing, list):
+        pairs = [(str(index), value) for index, value in enumerate(thing)]
+    else:
+        yield path, thing
+        return
+    for name, value in pairs:
+        yield from _flattened(value, f"{path}.{name}" if path else name)
+
+
+def _short(value: Any) -> str:
+    return value.rpartition(".")[2] if isinstance(value, str) else str(value)
+
+
+def _value(report: Mapping[str, Any], name: str) -> float:
+    if name == "seconds":
+        return float(sum(stage["seconds"] for stage in report["stages"]))
+    found = report["test"]["groups"][name]["recall"] if name in GROUPS else report["test"][name]
+    return math.nan if found is None else float(found)

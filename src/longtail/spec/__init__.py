@@ -1,0 +1,1 @@
+"""An experiment as data: what is it, and what is it called?"""

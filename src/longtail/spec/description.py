@@ -1,0 +1,214 @@
+"""Recipes as text: described, restored, hashed, and changed at a dotted path. All of it works on any plain data."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import importlib
+import inspect
+import json
+import math
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import fields, is_dataclass, replace
+from functools import partial
+from typing import Any
+
+from longtail.errors import UserError
+
+# Where parts live today that descriptions, and so the hashes of experiments, know by an earlier place. A part that moves once
+# more gets its new place here; the left side never changes.
+MOVED = {
+    "longtail.backbones.CifarResNet": "longtail.networks.CifarResNet",
+    "longtail.backbones.TimmBackbone": "longtail.networks.TimmBackbone",
+    "longtail.branches.AttentiveBackbone": "longtail.networks.AttentiveBackbone",
+    "longtail.branches.TwoBranchBackbone": "longtail.networks.TwoBranchBackbone",
+    "longtail.data.lists.listed": "longtail.data.published.listed",
+    "longtail.models.Projection": "longtail.networks.Projection",
+    "longtail.starts.class_means": "longtail.steps.class_means",
+}
+RECORDED = {today: recorded for recorded, today in MOVED.items()}
+
+
+def describe(thing: Any) -> Any:
+    """JSON that says everything: functions by name, with every hyper-parameter that has a value.
+
+    Names of files of data (`root`) are not part of it. Fields of dataclasses that are marked as prose are left out; one that was
+    renamed is described under the name it was first recorded with.
+    """
+    if is_dataclass(thing) and not isinstance(thing, type):
+        told = (f for f in fields(thing) if not f.metadata.get("prose"))
+        return {f.metadata.get("recorded_as", f.name): describe(getattr(thing, f.name)) for f in told}
+    if isinstance(thing, partial):
+        return {"call": name_of(thing.func), **_defaults(thing.func), **{k: describe(v) for k, v in thing.keywords.items()}}
+    if callable(thing):
+        return {"call": name_of(thing), **_defaults(thing)}
+    if isinstance(thing, Mapping):
+        return {key: describe(value) for key, value in thing.items()}
+    if isinstance(thing, (list, tuple)):
+        return [describe(item) for item in thing]
+    return thing
+
+
+def restore(description: Any) -> Any:
+    """The function or partial that `describe` described; only names of longtail and torch.optim are followed.
+
+    Raises:
+        UserError: the name is of another package, or no longer exists.
+    """
+    if isinstance(description, list):
+        return tuple(restore(item) for item in description)
+    if not isinstance(description, dict) or "call" not in description:
+        return description
+    call = str(description["call"])
+    call = MOVED.get(call, call)
+    module_name, _, name = call.rpartition(".")
+    if module_name.split(".")[0] != "longtail" and not module_name.startswith("torch.optim"):
+        raise UserError(f"'{description['call']}' is not part of longtail; only its own functions are restored from a file.")
+    function = _imported(module_name, name)
+    if function is None:
+        raise UserError(f"'{description['call']}' does not exist in this version of longtail.")
+    keywords = {key: restore(value) for key, value in description.items() if key != "call"}
+    return partial(function, **keywords) if keywords else function
+
+
+def digest(*things: Any) -> str:
+    """sha256 of the descriptions of all things."""
+    return hashlib.sha256(json.dumps([describe(thing) for thing in things], sort_keys=True).encode()).hexdigest()
+
+
+def name_of(function: Callable[..., Any]) -> str:
+    """Name of a function or class in descriptions: the place where it was first recorded, else its public place."""
+    place = public_place(function)
+    return RECORDED.get(place, place)
+
+
+def public_place(function: Callable[..., Any]) -> str:
+    """Importable name of a function or class: that of its package where the package offers it, else that of its module."""
+    module, name = function.__module__, function.__qualname__
+    package = ".".join(module.split(".")[:2])
+    return f"{package if getattr(sys.modules.get(package), name, None) is function else module}.{name}"
+
+
+def change(thing: Any, path: str, value: Any) -> Any:
+    """A copy with the value at a dotted path replaced, `change(recipe, "stages.0.loss.scale", 20)`.
+
+    Raises:
+        UserError: the path names something that does not exist; the message lists what does.
+    """
+    head, rest = _first(thing, path)
+    current = member(thing, head)
+    new = change(current, rest, value) if rest else checked(value, current, head)
+    if isinstance(thing, tuple):
+        index = int(head)
+        return (*thing[:index], new, *thing[index + 1 :])
+    if isinstance(thing, partial):
+        return partial(thing.func, **{**thing.keywords, head: new})
+    if is_dataclass(thing) and not isinstance(thing, type):
+        return replace(thing, **{head: new})
+    if isinstance(thing, Mapping):
+        return {**thing, head: new}
+    return partial(thing, **{head: new})
+
+
+def look_up(thing: Any, path: str) -> Any:
+    """The value at a dotted path, the one that `change` would replace."""
+    head, rest = _first(thing, path)
+    return look_up(member(thing, head), rest) if rest else member(thing, head)
+
+
+def checked(value: Any, current: Any, name: str) -> Any:
+    """`value`, refused where it is of another kind than what it replaces."""
+    if isinstance(value, float) and not math.isfinite(value):
+        raise UserError(f"'{name}' must be a finite number; got {value}.")
+    if isinstance(current, bool) or current is None or callable(current):
+        fits = isinstance(value, bool) if isinstance(current, bool) else True
+        fits = fits and not (callable(current) and not callable(value) and value is not None)
+    elif isinstance(current, (int, float)):
+        fits = isinstance(value, (int, float)) and not isinstance(value, bool)
+        fits = fits and not (isinstance(current, int) and float(value) != int(value) and name != "scale")
+    else:
+        fits = isinstance(value, type(current)) or (isinstance(current, tuple) and isinstance(value, list))
+    if not fits:
+        raise UserError(f"'{name}' is {_shown(current)} and cannot become {_shown(value)}.")
+    if name in ("epochs", "batch_size") and value < 1:
+        raise UserError(f"'{name}' must be at least 1; got {value}.")
+    if isinstance(current, float) and value is not None:
+        return float(value)
+    return tuple(value) if isinstance(value, list) else value
+
+
+def unknown(kind: str, name: str, known: list[str]) -> str:
+    """One sentence: what was asked for, the nearest match, and what exists."""
+    close = difflib.get_close_matches(name, known, n=1)
+    guess = f" Did you mean '{close[0]}'?" if close else ""
+    return f"There is no {kind} '{name}'.{guess} There are: {', '.join(known)}."
+
+
+def parameters_of(function: Callable[..., Any]) -> dict[str, Any]:
+    """Hyper-parameters of a function or class with their defaults (None where there is none), fixed ones included."""
+    fixed = dict(function.keywords) if isinstance(function, partial) else {}
+    function = function.func if isinstance(function, partial) else function
+    signature = inspect.signature(function).parameters.values()
+    own = {p.name: None if p.default is p.empty else p.default for p in signature if _is_hyper_parameter(p)}
+    return own | fixed
+
+
+def _imported(module_name: str, name: str) -> Callable[..., Any] | None:
+    try:
+        found = getattr(importlib.import_module(module_name), name, None)
+    except ModuleNotFoundError:
+        return None
+    return found if str(getattr(found, "__module__", "")).startswith(module_name) else None
+
+
+def _defaults(function: Callable[..., Any]) -> dict[str, Any]:
+    """Hyper-parameters that have a value by default: keyword-only, described, for the record to be complete."""
+    signature = inspect.signature(function).parameters.values()
+    hyper = (p for p in signature if p.kind is p.KEYWORD_ONLY and p.default is not p.empty and p.default is not None)
+    return {p.name: describe(p.default) for p in hyper}
+
+
+def _first(thing: Any, path: str) -> tuple[str, str]:
+    """The first name of a path and the rest; keys of a mapping (parameter patterns) may hold dots."""
+    if isinstance(thing, Mapping):
+        return path, ""
+    head, _, rest = path.partition(".")
+    return head, rest
+
+
+def member(thing: Any, name: str) -> Any:
+    """One step of a dotted path.
+
+    Raises:
+        UserError: there is no such field or hyper-parameter; the message lists those that exist.
+    """
+    known = _members(thing)
+    if name not in known:
+        owner = thing.func if isinstance(thing, partial) else thing
+        label = getattr(owner, "__name__", type(owner).__name__)
+        close = difflib.get_close_matches(name, list(known), n=1)
+        guess = f" Did you mean '{close[0]}'?" if close else ""
+        raise UserError(f"{label} has no '{name}'.{guess} It has {', '.join(known) or 'nothing to change'}.")
+    return known[name]
+
+
+def _members(thing: Any) -> dict[str, Any]:
+    if isinstance(thing, tuple):
+        return {str(index): item for index, item in enumerate(thing)}
+    if is_dataclass(thing) and not isinstance(thing, type):
+        return {f.name: getattr(thing, f.name) for f in fields(thing)}
+    if isinstance(thing, Mapping):
+        return dict(thing)
+    return parameters_of(thing) if callable(thing) else {}
+
+
+def _is_hyper_parameter(parameter: inspect.Parameter) -> bool:
+    if parameter.kind is parameter.KEYWORD_ONLY:
+        return True
+    named = parameter.kind is parameter.POSITIONAL_OR_KEYWORD and parameter.default is not parameter.empty
+    return named and parameter.name != "progress"
+
+
+def _shown(value: Any) -> str:
+    return name_of(value.func if isinstance(value, partial) else value) if callable(value) else repr(value)

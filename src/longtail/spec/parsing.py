@@ -1,0 +1,85 @@
+"""Values as they are written on the command line: JSON, fractions, and public functions by name."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import inspect
+import json
+from collections.abc import Callable
+from functools import partial
+from types import ModuleType
+from typing import Any
+
+from longtail.errors import UserError
+from longtail.spec.description import parameters_of, unknown
+
+
+def parse_value(text: str, current: Any) -> Any:
+    """What stands right of the `=` on the command line: JSON, or a public function of the module that `current` comes from.
+
+    `effective_number` or, with hyper-parameters, `effective_number(beta=0.999)`; fractions such as `1/3` are understood.
+    """
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        pass
+    if not callable(current):
+        return _fraction(text) if isinstance(current, (int, float)) and not isinstance(current, bool) else text
+    try:
+        return _evaluate(ast.parse(text, mode="eval").body, current)
+    except SyntaxError as error:
+        raise UserError(f"'{text}' is neither JSON nor the name of a function, such as name or name(key=value).") from error
+
+
+def public_functions(module: ModuleType) -> dict[str, Callable[..., Any]]:
+    """Functions and classes that a module or package of longtail offers."""
+    here = module.__name__
+    return {
+        name: thing
+        for name, thing in vars(module).items()
+        if not name.startswith("_") and inspect.isroutine(thing) | inspect.isclass(thing) and thing.__module__.startswith(here)
+    }
+
+
+def _evaluate(node: ast.expr, current: Callable[..., Any]) -> Any:
+    if isinstance(node, ast.Name):
+        return _sibling(current, node.id)
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and not node.args:
+        function = _sibling(current, node.func.id)
+        known = parameters_of(function)
+        for keyword in node.keywords:
+            if keyword.arg not in known:
+                raise UserError(f"{node.func.id} has no '{keyword.arg}'; it has {', '.join(known)}.")
+        values = {str(k.arg): _number_or_name(k.value, known[str(k.arg)] or function) for k in node.keywords}
+        return partial(function, **values)
+    raise UserError(f"'{ast.unparse(node)}' is not understood; write name or name(key=value).")
+
+
+def _number_or_name(node: ast.expr, current: Any) -> Any:
+    if isinstance(node, (ast.Name, ast.Call)) and callable(current):
+        return _evaluate(node, current)
+    try:
+        if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div):
+            return ast.literal_eval(node.left) / ast.literal_eval(node.right)
+        return ast.literal_eval(node)
+    except (ValueError, TypeError, ZeroDivisionError) as error:
+        raise UserError(f"'{ast.unparse(node)}' is not a value; write a number, a fraction such as 1/3, or a name.") from error
+
+
+def _fraction(text: str) -> Any:
+    above, slash, below = text.partition("/")
+    try:
+        return float(above) / float(below) if slash else text
+    except (ValueError, ZeroDivisionError):
+        return text
+
+
+def _sibling(current: Callable[..., Any], name: str) -> Callable[..., Any]:
+    function = current.func if isinstance(current, partial) else current
+    module = importlib.import_module(function.__module__)
+    package = importlib.import_module(module.__name__.rpartition(".")[0]) if module.__name__.startswith("longtail.") else module
+    known = public_functions(module) | (public_functions(package) if package.__name__ != "longtail" else {})
+    if name not in known:
+        raise UserError(unknown(f"function in {module.__name__}", name, sorted(known)))
+    return known[name]

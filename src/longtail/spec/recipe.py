@@ -1,0 +1,144 @@
+"""A recipe is plain data: what to train, in which stages, and how to judge."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+from longtail import heads, inference, schedules, steps, weighting
+from longtail.errors import UserError
+from longtail.spec.description import unknown
+
+PROSE = {"prose": True}  # a field that says nothing about what is trained, and is in no description
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stretch of training.
+
+    Args:
+        loss: `Loss(class_counts)`, hyper-parameters fixed by `partial`.
+        epochs: number of passes.
+        batch_size: images per step.
+        drop_last: leave out a last batch that is not full.
+        optimizer: `Optimizer(parameters)`, with its base learning rate fixed.
+        schedule: progress -> multiplier of the learning rate.
+        resample: rule for drawing images, from `longtail.weighting`.
+        reweight: rule for weighting the loss, from `longtail.weighting`.
+        step: batch -> scalar, from `longtail.steps`.
+        learning_rates: pattern of parameter names -> factor; what no pattern names is frozen. None: all at 1.
+        batch_norm: "train", or "eval" to hold the statistics of the backbone.
+        head: "keep" the one there is, "reset" its weights, or what it is wrapped in: `wrapper(head)`, such as `ScaledHead`.
+        backbone_wrapper: "keep" the backbone there is, or what it is wrapped in: `wrapper(backbone, image_size=...)`.
+        augment: the method's own augmentation, after the data's.
+        views: how often the images of a batch are augmented; those after the first are `batch.views`.
+        companion: rule for drawing a second batch beside the first, `batch.companion`; None for none.
+        feature_loss: `Loss(class_counts, feature_size=...)` on features, which the step finds as `loss.feature_loss`; its
+            parameters are named `loss.feature_loss.*`. None for none.
+        start: `start(model, loss, data)`, run once before the stage; None for none.
+    """
+
+    loss: Callable[..., Any]
+    epochs: int
+    batch_size: int
+    optimizer: Callable[..., Any]
+    schedule: schedules.Schedule
+    drop_last: bool = False
+    resample: weighting.Rule = weighting.uniform
+    reweight: weighting.Rule = weighting.uniform
+    step: Callable[..., Any] = steps.classify
+    learning_rates: Mapping[str, float] | None = None
+    batch_norm: Literal["train", "eval"] = "train"
+    head: Literal["keep", "reset"] | Callable[..., Any] = "keep"
+    backbone_wrapper: Literal["keep"] | Callable[..., Any] = field(default="keep", metadata={"recorded_as": "backbone"})
+    augment: tuple[Callable[..., Any], ...] = ()
+    views: int = 1
+    companion: weighting.Rule | None = None
+    feature_loss: Callable[..., Any] | None = None
+    start: Callable[..., Any] | None = None
+
+    def __post_init__(self) -> None:
+        choices = {"batch_norm": ["train", "eval"], "head": ["keep", "reset"], "backbone_wrapper": ["keep"]}
+        for name, known in choices.items():
+            value = getattr(self, name)
+            if not callable(value) and value not in known:
+                raise UserError(unknown(name, value, known))
+        for name in ("loss", "optimizer", "schedule", "resample", "reweight", "step", "companion", "feature_loss", "start"):
+            value = getattr(self, name)
+            if value is not None and not callable(value):
+                raise UserError(f"'{name}' must be a function; got {value!r}.")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A method: its network, its stages, the rule that turns its predictions into scores, and where it comes from.
+
+    Args:
+        head: `Head(num_features, num_classes)`.
+        backbone_wrapper: what the setting's backbone is wrapped in, `wrapper(backbone, image_size=...)`; None for nothing.
+        projection: `Projection(num_features)` for losses on features; not part of the finished classifier. None for none.
+        year: of the publication; 0 for none.
+        departures: where this recipe departs from the paper or from its authors' code.
+    """
+
+    name: str
+    stages: tuple[Stage, ...]
+    head: Callable[..., Any] = heads.LinearHead
+    inference: inference.InferenceRule = inference.as_trained
+    backbone_wrapper: Callable[..., Any] | None = field(default=None, metadata={"recorded_as": "backbone"})
+    projection: Callable[..., Any] | None = None
+    source: str = field(default="", metadata=PROSE)
+    year: int = field(default=0, metadata=PROSE)
+    departures: tuple[str, ...] = field(default=(), metadata=PROSE)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Data, network and budget: what stays the same when methods are compared.
+
+    Args:
+        name: also the folder's name below the runs.
+        data: `data(root) -> Data`.
+        backbone: builds the network from images to features.
+        augment: of the training images, batched on the device.
+        epochs, batch_size: of a first stage.
+        learning_rate, weight_decay: of SGD with momentum 0.9.
+        weights: hash of the file the backbone starts from; "" for random weights.
+        benchmark: name under which papers publish on these data, such as "cifar100"; "" for none.
+        imbalance: n_max / n_min of that benchmark.
+        budget: "paper" gives each method its own batch, optimizer and schedule, "common" gives all the setting's.
+        largest_batch: no method's batch is larger (a quarter of the training images); None for no limit.
+    """
+
+    name: str
+    data: Callable[..., Any]
+    backbone: Callable[..., Any]
+    augment: tuple[Callable[..., Any], ...] = ()
+    epochs: int = 200
+    batch_size: int = 64
+    learning_rate: float = 0.1
+    weight_decay: float = 2e-4
+    weights: str = ""
+    benchmark: str = ""
+    imbalance: float | None = None
+    budget: str = "paper"
+    largest_batch: int | None = None
+
+
+def with_epochs(recipe: Recipe, epochs: int) -> Recipe:
+    """The recipe with a first stage of `epochs`; later stages keep their share of it, and one epoch at least."""
+    usual = recipe.stages[0].epochs
+    scaled = (replace(stage, epochs=max(round(stage.epochs * epochs / usual), 1)) for stage in recipe.stages)
+    return replace(recipe, stages=tuple(scaled))
+
+
+def training_cost(recipe: Recipe) -> float:
+    """Passes over the training images, forward and backward; a frozen backbone costs a third, the forward pass alone."""
+    return sum(stage.epochs * _passes(stage) for stage in recipe.stages)
+
+
+def _passes(stage: Stage) -> float:
+    patterns = stage.learning_rates or ("*",)
+    frozen = not any(pattern == "*" or pattern.startswith("backbone") for pattern in patterns)
+    return (stage.views + (stage.companion is not None)) * (1 / 3 if frozen else 1)

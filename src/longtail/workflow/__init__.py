@@ -1,0 +1,1 @@
+"""What was asked for, and who carries it out?"""

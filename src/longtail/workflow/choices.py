@@ -1,0 +1,108 @@
+"""What a plain folder gets when nothing is asked for: image size, backbone, epochs, and a sentence that says so."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from longtail import settings
+from longtail.data.images import short_side
+from longtail.data.listing import Listing, list_images, read_csv
+from longtail.engine.devices import chosen_device
+from longtail.errors import UserError
+from longtail.runs.layout import folder_name
+from longtail.spec.description import parameters_of, unknown
+from longtail.spec.recipe import Setting
+from longtail.workflow.request import Request
+
+SIZES = (32, 64, 128, 224)
+SAMPLE = 500
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A setting for a folder and one line on what was chosen and which options change it."""
+
+    setting: Setting
+    sentence: str
+
+
+def chosen_setting(request: Request) -> tuple[Setting, Path, str]:
+    """The named setting, or one chosen for the folder; where its data lie; and what was chosen, in a line."""
+    name = str(request.data)
+    if name in settings.NAMED:
+        root = request.root or Path(os.environ.get("LONGTAIL_DATA", "data"))
+        return _named(request, name), root, ""
+    path = Path(request.data)
+    if not path.exists() and path.parent == Path() and not path.suffix:
+        known = [*settings.NAMED, "a folder", "a CSV"]
+        raise UserError(unknown("setting or folder", name, known))
+    choice = choose(request, path)
+    return choice.setting, path, choice.sentence
+
+
+def choose(request: Request, path: Path) -> Choice:
+    """Looks at the folder, not into its images (only at the sizes of some)."""
+    listing = read_csv(request.split, below=path) if request.split is not None else list_images(path)
+    listing.check()
+    device = chosen_device(request.device)
+    size = request.size or image_size(listing, device)
+    backbone = request.backbone or ("resnet32" if size <= 64 else "resnet18" if device == "cpu" else "resnet50")
+    epochs = request.epochs or epoch_budget(len(listing.files), device)
+    setting = settings.folder(
+        name=folder_name(path),
+        size=size,
+        epochs=epochs,
+        batch_size=batch_size(len(listing.files)),
+        backbone=backbone,
+        pretrained=request.pretrained,
+        imbalance=request.imbalance,
+        split_seed=request.split_seed,
+        skip_corrupt=request.skip_corrupt,
+        largest_batch=max(len(listing.files) // 4, 8),
+    )
+    return Choice(setting, sentence(request, listing, size, backbone, epochs))
+
+
+def image_size(listing: Listing, device: str) -> int:
+    """The largest of 32, 64, 128 and 224 not above the median short side; at most 64 on a CPU."""
+    every = max(len(listing.files) // SAMPLE, 1)
+    sides = [side for file in listing.files[::every] if (side := short_side(listing.root / file)) is not None]
+    typical = median(sides) if sides else SIZES[0]
+    allowed = [size for size in SIZES if size <= typical and (device != "cpu" or size <= 64)]
+    return max(allowed, default=SIZES[0])
+
+
+def epoch_budget(images: int, device: str) -> int:
+    """Epochs of a first stage: some 400,000 images shown on a CPU, 2.5 million on a GPU, within 10 and 200 epochs."""
+    shown = 400_000 if device == "cpu" else 2_500_000
+    return min(max(round(shown / images), 10), 200)
+
+
+def batch_size(images: int) -> int:
+    """64, or a quarter of the images where that is less; 8 at least."""
+    return max(min(64, images // 4), 8)
+
+
+def sentence(request: Request, listing: Listing, size: int, backbone: str, epochs: int) -> str:
+    """What was chosen and the options that change it."""
+    if request.split is not None:
+        split = "the split of --split"
+    elif listing.splits is not None:
+        split = "the split of the folder"
+    else:
+        split = f"20 % of each class for test (--split-seed {request.split_seed}, --split FILE)"
+    return f"{split}; {size}x{size} pixels (--size); {backbone} (--backbone); {epochs} epochs (--epochs)"
+
+
+def _named(request: Request, name: str) -> Setting:
+    takes = parameters_of(settings.NAMED[name])
+    options: dict[str, Any] = {"split_seed": request.split_seed}
+    if request.imbalance is not None:
+        options["imbalance"] = request.imbalance
+    if "pretrained" in takes:
+        options["pretrained"] = request.weights is None and (request.pretrained or takes["pretrained"])
+    return settings.NAMED[name](**options)

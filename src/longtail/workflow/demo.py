@@ -1,0 +1,57 @@
+"""The demonstration: scikit-learn's digits with a tail, several seeds, three answers, one figure."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from longtail.runs.files import write_bytes
+from longtail.workflow.comparison import METHODS, NAMES
+from longtail.workflow.one_run import Result, Watcher, prepared, train_one
+from longtail.workflow.request import Request
+
+Results = Mapping[str, Sequence[Result]]
+
+
+def demonstrate(request: Request, watcher: Watcher, *, seeds: int, methods: Sequence[str] = METHODS) -> Results:
+    """Every method at every seed, on the same split."""
+    setting, data = prepared(request, watcher)
+    return {
+        method: [train_one(replace(request, method=method, seed=seed), setting, data, watcher=watcher) for seed in range(seeds)]
+        for method in methods
+    }
+
+
+def recall_figure(results: Results, path: Path) -> Path:
+    """Per-class recall against training images, one line per method, the mean over its runs."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 4.2), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    for (method, runs), marker in zip(results.items(), "osD^v<>", strict=False):
+        counts, recalls = class_recalls([run.report for run in runs])
+        order = np.argsort(-counts)
+        axes.plot(counts[order], 100 * recalls[order], marker=marker, label=NAMES.get(method, method))
+    first = next(iter(results.values()))[0].report
+    axes.set(xscale="log", xlabel="training images of the class", ylabel="recall on test images (%)")
+    axes.set_title(f"{first['setting']}, {first['protocol']} protocol, last epoch, n={len(next(iter(results.values())))}")
+    axes.invert_xaxis()
+    axes.grid(alpha=0.3)
+    axes.legend()
+    image = io.BytesIO()
+    figure.savefig(image, format="png", dpi=120)
+    return write_bytes(path, image.getvalue())
+
+
+def class_recalls(reports: Sequence[Mapping[str, Any]]) -> tuple[Any, Any]:
+    """Training images per class, and recall per class as a mean over the reports."""
+    counts = np.array([entry["train_images"] for entry in reports[0]["classes"]])
+    recalls = np.array([report["test"]["recalls"] for report in reports], dtype=float)
+    return counts, recalls.mean(0)

@@ -1,0 +1,192 @@
+"""From what a user asks for to a finished run: what the command line and `longtail.train` share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+from longtail import settings
+from longtail.data.splits import Data, fingerprint, hold_out
+from longtail.engine.devices import deterministic, device_name, make_fabric
+from longtail.engine.evaluation import judge
+from longtail.engine.replay import Replay, cuda_replay
+from longtail.engine.report import results_of
+from longtail.engine.training import train as train_experiment
+from longtail.engine.training import trained_until
+from longtail.errors import UserError, WrongTypeError
+from longtail.inference import as_trained, reference_of
+from longtail.networks.pretrained import content_hash
+from longtail.runs.judging import judged_again
+from longtail.runs.model_store import write_model
+from longtail.runs.provenance import commit, versions
+from longtail.runs.run import Run
+from longtail.spec.description import describe, parameters_of, unknown
+from longtail.spec.experiment import Experiment
+from longtail.spec.recipe import Setting
+from longtail.weighting import Progress
+from longtail.workflow.choices import chosen_setting
+from longtail.workflow.request import Request, check, chosen_recipe
+
+
+class Watcher(Protocol):
+    """What a run tells whoever watches it."""
+
+    def note(self, text: str) -> None:
+        """One line worth reading."""
+
+    def reading(self, done: int, total: int) -> None:
+        """Files decoded so far."""
+
+    def begin(self, experiment: Experiment) -> None:
+        """Training starts."""
+
+    def step(self, stage: int, progress: Progress) -> None:
+        """One training step is queued."""
+
+
+class Silent:
+    """Watches without a word."""
+
+    def note(self, text: str) -> None: ...
+
+    def reading(self, done: int, total: int) -> None: ...
+
+    def begin(self, experiment: Experiment) -> None: ...
+
+    def step(self, stage: int, progress: Progress) -> None: ...
+
+
+@dataclass(frozen=True)
+class Result:
+    """A finished run: its folder and its report.json."""
+
+    run: Run
+    report: Mapping[str, Any]
+
+    @property
+    def folder(self) -> Path:
+        """The run folder."""
+        return self.run.folder
+
+
+def prepared(request: Request, watcher: Watcher) -> tuple[Setting, Data]:
+    """The setting that the request names or the folder suggests, and its data.
+
+    Raises:
+        UserError: the request makes no sense; the sentence says what does.
+    """
+    check(request)
+    setting, path, said = chosen_setting(request)
+    if said:
+        watcher.note(said)
+    setting = replace(setting, budget=request.budget)
+    if request.epochs is not None:
+        setting = replace(setting, epochs=request.epochs)
+    if request.backbone is not None and str(request.data) in settings.NAMED:
+        setting = replace(setting, backbone=settings.named_backbone(request.backbone, pretrained=request.pretrained))
+    chosen_recipe(request, setting)
+    data: Data = setting.data(path, **_whereabouts(request, setting, watcher))
+    if request.val and data.val is not None:
+        raise UserError(f"'{request.data}' comes with {len(data.val)} validation images of its own; leave out --val.")
+    if data.skipped:
+        watcher.note(f"Left out {len(data.skipped)} corrupt files: {', '.join(data.skipped[:5])}")
+    if setting.largest_batch is not None:
+        setting = replace(setting, largest_batch=max(len(data.train) // 4, 8))
+    return setting, data
+
+
+def train_one(request: Request, setting: Setting, data: Data, *, watcher: Watcher) -> Result:
+    """Trains, judges and stores one recipe at one seed; a finished run is read back, an unfinished one continues."""
+    recipe = chosen_recipe(request, setting)
+    chooses = reference_of(recipe.inference) == "val"
+    data = hold_out(data, request.val if request.val is not None else 0.1 * chooses, seed=request.split_seed)
+    if chooses and data.val is None:
+        raise UserError(f"{recipe.name} chooses a value on validation images, but none are held out; give --val above 0.")
+    fabric, precision = make_fabric(request.device, request.precision, deterministic=request.deterministic)
+    if request.weights is not None:
+        setting = replace(setting, weights=content_hash(request.weights))
+    experiment = Experiment(recipe, setting, data, request.seed, request.protocol, precision, weights=request.weights)
+    run = Run(
+        request.runs / setting.name / recipe.name / f"{request.seed}-{experiment.key()[:6]}",
+        shared=request.runs / setting.name / "stages",
+        tensorboard=request.tensorboard,
+    )
+    if request.fresh:
+        forget(run, experiment)
+    replay = cuda_replay(fabric.device, precision) if request.graphs else None
+    run.open({**_record(experiment, fabric.device), "graphs": request.graphs})
+    if not run.finished:
+        watcher.begin(experiment)
+        finish(experiment, run, fabric, watcher, groups=request.groups, replay=replay)
+    report = run.read_json("report.json")
+    return Result(run, report if report["group_rule"] == request.groups else judged_again(run.folder, groups=request.groups))
+
+
+def finish(experiment: Experiment, run: Run, fabric: Any, watcher: Watcher, *, groups: str, replay: Replay | None = None) -> None:
+    """Trains what is not trained yet, judges every stage, and writes what a finished run holds."""
+    recipe, data = experiment.recipe, experiment.data
+    run.write_split(data)
+    model, history = train_experiment(experiment, run, fabric, watch=watcher.step, replay=replay)
+    judged = judge(model, recipe.inference, data, fabric, groups=groups)
+    earlier = [trained_until(experiment, stage_index, run, fabric) for stage_index in range(len(recipe.stages) - 1)]
+    stages = [*(judge(before, as_trained, data, fabric, groups=groups).report for before in earlier), judged.report]
+    write_model(run, experiment, model, judged.rule)
+    run.write_predictions(judged.predictions, judged.scores)
+    results = results_of(experiment, history, judged, stages, groups=groups, device=device_name(fabric.device))
+    run.write_json("classes.json", results["classes"])
+    run.write_json("report.json", results)
+
+
+def forget(run: Run, experiment: Experiment) -> None:
+    """Takes away what is stored of this experiment, for `--fresh`."""
+    for stage_index in range(len(experiment.recipe.stages)):
+        run.drop_stage(experiment.key(stage_index + 1))
+    run.drop_state()
+    run.drop_report()
+
+
+def train(data: str | Path, *, method: str = "gcl", watcher: Watcher | None = None, **options: Any) -> Result:
+    """Trains one method on a folder, a CSV or a named setting, and returns the finished run.
+
+    `longtail.train("photos/", method="gcl", epochs=40)`; the options are those of `longtail train`, with underscores.
+
+    Raises:
+        WrongTypeError: an option does not exist.
+        UserError: an option or the data make no sense; the sentence says what does.
+    """
+    known = list(Request.__dataclass_fields__)
+    for name in options:
+        if name not in known:
+            raise WrongTypeError(unknown("option", name, known))
+    paths = ("split", "weights", "runs", "root")
+    options = {name: Path(value) if name in paths and value is not None else value for name, value in options.items()}
+    request, watcher = Request(data, method, **options), watcher or Silent()
+    setting, loaded = prepared(request, watcher)
+    return train_one(request, setting, loaded, watcher=watcher)
+
+
+def _record(experiment: Experiment, device: Any) -> dict[str, Any]:
+    recipe = experiment.recipe
+    return {
+        "experiment": experiment.key(),
+        "recipe": describe(recipe),
+        "source": recipe.source,
+        "departures": list(recipe.departures),
+        "setting": describe(experiment.setting),
+        "seed": experiment.seed,
+        "protocol": experiment.protocol,
+        "precision": experiment.precision,
+        "deterministic": deterministic(),
+        "split": fingerprint(experiment.data),
+        "device": device_name(device),
+        "versions": versions(),
+        "commit": commit(),
+    }
+
+
+def _whereabouts(request: Request, setting: Setting, watcher: Watcher) -> dict[str, Any]:
+    """What reading the data needs and an experiment's identity does not."""
+    asked = {"split": request.split, "watch": watcher.reading, "download": request.download}
+    return {name: value for name, value in asked.items() if name in parameters_of(setting.data)}

@@ -1,0 +1,80 @@
+"""Several runs at once on one machine, each in a process of its own, on one copy of the images."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from longtail.data.loaders import processors
+from longtail.data.splits import Data
+from longtail.engine.devices import chosen_device
+from longtail.runs.run import Run
+from longtail.spec.recipe import Setting
+from longtail.workflow.one_run import Result, Silent, Watcher, train_one
+from longtail.workflow.request import Request
+
+
+def train_many(requests: Sequence[Request], setting: Setting, data: Data, *, watcher: Watcher) -> list[Result]:
+    """Trains every request and returns the finished runs in their order.
+
+    Processes share the cores between them, so a run equals itself alone at that number of threads, to the bit.
+    """
+    jobs = jobs_of(requests)
+    if jobs == 1:
+        return [train_one(request, setting, data, watcher=watcher) for request in requests]
+    threads = max(processors() // jobs, 1)
+    watcher.note(f"{len(requests)} runs, {jobs} at once with {threads} thread{'s' if threads > 1 else ''} each (--jobs)")
+    return _in_processes(requests, setting, data, watcher, jobs, threads)
+
+
+def jobs_of(requests: Sequence[Request]) -> int:
+    """What `--jobs` says; else one run per core of the CPU, and one at a time on a GPU."""
+    asked = requests[0].jobs
+    if asked is None:
+        asked = processors() if chosen_device(requests[0].device) == "cpu" else 1
+    return max(min(asked, len(requests)), 1)
+
+
+def _in_processes(
+    requests: Sequence[Request], setting: Setting, data: Data, watcher: Watcher, jobs: int, threads: int
+) -> list[Result]:
+    import torch.multiprocessing
+
+    results = []
+    context = torch.multiprocessing.get_context("spawn")
+    with context.Pool(jobs, initializer=_begin, initargs=(threads, setting, data)) as pool:
+        arrived = pool.imap(_run, requests)
+        for request in requests:
+            folder, report = _next(arrived)
+            watcher.note(f"{report['method']}, seed {request.seed}: finished")
+            results.append(Result(Run(folder), report))
+    return results
+
+
+_shared: dict[str, Any] = {}
+
+
+def _begin(threads: int, setting: Setting, data: Data) -> None:
+    """A worker leaves the interrupt to its parent, which ends it."""
+    import torch
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    torch.set_num_threads(threads)
+    _shared.update(setting=setting, data=data)
+
+
+def _run(request: Request) -> tuple[Path, Any]:
+    result = train_one(request, _shared["setting"], _shared["data"], watcher=Silent())
+    return result.folder, dict(result.report)
+
+
+def _next(arrived: Any) -> Any:
+    """The next result; what a user can mend is raised here, so that the command line knows it for ours."""
+    try:
+        return next(arrived)
+    except (ValueError, OSError, RuntimeError) as error:
+        if not type(error).__module__.startswith("longtail"):
+            raise
+        raise error.with_traceback(None) from None

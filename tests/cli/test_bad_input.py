@@ -1,0 +1,393 @@
+"""What a user can get wrong: one sentence that says what was expected, came and exists; exit code 2; nothing lost."""
+
+import errno
+import inspect
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from commands import longtail, paint, truncated
+from longtail import losses
+
+SMALL = {"apple": 8, "berry": 4, "citron": 3}
+DIGITS = ("train", "digits_lt", "--method", "ce", "--epochs", "1")
+CRT = (*DIGITS, "--method", "crt", "--with")
+
+
+def train(place, runs_at, *more):
+    return longtail(
+        "train", place, "--method", "ce", "--epochs", 1, "--size", 8, "--backbone", "resnet8", "--runs", runs_at, *more
+    )
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    return paint(tmp_path_factory.mktemp("data") / "photos", SMALL)
+
+
+@pytest.fixture(scope="module")
+def finished(photos):
+    """A finished run, which no mistake may touch."""
+    return Path(train(photos, photos.parent / "runs").folder)
+
+
+def contents(folder):
+    return {path: path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def empty(root):
+    root.mkdir()
+
+
+def empty_class(root):
+    paint(root, SMALL)
+    (root / "durian").mkdir()
+
+
+def one_class(root):
+    paint(root, {"apple": 5})
+
+
+def loose(root):
+    paint(root, {".": 5})
+
+
+def cut_off(root):
+    truncated(paint(root, SMALL, suffix="jpg") / "berry" / "002.jpg")
+
+
+def a_text(root):
+    (paint(root, SMALL) / "berry" / "notes.jpg").write_text("these are no pixels")
+
+
+def unknown_in_test(root):
+    paint(root / "train", SMALL)
+    paint(root / "test", {"apple": 2, "durian": 2})
+
+
+def no_test(root):
+    paint(root / "train", SMALL)
+    (root / "test").mkdir()
+
+
+@pytest.mark.parametrize(
+    ("build", "said"),
+    [
+        (empty, "has no images. Expected one folder per class"),
+        (empty_class, "Class folder without readable images: durian. Add images or remove the folder."),
+        (one_class, "has one class only ('apple'); a classifier needs at least two class folders."),
+        (loose, "has images but no class folders"),
+        (cut_off, "berry/002.jpg' cannot be read as an image"),
+        (a_text, "berry/notes.jpg' cannot be read as an image (it is no image)."),
+        (unknown_in_test, "test has the class 'durian', which train does not have. Classes of train: apple, berry, citron."),
+        (no_test, "has no images for test"),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_a_folder_that_cannot_be_trained_on(build, said, tmp_path):
+    build(tmp_path / "photos")
+    before = contents(tmp_path)
+    answer = train(tmp_path / "photos", tmp_path / "runs")
+    assert said in answer.sentence
+    assert "Run folder" not in answer.out
+    assert contents(tmp_path) == before
+
+
+def test_skip_corrupt_goes_on_and_names_what_it_left_out(tmp_path):
+    cut_off(tmp_path / "photos")
+    assert "--skip-corrupt" in train(tmp_path / "photos", tmp_path).sentence
+    said = train(tmp_path / "photos", tmp_path / "runs", "--skip-corrupt")
+    assert "Left out 1 corrupt files: berry/002.jpg" in said.out
+    assert "berry/002.jpg" not in (Path(said.folder) / "split.csv").read_text()
+
+
+def test_skip_corrupt_does_not_lose_a_class(tmp_path):
+    for file in (paint(tmp_path / "photos", SMALL) / "citron").iterdir():
+        truncated(file)
+    assert "without readable images: citron" in train(tmp_path / "photos", tmp_path, "--skip-corrupt").sentence
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("train", "digits_tl"), "There is no setting or folder 'digits_tl'. Did you mean 'digits_lt'?"),
+        (("train", "/no/such/place"), "'/no/such/place' does not exist."),
+        ((*DIGITS, "--method", "glc"), "There is no method 'glc'. Did you mean 'gcl'?"),
+        (
+            (*CRT, "sampelr=power"),
+            "There is no variant of crt 'sampelr'. Did you mean 'sampler'?",
+        ),
+        ((*CRT, "sampler=pwoer"), "'pwoer'. Did you mean 'power'?"),
+        ((*CRT, "sampler"), "--with takes NAME=VALUE; got 'sampler'."),
+        ((*CRT, "sampler=power(expnent=2)"), "power has no 'expnent'; it has exponent."),
+        ((*DIGITS, "--with", "sampler=power"), "There is no variant of ce 'sampler'. There are: none."),
+        ((*DIGITS, "--set", "stages.0.epochz=3"), "Stage has no 'epochz'. Did you mean 'epochs'?"),
+        ((*DIGITS, "--set", "stages.1.epochs=3"), "tuple has no '1'. It has 0."),
+        ((*DIGITS, "--set", "stages.0.epochs=many"), "'epochs' is 1 and cannot become 'many'."),
+        ((*DIGITS, "--set", "stages.0.epochs=0"), "'epochs' must be at least 1; got 0."),
+        ((*DIGITS, "--set", "stages.0.epochs"), "--set takes NAME=VALUE; got 'stages.0.epochs'."),
+        ((*DIGITS, "--set", "stages.0.resample=rare_first"), "There is no function in longtail.weighting 'rare_first'."),
+        (("train", "digits_lt", "--set", "stages.0.epochs=3"), "--with and --set change one method; name it with --method."),
+        ((*DIGITS, "--device", "gpu"), "There is no device 'gpu'."),
+        ((*DIGITS, "--precision", "16"), "There is no precision '16'."),
+        ((*DIGITS, "--protocol", "dirty"), "There is no protocol 'dirty'."),
+        ((*DIGITS, "--groups", "quarters"), "There is no group rule 'quarters'. There are: shots, auto."),
+        ((*DIGITS, "--backbone", "resnet19"), "There is no backbone 'resnet19'. Similar: "),
+        ((*DIGITS, "--backbone", "resnet8", "--pretrained"), "There are no pretrained weights for 'resnet8'"),
+        ((*DIGITS, "--imbalance", "0.5"), "--imbalance is n_max / n_min and cannot be below 1; got 0.5."),
+        ((*DIGITS, "--imbalance", "nan"), "cannot be below 1; got nan."),
+        ((*DIGITS, "--imbalance", "5000"), "An imbalance of 5000 needs at least 10000 images in the largest class"),
+        ((*DIGITS, "--epochs", "0"), "--epochs must be at least 1; got 0."),
+        ((*DIGITS, "--epochs", "-3"), "--epochs must be at least 1; got -3."),
+        ((*DIGITS, "--seed", "-1"), "--seed and --split-seed must not be negative."),
+        ((*DIGITS, "--split-seed", "-1"), "--seed and --split-seed must not be negative."),
+        ((*DIGITS, "--val", "1"), "--val is a share of the training images, at least 0 and below 1; got 1."),
+        (("train", "digits_lt", "--val", "0"), "Three answers are compared on validation images"),
+        (("train", "cifar10_lt", "--method", "ce", "--root", "/no/such/root"), "let longtail fetch them with --download"),
+        (("demo", "--epochs", "0"), "--epochs must be at least 1; got 0."),
+        (("inspect", "/no/such/place"), "'/no/such/place' does not exist."),
+        (("list", "recipes"), "There is no list 'recipes'."),
+    ],
+    ids=lambda value: " ".join(value[1:])[-50:] if isinstance(value, tuple) else "",
+)
+def test_a_word_or_number_that_means_nothing(words, said, tmp_path):
+    where = ("--runs", tmp_path) if words[0] in ("train", "demo") else ()
+    assert said in longtail(*words, *where).sentence
+    assert not list(tmp_path.rglob("report.json"))
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("train", "x", "--epoch", "3"), "No such option: --epoch"),
+        (("train", "x", "--epochs", "ten"), "Invalid value for '--epochs'"),
+        (("train", "x", "--seeds", "0"), "Invalid value for '--seeds'"),
+        (("train",), "Missing argument 'DATA'"),
+        (("trian", "x"), "No such command 'trian'"),
+    ],
+)
+def test_an_option_that_does_not_exist(words, said):
+    answer = longtail(*words)
+    assert (answer.code, answer.out) == (2, "")
+    assert said in answer.err
+    assert "Traceback" not in answer.err
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="CUDA is here")
+def test_cuda_where_there_is_none(tmp_path):
+    assert "Train on the CPU with --device cpu." in longtail(*DIGITS, "--runs", tmp_path, "--device", "cuda").sentence
+
+
+@pytest.mark.parametrize(
+    ("content", "name", "said"),
+    [
+        (None, "mine", "There is no file '"),
+        ("def mine(setting) return 1", "mine", "line 1"),
+        ("def mine(setting): ...", "yours", "yours'. There are: mine."),
+    ],
+    ids=["missing", "syntax", "lacks the function"],
+)
+def test_a_recipe_file_that_cannot_be_used(content, name, said, tmp_path):
+    file = tmp_path / "recipes.py"
+    if content is not None:
+        file.write_text(content)
+    sentence = longtail(*DIGITS, "--method", f"{file}:{name}", "--runs", tmp_path / "runs").sentence
+    assert said in sentence
+    assert str(file) in sentence
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("gone.safetensors", None, "There are no weights at '"),
+        ("text.safetensors", b"no tensors", "is no safetensors file"),
+        ("text.pth", b"no tensors", "holds more than tensors, or is damaged"),
+        ("model.safetensors", "deeper", "does not hold this backbone"),
+    ],
+    ids=["missing", "text", "pickle", "another network"],
+)
+def test_weights_that_do_not_fit(name, content, said, photos, finished, tmp_path):
+    file = tmp_path / name
+    if content == "deeper":
+        file.write_bytes((finished / "model" / name).read_bytes())
+    elif content is not None:
+        file.write_bytes(content)
+    before = contents(finished)
+    assert said in train(photos, finished.parents[2], "--weights", file, "--backbone", "resnet14").sentence
+    assert contents(finished) == before
+
+
+def test_pretrained_without_a_network(photos, tmp_path, monkeypatch):
+    def offline(*_, **__):
+        raise OSError("no route to host")
+
+    monkeypatch.setattr("timm.create_model", offline)
+    sentence = train(photos, tmp_path, "--backbone", "resnet10t", "--pretrained").sentence
+    assert "The pretrained weights of 'resnet10t' could not be fetched" in sentence
+    assert "--weights FILE instead of --pretrained" in sentence
+
+
+def test_a_run_folder_of_another_experiment(photos, finished, tmp_path):
+    record = finished / "record.json"
+    content = record.read_text()
+    record.write_text(json.dumps(json.loads(content) | {"experiment": "another"}))
+    before = contents(finished)
+    try:
+        assert f"'{finished}' holds another experiment" in train(photos, finished.parents[2]).sentence
+        assert contents(finished) == before
+    finally:
+        record.write_text(content)
+
+
+@pytest.mark.parametrize("command", ["evaluate", "predict"])
+@pytest.mark.parametrize("exists", [True, False])
+def test_a_folder_that_is_no_run(command, exists, photos, tmp_path):
+    folder = tmp_path if exists else tmp_path / "gone"
+    assert f"'{folder}' has no " in longtail(command, folder, photos).sentence
+
+
+def test_images_that_cannot_be_predicted(finished, tmp_path):
+    before = contents(finished)
+    assert "/gone.png' does not exist" in longtail("predict", finished, tmp_path / "gone.png").sentence
+    assert "has no images." in longtail("predict", finished, tmp_path).sentence
+    (tmp_path / "a.jpg").write_text("text")
+    (tmp_path / "b.jpg").write_bytes(b"")
+    said = longtail("predict", finished, tmp_path)
+    assert said.sentence == "None of the 2 files could be read as an image."
+    assert "a.jpg' cannot be read" in said.out
+    assert "b.jpg' cannot be read" in said.out
+    assert contents(finished) == before
+
+
+def test_images_that_cannot_be_judged(finished, tmp_path):
+    assert "has no labelled images" in longtail("evaluate", finished, tmp_path).sentence
+    paint(tmp_path / "strange", {"apple": 1, "durian": 1})
+    said = longtail("evaluate", finished, tmp_path / "strange").sentence
+    assert "has the class 'durian', which the run does not know; it knows apple, berry, citron." in said
+    truncated(paint(tmp_path / "broken", SMALL) / "apple" / "000.png")
+    assert "apple/000.png' cannot be read as an image" in longtail("evaluate", finished, tmp_path / "broken").sentence
+    assert "There is no group rule 'x'" in longtail("evaluate", finished, "--groups", "x").sentence
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (None, "There is no prior '"),
+        ("name,share\na,1\n", "needs the header label,share"),
+        ("label,share\ndurian,1\n", "names the class 'durian', which the run does not know."),
+        ("label,share\napple,much\n", "'much'"),
+        ("label,share\napple,-1\nberry,2\n", "'-1'"),
+        ("label,share\napple,0\n", "above 0"),
+    ],
+)
+def test_a_prior_that_is_none(content, said, finished, tmp_path):
+    file = tmp_path / "prior.csv"
+    if content is not None:
+        file.write_text(content)
+    sentence = longtail("evaluate", finished, "--prior", file).sentence
+    assert said in sentence
+    assert str(file) in sentence
+
+
+def test_a_split_that_is_none(photos, tmp_path):
+    assert "gone.csv' does not exist" in train(photos, tmp_path, "--split", tmp_path / "gone.csv").sentence
+    (tmp_path / "split.csv").write_text("path,label,split\napple/gone.png,apple,train\n")
+    assert "line 2: there is no file" in train(photos, tmp_path, "--split", tmp_path / "split.csv").sentence
+
+
+@pytest.mark.parametrize("counts", [{"apple": 1, "berry": 1}, {"apple": 2, "berry": 2}])
+def test_too_few_images_to_judge(counts, tmp_path):
+    """Without a test image, or for the three answers without a validation image, nothing can be said."""
+    paint(tmp_path / "photos", counts)
+    said = longtail("train", tmp_path / "photos", "--epochs", 1, "--backbone", "resnet8", "--runs", tmp_path / "runs").sentence
+    assert "images" in said
+    assert not list(tmp_path.rglob("log.jsonl")), "it was said before training"
+
+
+@pytest.mark.parametrize("name", [name for name in losses.__all__ if name.endswith("Loss")])
+def test_a_class_without_images_in_a_loss(name):
+    loss = getattr(losses, name)
+    size = {"feature_size": 4} if "feature_size" in inspect.signature(loss).parameters else {}
+    with pytest.raises(ValueError, match="2"):
+        loss([5, 3, 0], **size)
+
+
+@pytest.mark.parametrize("survived", [0, 3, 7])
+def test_a_full_disk_loses_nothing_and_the_same_command_continues(survived, photos, finished, tmp_path, monkeypatch):
+    writes, flush = [], os.fsync
+
+    def until_full(handle):
+        writes.append(handle)
+        if len(writes) > survived:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        flush(handle)
+
+    before = contents(finished)
+    command = (photos, finished.parents[2], "--seed", survived + 1, "--epochs", 3)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", until_full)
+        assert "The disk is full: '" in train(*command).sentence
+    assert len(writes) == survived + 1
+    assert contents(finished) == before
+    assert not [path for path in finished.parents[2].rglob(".*") if path.is_file()], "no temporary file is left"
+    continued = json.loads((Path(train(*command).folder) / "report.json").read_text())
+    whole = json.loads((Path(train(*command, "--runs", tmp_path).folder) / "report.json").read_text())
+    assert continued["test"] == whole["test"]
+
+
+def test_a_disk_that_is_really_full(photos, tmp_path):
+    small = tmp_path / "small"
+    small.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=160k", "tmpfs", str(small)]
+    try:
+        mounted = subprocess.run(mount, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        pytest.skip("there is no mount here")
+    if mounted.returncode:
+        pytest.skip(f"a small disk cannot be mounted here: {mounted.stderr.strip()}")
+    try:
+        assert "The disk is full: '" in train(photos, small / "runs").sentence
+        assert list(small.rglob("record.json"))
+        assert not [path for path in small.rglob(".*") if path.is_file()]
+    finally:
+        subprocess.run(["umount", str(small)], check=True)
+
+
+def test_an_unforeseen_error_keeps_its_traceback(monkeypatch):
+    def broken(*_, **__):
+        return int("x" * 3) if json.loads("[") else None
+
+    monkeypatch.setattr("longtail.cli.look.run_doctor", broken)
+    with pytest.raises(json.JSONDecodeError):
+        longtail("doctor")
+
+
+def test_debug_shows_the_traceback_of_a_mistake(monkeypatch):
+    monkeypatch.setenv("LONGTAIL_DEBUG", "1")
+    with pytest.raises(ValueError, match="There is no list 'x'"):
+        longtail("list", "x")
+
+
+def test_interrupted_with_a_sentence(monkeypatch):
+    def interrupted():
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("longtail.cli.look.run_doctor", interrupted)
+    said = longtail("doctor")
+    assert said.code == 130
+    assert said.err == "Interrupted. What has been computed is kept; the same command continues.\n"
+
+
+def test_a_real_process_ends_in_the_same_way(tmp_path):
+    program = "from longtail.cli import main; main()"
+    ran = subprocess.run(
+        [sys.executable, "-c", program, "train", str(tmp_path)], capture_output=True, text=True, check=False, cwd=tmp_path
+    )
+    assert (ran.returncode, ran.stdout, ran.stderr.count("\n")) == (2, "", 1)
+    assert ran.stderr.startswith(f"'{tmp_path}' has no images. Expected one folder per class")
+    assert not list(tmp_path.iterdir())

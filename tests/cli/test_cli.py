@@ -1,0 +1,309 @@
+"""The command line: what each command prints, writes and records."""
+
+import csv
+import json
+import re
+import shutil
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+import torch
+
+from commands import longtail, paint, truncated
+from longtail import recipes, settings
+from longtail.networks.pretrained import content_hash
+
+CE = ("train", "digits_lt", "--method", "ce", "--epochs", 2)
+COMMANDS = ("demo", "train", "evaluate", "predict", "inspect", "list", "doctor")
+SMALL = {"apple": 12, "berry": 6, "citron": 5}
+
+HELP = f"""
+import sys
+from longtail.cli import main
+for command in ((), *((name,) for name in {COMMANDS!r})):
+    sys.argv = ["longtail", *command, "--help"]
+    try:
+        main()
+    except SystemExit as stop:
+        assert not stop.code, command
+print(sorted({{"torch", "numpy", "timm", "lightning_fabric", "matplotlib"}} & set(sys.modules)))
+"""
+
+RECIPE = '''
+from functools import partial
+
+from longtail.losses import FocalLoss
+from longtail.recipes import Recipe
+from longtail.recipes import first_stage
+
+
+def softer(setting, *, gamma: float = 2.0):
+    """Focal loss with a name of its own."""
+    return Recipe("softer", (first_stage(setting, loss=partial(FocalLoss, gamma=gamma)),))
+'''
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    return tmp_path_factory.mktemp("runs")
+
+
+@pytest.fixture(scope="module")
+def digits(runs):
+    """A finished run on digits, and what its command printed."""
+    return longtail(*CE, "--runs", runs)
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    return paint(tmp_path_factory.mktemp("data") / "photos", SMALL)
+
+
+@pytest.fixture(scope="module")
+def photo_run(photos, runs):
+    return Path(on_photos(photos, runs).folder)
+
+
+def on_photos(photos, runs, *more):
+    small = ("--method", "ce", "--epochs", 1, "--size", 8, "--backbone", "resnet8")
+    return longtail("train", photos, *small, "--runs", runs, *more)
+
+
+def read(folder, name):
+    return json.loads((Path(folder) / name).read_text())
+
+
+def rows(path):
+    with Path(path).open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_help_is_there_before_torch():
+    ran = subprocess.run([sys.executable, "-c", HELP], capture_output=True, text=True, check=True)
+    assert ran.stdout.splitlines()[-1] == "[]"
+    assert ran.stdout.count("Usage:") == len(COMMANDS) + 1
+    assert all(command in ran.stdout for command in COMMANDS)
+
+
+def test_no_command_prints_help():
+    assert "longtail demo" in longtail().out
+
+
+@pytest.mark.parametrize(
+    ("what", "names"),
+    [("methods", {f.__name__ for f in recipes.ALL}), ("settings", set(settings.NAMED)), ("backbones", {"resnet32", "resnet50"})],
+)
+def test_list(what, names):
+    listed = json.loads(longtail("list", what, "--json").out)
+    assert names <= {row["name"] for row in listed}
+    assert len({tuple(row) for row in listed}) == 1, "every row has the same columns"
+    shown = longtail("list", what)
+    assert all(name in shown.out for name in names)
+    assert "Next: longtail train DATA" in shown.out
+
+
+def test_doctor():
+    said = longtail("doctor")
+    assert said.code == 0
+    assert all(word in said.out for word in ("torch", version("torch"), "timm", "device", "bfloat16", "Next: longtail demo"))
+    assert "does not load" not in said.out
+
+
+def test_inspect(tmp_path):
+    photos = paint(tmp_path / "photos", SMALL)
+    shutil.copy(photos / "apple" / "000.png", photos / "berry" / "same.png")
+    truncated(photos / "citron" / "001.png")
+    said = longtail("inspect", photos)
+    assert said.code == 0
+    assert "24 images in 3 classes: 12 (apple) to 5 (citron); imbalance 2.4" in said.out
+    assert "Identical files, different labels: apple/000.png = berry/same.png" in said.out
+    assert "Corrupt: citron/001.png" in said.out
+    assert f"Next: longtail train {photos}" in said.out
+
+
+def test_train_ends_with_the_run_folder_and_the_next_command(digits, runs):
+    folder = Path(digits.folder)
+    assert folder.parent == runs / "digits_lt" / "ce"
+    assert digits.out.splitlines()[-2:] == [f"Run folder: {folder}", f"Next: longtail predict {folder} IMAGES  (to use it)"]
+    assert digits.out.startswith("digits_lt · paper budget · clean protocol · last epoch · test images, %"), "no bars in a pipe"
+    report = read(folder, "report.json")
+    assert report["images"] == sizes(folder) == {"train": 336, "test": 599}
+    assert f"{100 * report['test']['mean_recall']:.1f}" in digits.out
+    files = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    model = {"model/model.safetensors", "model/config.json"}
+    assert files == {"record.json", "classes.json", "split.csv", "log.jsonl", "report.json", "predictions.npz", *model}
+
+
+def sizes(folder):
+    splits = [row["split"] for row in rows(folder / "split.csv")]
+    return {name: splits.count(name) for name in set(splits)}
+
+
+def test_a_finished_run_is_read_back(digits, runs, monkeypatch):
+    monkeypatch.setattr("longtail.workflow.one_run.train_experiment", lambda *_, **__: pytest.fail("it trained again"))
+    assert longtail(*CE, "--runs", runs).out == digits.out
+
+
+def test_fresh_trains_again_to_the_same_result(tmp_path, monkeypatch):
+    folder = longtail(*CE, "--runs", tmp_path).folder
+    before = read(folder, "report.json")
+    from longtail.workflow import one_run as workflow
+
+    trained, train = [], workflow.train_experiment
+    monkeypatch.setattr(workflow, "train_experiment", lambda *given, **more: trained.append(1) or train(*given, **more))
+    assert longtail(*CE, "--runs", tmp_path, "--fresh").folder == folder
+    assert trained == [1]
+    assert read(folder, "report.json")["test"] == before["test"]
+
+
+def test_several_seeds(digits, runs):
+    said = longtail(*CE, "--runs", runs, "--seeds", 2)
+    recalls = [read(next((runs / "digits_lt" / "ce").glob(f"{seed}-*")), "report.json")["test"]["mean_recall"] for seed in (0, 1)]
+    mean, spread = 50 * sum(recalls), 100 * abs(recalls[0] - recalls[1]) / 2**0.5
+    assert "n=2" in said.out
+    assert f"{mean:.1f} ± {spread:.1f}" in said.out
+    assert {"ce, seed 0", "ce, seed 1"} <= set(re.findall(r"ce, seed \d", said.out))
+
+
+@pytest.mark.parametrize(
+    ("options", "path", "value"),
+    [
+        (("gcl", "--set", "stages.0.loss.scale=20"), "stages.0.loss.scale", 20.0),
+        (("gcl", "--set", "stages.1.batch_size=16", "--set", "stages.1.optimizer.lr=0.5"), "stages.1.optimizer.lr", 0.5),
+        (("crt", "--with", "sampler=effective_number"), "stages.1.resample.call", "longtail.weighting.effective_number"),
+        (("gcl", "--with", "cloud=power(exponent=1/4)"), "stages.0.loss.cloud.exponent", 0.25),
+        (("gcl", "--with", "cloud=power(exponent=1/4)"), "stages.1.loss.cloud.call", "longtail.losses.clouds.power"),
+    ],
+    ids=str,
+)
+def test_variants_and_changes_are_recorded(options, path, value, runs):
+    said = longtail("train", "digits_lt", "--epochs", 1, "--runs", runs, "--method", *options)
+    found = read(said.folder, "record.json")["recipe"]
+    for name in path.split("."):
+        found = found[int(name)] if isinstance(found, list) else found[name]
+    assert found == value
+    assert "stages, mean recall in %" in said.out
+
+
+def test_a_recipe_of_ones_own(runs, tmp_path):
+    (tmp_path / "mine.py").write_text(RECIPE)
+    said = longtail(*CE, "--method", f"{tmp_path}/mine.py:softer", "--with", "gamma=3", "--runs", runs)
+    assert Path(said.folder).parent.name == "softer"
+    assert read(said.folder, "record.json")["recipe"]["stages"][0]["loss"]["gamma"] == 3.0
+
+
+def test_the_paper_protocol_shows_the_best_epoch_as_such(runs):
+    said = longtail(*CE[:-1], 3, "--protocol", "paper", "--runs", runs)
+    assert "paper protocol" in said.out
+    assert "best epoch on the test set" in said.out
+    assert read(said.folder, "report.json")["stages"][0]["best epoch on the test set"]["epoch"] in (2, 3)
+
+
+def test_evaluate_in_other_groups(digits):
+    said = longtail("evaluate", digits.folder, "--groups", "auto")
+    sizes_of = [len(third) for third in torch.arange(10).tensor_split(3)]
+    assert [int(n) for n in re.findall(r"(\d+) classes", said.text)] == sizes_of
+    known = read(digits.folder, "report.json")
+    assert f"{100 * known['test']['mean_recall']:.1f}" in said.out
+
+
+@pytest.mark.parametrize("prior", ["train", "a file"])
+def test_evaluate_under_another_prior(prior, digits, tmp_path):
+    report = read(digits.folder, "report.json")
+    recalls = report["test"]["recalls"]
+    if prior == "train":
+        shares = [entry["train_images"] for entry in report["classes"]]
+    else:
+        shares = [3, 1] + 8 * [0]
+        prior = tmp_path / "prior.csv"
+        prior.write_text("label,share\n0,3\n1,1\n")
+    expected = 100 * sum(r * s for r, s in zip(recalls, shares, strict=True)) / sum(shares)
+    said = longtail("evaluate", digits.folder, "--prior", prior)
+    assert f"Expected accuracy where classes come as in '{prior}': {expected:.1f} %" in said.out
+
+
+def test_evaluate_on_other_images(photo_run, tmp_path):
+    """Classes are matched by name: without the first one, the others keep their place."""
+    said = longtail("evaluate", photo_run, paint(tmp_path / "more", {"berry": 3, "citron": 2}, seed=5))
+    assert said.code == 0
+    assert "Not evaluated, for want of test images: apple" in said.out
+    assert "2 of 3 classes" in said.text
+    assert "5 images" in said.text
+    assert "nan" not in said.out
+
+
+def test_predict(photo_run, photos, tmp_path):
+    one = photos / "apple" / "000.png"
+    said = longtail("predict", photo_run, one, "--output", tmp_path / "one.csv")
+    assert said.code == 0
+    assert said.out.startswith(f"{one}  ")
+    every = longtail("predict", photo_run, photos)
+    assert f"{sum(SMALL.values())} images: {photo_run / 'predict.csv'}" in every.out
+    assert "... and 3 more" in every.out
+    written = rows(photo_run / "predict.csv")
+    assert list(written[0]) == ["path", "label", "probability", "top5"]
+    assert [row["path"] for row in written] == sorted(map(str, photos.rglob("*.png")))
+    assert rows(tmp_path / "one.csv") == [row for row in written if row["path"] == str(one)]
+    for row in written:
+        top = [pair.split(":") for pair in row["top5"].split(" ")]
+        assert top[0] == [row["label"], row["probability"]]
+        assert sum(float(share) for _, share in top) == pytest.approx(1, abs=1e-3)
+
+
+def test_predict_names_what_it_leaves_out(photo_run, photos, tmp_path):
+    (tmp_path / "broken.png").write_text("text")
+    said = longtail("predict", photo_run, tmp_path / "broken.png", photos / "apple" / "000.png", "-o", tmp_path / "out.csv")
+    assert said.code == 0
+    assert "broken.png' cannot be read as an image" in said.out
+    assert len(rows(tmp_path / "out.csv")) == 1
+
+
+def test_names_with_brackets_are_printed_as_they_are(tmp_path):
+    photos = paint(tmp_path / "my [old] photos", {"apple": 4, "[red]": 4})
+    said = on_photos(photos, tmp_path / "runs [new]")
+    assert Path(said.folder).is_dir()
+    image = photos / "[red]" / "000.png"
+    assert longtail("predict", said.folder, image).out.startswith(f"{image}  ")
+    assert f"Next: longtail train {photos}" in longtail("inspect", photos).out
+
+
+def test_a_stored_split_is_taken_again(photo_run, photos, tmp_path):
+    again = on_photos(photos, tmp_path, "--split", photo_run / "split.csv", "--split-seed", 9)
+    other = on_photos(photos, tmp_path, "--split-seed", 9)
+    first, second, third = ((Path(folder) / "split.csv").read_text() for folder in (photo_run, again.folder, other.folder))
+    assert first == second != third
+    assert "the split of --split" in again.out
+
+
+def test_imbalance_cuts_a_folder(photos, tmp_path):
+    folder = on_photos(photos, tmp_path, "--imbalance", "2").folder
+    counts = [entry["train_images"] for entry in read(folder, "classes.json")]
+    assert counts == [8, 5, 4]
+    assert read(folder, "record.json")["setting"]["data"]["imbalance"] == 2
+
+
+def test_weights_of_another_run(photo_run, photos, tmp_path):
+    folder = on_photos(photos, tmp_path, "--weights", photo_run).folder
+    assert read(folder, "record.json")["setting"]["weights"] == content_hash(photo_run)
+
+
+def test_demo(tmp_path):
+    said = longtail("demo", "--seeds", 2, "--epochs", 2, "--runs", tmp_path)
+    assert said.code == 0
+    assert "336 training images, 122 to 2 per class; 599 test images" in said.out
+    assert all(name in said.out for name in ("cross-entropy", "post hoc logit adjustment", "GCL", "n=2", "±"))
+    assert re.search(r"What GCL changes for the rare classes: [+-]\d+\.\d points. What the common ones pay: [+-]\d", said.out)
+    figure = tmp_path / "digits_lt" / "demo.png"
+    assert figure.read_bytes().startswith(b"\x89PNG")
+    assert f"Figure: {figure}" in said.out
+    assert len(list((tmp_path / "digits_lt").glob("*/*/report.json"))) == 6
+
+
+def test_transductive_numbers_are_marked_in_every_table(runs):
+    said = longtail("train", "digits_lt", "--method", "gala_rebalanced", "--epochs", 1, "--seeds", 2, "--jobs", 1, "--runs", runs)
+    table = longtail("table", "digits_lt", "--runs", runs)
+    assert said.text.count("(transductive)") == 3, "one row per seed, one of their mean"
+    assert table.text.count("(transductive)") == 1

@@ -1,0 +1,175 @@
+"""One exact pass: every image once and in order, whatever the batch size and the number of processes."""
+
+import logging
+import os
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+from lightning_fabric import Fabric
+
+from longtail.data.groups import shot_groups
+from longtail.data.splits import Data, Split, hold_out
+from longtail.engine.devices import make_fabric
+from longtail.engine.evaluation import judge, per_epoch_recalls, predict
+from longtail.heads import LinearHead
+from longtail.inference import as_trained, logit_adjusted, nearest_class_mean, tau_normalised
+from longtail.metrics import report
+from longtail.networks.backbones import CifarResNet
+from longtail.networks.classifier import Classifier
+from longtail.sampling import EpochSampler
+from longtail.weighting import power
+
+COUNTS = (30, 10, 5, 1)
+
+
+def a_split(images, seed):
+    labels = np.random.default_rng(seed).permutation(np.repeat(np.arange(4), images))
+    pixels = torch.randint(0, 256, (len(labels), 3, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(seed))
+    return Split(tuple(f"{seed}/{i}" for i in range(len(labels))), labels, pixels)
+
+
+def some_data():
+    return Data(a_split(COUNTS, 0), a_split((9, 10, 11, 7), 1), tuple("abcd"), 8, (0.5,) * 3, (0.25,) * 3)
+
+
+def a_model():
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return Classifier(CifarResNet(depth=8), LinearHead(64, 4))
+
+
+def sampled(rank=0, world=1):
+    """Two epochs of two draws."""
+    labels = some_data().train.labels
+    samplers = [EpochSampler(labels, seed=3, rank=rank, world=world), EpochSampler(labels, rule=power, rank=rank, world=world)]
+    for epoch, sampler in enumerate(samplers):
+        sampler.epoch = epoch
+    return torch.stack([sampler.indices() for sampler in samplers])
+
+
+def in_each_process(fabric):
+    """What a process finds, as arrays; the last split has fewer images than there are processes."""
+    data, model = some_data(), a_model()
+    found = [predict(model, split, data, fabric, batch_size=4) for split in (data.test, data.test.take([5]))]
+    indices = fabric.all_gather(sampled(fabric.global_rank, fabric.world_size))
+    arrays = [(p.features.numpy(), p.logits.numpy(), p.labels.tolist()) for p in found]
+    return arrays, indices.numpy(), per_epoch_recalls(model, as_trained, data, fabric)
+
+
+def in_one_of_two(fabric):
+    """The group ends before its process does: threads of Gloo left at exit abort it now and then."""
+    found = in_each_process(fabric)
+    torch.distributed.destroy_process_group()
+    return found
+
+
+@pytest.fixture(scope="module")
+def fabric():
+    return make_fabric("cpu", "32-true")[0]
+
+
+@pytest.fixture(scope="module")
+def of_two():
+    """What two processes found together, as the first of them tells it."""
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
+    before = os.environ.copy()
+    pair = Fabric(accelerator="cpu", devices=2, strategy="ddp_spawn", precision="32-true")
+    yield pair.launch(in_one_of_two)
+    os.environ.clear(), os.environ.update(before)
+
+
+# --- Two processes ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("place", [0, 1])
+def test_two_processes_find_what_one_finds(of_two, fabric, place):
+    (features, logits, labels), (own_features, own_logits, own_labels) = of_two[0][place], in_each_process(fabric)[0][place]
+    assert labels == own_labels
+    assert len(features) == len(labels) == (37, 1)[place]
+    np.testing.assert_allclose(features, own_features, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(logits, own_logits, rtol=1e-5, atol=1e-5)
+
+
+def test_two_processes_judge_every_image_once(of_two, fabric):
+    assert len(np.unique(of_two[0][0][1], axis=0)) == 37
+    assert of_two[2] == per_epoch_recalls(a_model(), as_trained, some_data(), fabric)
+
+
+def test_two_processes_share_the_draw(of_two):
+    whole, shares = sampled(), torch.from_numpy(of_two[1])
+    assert shares.shape == (2, 2, 23)
+    assert torch.equal(shares.permute(1, 2, 0).flatten(1), whole)
+    assert torch.equal(whole[0].sort().values, torch.arange(46))
+
+
+# --- One process -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("batch_size", [1, 5, 37, 256])
+def test_the_batch_size_changes_nothing(fabric, batch_size):
+    data, model = some_data(), a_model()
+    found = predict(model, data.test, data, fabric, batch_size=batch_size)
+    torch.testing.assert_close(found.logits, predict(model, data.test, data, fabric).logits, rtol=1e-5, atol=1e-5)
+    assert found.labels.tolist() == data.test.labels.tolist()
+    assert found.class_counts.tolist() == list(COUNTS)
+
+
+def test_logits_are_the_head_s_of_the_features(fabric):
+    data, model = some_data(), a_model()
+    model.head.scale.fill_(3.0)
+    found = predict(model, data.test, data, fabric)
+    torch.testing.assert_close(found.logits, 3 * (found.features @ found.head["weight"].T + found.head["bias"]))
+    assert found.head.keys() == model.head.state_dict().keys()
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_looking_changes_nothing(fabric, training):
+    data, model = some_data(), a_model().train(training)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    predict(fabric.setup_module(model), data.test, data, fabric)
+    assert model.training is model.backbone.norm.training is training
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+
+
+def test_a_backbone_held_in_eval_mode_stays_there(fabric):
+    data, model = some_data(), a_model().train()
+    model.backbone.eval()
+    predict(model, data.test, data, fabric)
+    assert (model.head.training, model.backbone.training, model.backbone.norm.training) == (True, False, False)
+
+
+@pytest.mark.parametrize("groups", ["shots", "auto"])
+def test_judged_as_trained(fabric, groups):
+    data, model = some_data(), a_model()
+    judged = judge(model, as_trained, data, fabric, groups=groups)
+    found = predict(model, data.test, data, fabric)
+    assert judged.rule is as_trained
+    assert str(judged.report) == str(report(found.logits, found.labels, shot_groups(list(COUNTS), rule=groups)))
+    assert (torch.equal(judged.scores, found.logits), judged.val_mean_recall) == (True, None)
+
+
+@pytest.mark.parametrize(
+    ("rule", "learned"),
+    [(nearest_class_mean, {"mean", "centroids"}), (tau_normalised, {"tau"}), (partial(logit_adjusted, tau=None), {"tau"})],
+)
+def test_what_a_rule_learns_is_fixed(fabric, rule, learned):
+    data, model = hold_out(some_data(), 0.3, seed=0), a_model()
+    judged = judge(model, rule, data, fabric)
+    assert judged.rule.keywords.keys() == learned
+    assert torch.equal(judged.rule(predict(model, data.test, data, fabric)), judged.scores)
+    assert 0 <= judged.val_mean_recall <= 1
+
+
+def test_what_is_learned_does_not_depend_on_the_test_images(fabric):
+    data, model = hold_out(some_data(), 0.3, seed=0), a_model()
+    other = replace(data, test=a_split((3, 3, 3, 3), 9))
+    first, second = (judge(model, nearest_class_mean, d, fabric).rule.keywords for d in (data, other))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_a_rule_that_chooses_needs_validation_images(fabric):
+    with pytest.raises(ValueError, match=r"chooses a value on validation images, but none were held out; add --val 0\.1"):
+        judge(a_model(), tau_normalised, some_data(), fabric)

@@ -1,0 +1,51 @@
+"""A command that is killed and given again ends in the bits of one that ran through."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+from safetensors.torch import load_file
+from test_training import equal, log_of
+
+from longtail.workflow import one_run as workflow
+
+COMMAND = [
+    sys.executable,
+    "-c",
+    "from longtail.cli import main; main()",
+    "train",
+    "digits_lt",
+    "--method",
+    "gcl",
+    "--epochs",
+    "8",
+]
+COMMAND += ["--set", "stages.1.epochs=8", "--device", "cpu", "--precision", "32-true", "--runs"]
+
+
+def killed_in(runs, place):
+    """Starts the command, kills it once two epochs of a stage are in the log, and says which stages the log knows."""
+    process = subprocess.Popen([*COMMAND, str(runs)], stdout=subprocess.DEVNULL, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    deadline = time.monotonic() + 120
+    while process.poll() is None and stages_logged(runs).count(place) < 2 and time.monotonic() < deadline:
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    return process.wait(), stages_logged(runs)
+
+
+def stages_logged(runs):
+    return [entry["stage"] for folder in runs.glob("digits_lt/gcl/*") for entry in log_of(folder)]
+
+
+def test_a_killed_command_given_again_ends_in_the_same_bits(tmp_path):
+    for place in (0, 1):
+        code, logged = killed_in(tmp_path / "killed", place)
+        assert code == -signal.SIGKILL
+        assert set(logged) == set(range(place + 1))
+        assert 2 <= logged.count(place) < 8
+    options = {"method": "gcl", "epochs": 8, "changes": {"stages.1.epochs": 8}, "device": "cpu", "precision": "32-true"}
+    continued, whole = (workflow.train("digits_lt", runs=tmp_path / name, **options) for name in ("killed", "whole"))
+    assert continued.folder.name == whole.folder.name
+    assert equal(*(load_file(result.folder / "model" / "model.safetensors") for result in (continued, whole)))

@@ -1,0 +1,369 @@
+"""The loop: what is interrupted continues to the same bits, what is finished is used again, what cannot go on says why."""
+
+import json
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from longtail import recipes, settings
+from longtail.engine.building import new_model, parameter_groups
+from longtail.engine.devices import make_fabric
+from longtail.engine.training import epoch_indices, train, trained_until
+from longtail.errors import TrainingFailed
+from longtail.heads import CosineHead, LinearHead
+from longtail.networks.backbones import CifarResNet
+from longtail.networks.classifier import Classifier
+from longtail.runs.run import Run
+from longtail.spec.description import change
+from longtail.spec.experiment import Experiment
+from longtail.steps import classify
+from longtail.weighting import Progress, effective_number, power
+from longtail.workflow.one_run import Silent, train_one
+from longtail.workflow.request import Request
+
+SETTING = replace(settings.digits_lt(), epochs=3)
+CLOCK = ("seconds", "images_per_second")
+
+
+class InterruptedRun(Exception):  # noqa: N818
+    """Stands for whatever ends a process."""
+
+
+class Watched(Silent):
+    """Notes which stages are trained."""
+
+    def __init__(self):
+        self.seen = set()
+
+    def step(self, stage, progress):
+        self.seen.add(stage)
+
+
+class Closed:
+    """A split that can be counted and named, but not looked at."""
+
+    root = None
+
+    def __init__(self, split):
+        self.files, self.labels, self.sizes = split.files, split.labels, split.sizes
+
+    def __len__(self):
+        return len(self.labels)
+
+    @property
+    def pixels(self):
+        raise PermissionError("the test images were read")
+
+
+@pytest.fixture(scope="session")
+def data():
+    return SETTING.data(Path())
+
+
+@pytest.fixture(scope="session")
+def fabric():
+    return make_fabric("cpu", "32-true")[0]
+
+
+@pytest.fixture
+def trained(data, fabric, tmp_path):
+    """Trains a recipe in a folder of this test."""
+
+    def run(recipe, folder="run", watch=None, **changes):
+        experiment = Experiment(recipe, SETTING, **({"data": data} | changes))
+        return train(experiment, Run(tmp_path / folder), fabric, watch=watch)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def shared_runs(tmp_path_factory):
+    return tmp_path_factory.mktemp("runs")
+
+
+@pytest.fixture
+def run_one(data, shared_runs):
+    """Trains and judges a method in the runs folder that all tests share, and notes which stages it trained."""
+
+    def run(method, **options):
+        watched = Watched()
+        request = Request("digits_lt", method, runs=shared_runs, device="cpu", precision="32-true", **options)
+        return train_one(request, SETTING, data, watcher=watched), watched.seen
+
+    return run
+
+
+def two_stages(build, first=2, second=3):
+    recipe = build(SETTING)
+    stages = [replace(stage, epochs=epochs) for stage, epochs in zip(recipe.stages, (first, second), strict=True)]
+    return replace(recipe, stages=tuple(stages))
+
+
+def cut_off(place, epoch, step=3):
+    def watch(stage, progress):
+        if (stage, progress.epoch, progress.step) == (place, epoch, step):
+            raise InterruptedRun
+
+    return watch
+
+
+def equal(first, second):
+    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+
+
+def without_clock(history):
+    return [{name: value for name, value in entry.items() if name not in CLOCK} for entry in history]
+
+
+def log_of(folder):
+    path = folder / "log.jsonl"
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def nan_at(model, loss, batch, progress, *, epoch, step):
+    value = classify(model, loss, batch, progress)
+    return value * float("nan") if (progress.epoch, progress.step) == (epoch, step) else value
+
+
+# --- Interrupted and continued ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("build", [recipes.gcl, recipes.crt, recipes.lws])
+@pytest.mark.parametrize("place_and_epoch", [(0, 0), (0, 1), (1, 0), (1, 1), (1, 2)])
+def test_an_interrupted_run_continues_to_the_same_bits(trained, build, place_and_epoch):
+    recipe = two_stages(build)
+    model, history = trained(recipe, "whole")
+    with pytest.raises(InterruptedRun):
+        trained(recipe, "cut", cut_off(*place_and_epoch))
+    torch.rand(7)
+    continued, entries = trained(recipe, "cut")
+    assert equal(model.state_dict(), continued.state_dict())
+    assert without_clock(history) == without_clock(entries)
+
+
+def test_a_run_may_be_interrupted_again_and_again(trained):
+    recipe = two_stages(recipes.gcl)
+    for place, epoch in [(0, 0), (0, 1), (1, 0), (1, 1), (1, 2)]:
+        with pytest.raises(InterruptedRun):
+            trained(recipe, "cut", cut_off(place, epoch))
+    assert equal(trained(recipe, "cut")[0].state_dict(), trained(recipe, "whole")[0].state_dict())
+
+
+def test_finished_epochs_are_not_trained_again(trained):
+    recipe, seen = two_stages(recipes.gcl), set()
+    with pytest.raises(InterruptedRun):
+        trained(recipe, "cut", cut_off(1, 1))
+    trained(recipe, "cut", lambda stage, progress: seen.add((stage, progress.epoch)))
+    assert seen == {(1, 1), (1, 2)}
+
+
+# --- Used again ------------------------------------------------------------------------------------------------------------
+
+
+def first_stage_of(result):
+    return [entry for entry in log_of(result.folder) if entry["stage"] == 0]
+
+
+def test_recipes_with_the_same_first_stage_share_it(run_one):
+    first, _ = run_one("ce")
+    for method in ("ncm", "logit_adjusted_post_hoc"):
+        result, seen = run_one(method)
+        assert seen == set()
+        assert result.report["stages"][0]["seconds"] == first.report["stages"][0]["seconds"]
+        assert log_of(result.folder) == log_of(first.folder) != []
+
+
+def test_only_the_stage_that_differs_is_trained(run_one):
+    first, _ = run_one("gcl")
+    second, seen = run_one("gcl", variants={"sampler": power})
+    assert seen == {1}
+    assert second.folder != first.folder
+    assert first_stage_of(first) == first_stage_of(second) != []
+
+
+def test_a_finished_run_is_read_and_a_fresh_one_trained(run_one):
+    first, _ = run_one("mixup")
+    again, seen = run_one("mixup")
+    assert (seen, again.report) == (set(), first.report)
+    anew, seen = run_one("mixup", fresh=True)
+    assert (seen, anew.report["test"]) == ({0}, first.report["test"])
+
+
+@pytest.mark.parametrize("build", recipes.ALL)
+def test_every_recipe_trains_and_is_judged(run_one, build):
+    result, _ = run_one(build.__name__)
+    test, names = result.report["test"], {path.name for path in result.folder.iterdir()} - {"log.jsonl"}
+    assert names == {"record.json", "classes.json", "split.csv", "report.json", "predictions.npz", "model"}
+    assert 0 < test["mean_recall"] <= 1
+    assert all(isinstance(value, float) for value in (test["accuracy"], test["calibration_error"], *test["recalls"]))
+    assert [stage["epochs"] for stage in result.report["stages"]] == [stage.epochs for stage in build(SETTING).stages]
+
+
+# --- What depends on what --------------------------------------------------------------------------------------------------
+
+
+def test_seeds_differ_and_a_seed_repeats(trained):
+    recipe = recipes.ce(replace(SETTING, epochs=1))
+    zero, again, one = (trained(recipe, folder, seed=seed)[0].state_dict() for folder, seed in (("a", 0), ("b", 0), ("c", 1)))
+    assert equal(zero, again)
+    assert not any(torch.equal(zero[name], one[name]) for name in ("backbone.conv.weight", "head.weight"))
+
+
+def test_weights_and_order_depend_on_the_seed(data, fabric):
+    zero, one = (Experiment(recipes.ce(SETTING), SETTING, data, seed=seed) for seed in (0, 1))
+    orders = [epoch_indices(e, 0, epoch, fabric, e.recipe.stages[0].resample).tolist() for e in (zero, one) for epoch in (0, 1)]
+    assert len({tuple(order) for order in orders}) == 4
+    assert not equal(new_model(zero).state_dict(), new_model(one).state_dict())
+    assert len({zero.key(), one.key(), zero.key(1), one.key(1)}) == 4
+
+
+def test_the_program_s_own_random_numbers_are_left_alone(trained):
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    trained(two_stages(recipes.crt, 1, 1))
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_what_gcl_s_second_stage_freezes_does_not_move(trained, data, tmp_path, fabric):
+    recipe = two_stages(recipes.gcl)
+    model, _ = trained(recipe)
+    before = trained_until(Experiment(recipe, SETTING, data), 0, Run(tmp_path / "run"), fabric)
+    assert equal(before.backbone.state_dict(), model.backbone.state_dict())
+    assert not torch.equal(before.head.weight, model.head.weight)
+
+
+@pytest.mark.parametrize("build", [recipes.crt, recipes.lws])
+def test_frozen_parameters_stay_while_their_statistics_go_on(trained, data, tmp_path, fabric, build):
+    recipe = two_stages(build)
+    model, _ = trained(recipe)
+    before = trained_until(Experiment(recipe, SETTING, data), 0, Run(tmp_path / "run"), fabric)
+    assert equal(dict(before.backbone.named_parameters()), dict(model.backbone.named_parameters()))
+    moved = [not torch.equal(a, b) for a, b in zip(before.backbone.buffers(), model.backbone.buffers(), strict=True)]
+    assert all(moved)
+
+
+@pytest.mark.parametrize(("build", "scales"), [(recipes.gcl, [30, 20]), (recipes.gcl_angular, [30, 30]), (recipes.crt, [1, 1])])
+def test_the_head_keeps_the_scale_of_the_loss(trained, data, tmp_path, fabric, build, scales):
+    recipe = two_stages(build, 1, 1)
+    model, _ = trained(recipe)
+    first = trained_until(Experiment(recipe, SETTING, data), 0, Run(tmp_path / "run"), fabric)
+    assert [first.head.scale.item(), model.head.scale.item()] == scales
+
+
+def test_learning_rates_and_weight_decay_of_gcl_on_cifar():
+    setting = settings.cifar100_lt()
+    model, rates = Classifier(CifarResNet(depth=8), CosineHead(64, 100)), []
+    for stage, epochs in zip(recipes.gcl(setting).stages, ([0, 4, 5, 159, 160, 179, 180, 199], [0, 10, 15, 29]), strict=True):
+        optimizer = stage.optimizer(parameter_groups(model, nn.Identity(), stage))
+        (group,) = optimizer.param_groups
+        assert (group["momentum"], group["weight_decay"], group["nesterov"]) == (0.9, 2e-4, False)
+        rates.append([group["lr"] * stage.schedule(Progress(epoch, stage.epochs)) for epoch in epochs])
+    assert [stage.epochs for stage in recipes.gcl(setting).stages] == [200, 30]
+    assert rates[0] == pytest.approx([0.02, 0.1, 0.1, 0.1, 0.01, 0.01, 0.001, 0.001])
+    assert rates[1] == pytest.approx([0.002, 0.0015, 0.001, 5.4781e-06], rel=1e-5)
+
+
+def test_the_log_holds_the_learning_rates_that_were_used(trained):
+    recipe = two_stages(recipes.gcl, 10, 2)
+    with pytest.raises(InterruptedRun):
+        trained(recipe, "run", cut_off(0, 7))
+    _, history = trained(recipe)
+    assert [entry["learning_rate"] for entry in history] == pytest.approx([0.05] + [0.1] * 7 + [0.01, 0.001, 0.002, 0.001])
+    assert [(entry["stage"], entry["epoch"]) for entry in history] == [*((0, e) for e in range(10)), (1, 0), (1, 1)]
+
+
+@pytest.mark.parametrize("rule", [power, partial(effective_number, beta=0.99)])
+def test_reweighting_reaches_the_loss(trained, rule):
+    recipe = replace(recipes.ce(SETTING), stages=recipes.ce(replace(SETTING, epochs=1)).stages)
+    weighted = change(recipe, "stages.0.reweight", rule)
+    plain, other = (trained(r, folder)[0].state_dict() for r, folder in ((recipe, "plain"), (weighted, "weighted")))
+    assert not torch.equal(plain["head.weight"], other["head.weight"])
+
+
+# --- Protocols -------------------------------------------------------------------------------------------------------------
+
+
+def test_the_paper_protocol_reads_the_test_set_from_the_first_drop_on(trained):
+    recipe = two_stages(recipes.gcl, 10, 3)
+    _, history = trained(recipe, protocol="paper")
+    judged = [(entry["stage"], entry["epoch"]) for entry in history if "test_recalls" in entry]
+    assert judged == [(0, 8), (0, 9), (1, 1), (1, 2)]
+    assert all(len(entry["test_recalls"]) == 10 for entry in history if "test_recalls" in entry)
+
+
+def test_reading_the_test_set_changes_no_weight(trained):
+    recipe = two_stages(recipes.gcl, 5, 2)
+    clean, paper = (trained(recipe, name, protocol=name)[0] for name in ("clean", "paper"))
+    assert equal(clean.state_dict(), paper.state_dict())
+
+
+def test_the_clean_protocol_trains_without_the_test_images(trained, data):
+    recipe, closed = two_stages(recipes.gcl, 5, 2), replace(data, test=Closed(data.test))
+    assert len(trained(recipe, data=closed)[1]) == 7
+    with pytest.raises(PermissionError, match="the test images were read"):
+        trained(recipe, "paper", protocol="paper", data=closed)
+
+
+# --- What cannot go on -----------------------------------------------------------------------------------------------------
+
+
+def test_a_loss_that_explodes_ends_the_run(trained):
+    recipe = change(recipes.ce(SETTING), "stages.0.optimizer.lr", 1e10)
+    with pytest.raises(
+        TrainingFailed, match=r"not finite in stage 1, epoch 1, batch \d+ \(classes in it: 0.*stages\.0\.optimizer\.lr"
+    ):
+        trained(recipe)
+
+
+@pytest.mark.parametrize(("place", "epoch", "step"), [(0, 1, 4), (1, 0, 0), (1, 2, 10)])
+def test_a_loss_that_is_not_finite_is_located(trained, data, fabric, tmp_path, place, epoch, step):
+    recipe = two_stages(recipes.crt)
+    stages = list(recipe.stages)
+    stages[place] = replace(stages[place], step=partial(nan_at, epoch=epoch, step=step))
+    recipe = replace(recipe, stages=tuple(stages))
+    shown = epoch_indices(Experiment(recipe, SETTING, data), place, epoch, fabric, recipe.stages[place].resample)
+    drawn = shown[32 * step : 32 * (step + 1)]
+    names = ", ".join(sorted(set(map(str, data.train.labels[drawn.numpy()].tolist()))))
+    where = rf"stage {place + 1}, epoch {epoch + 1}, batch {step + 1} \(classes in it: {names}\)"
+    with pytest.raises(TrainingFailed, match=where):
+        trained(recipe)
+    state = Run(tmp_path / "run").load_state()
+    assert state is None if epoch == 0 else state["epoch"] == epoch - 1
+
+
+def test_a_loss_that_needs_another_head_says_so(trained):
+    recipe = replace(recipes.gcl(SETTING), head=LinearHead)
+    with pytest.raises(
+        ValueError, match=r"GCLLoss needs a CosineHead, but the recipe's head is LinearHead\. Set the recipe's head"
+    ):
+        trained(recipe)
+
+
+@pytest.mark.parametrize("pattern", ["classifier.*", "head.weights"])
+def test_a_learning_rate_for_nothing_is_refused(trained, pattern):
+    recipe = change(recipes.ce(SETTING), "stages.0.learning_rates", {"backbone.*": 0.1, pattern: 1.0})
+    with pytest.raises(
+        ValueError, match=rf"names '{pattern[:5]}.*, but no parameter is called so; there are backbone\.\*, head\.\*"
+    ):
+        trained(recipe)
+
+
+def test_learning_rates_are_factors_and_what_is_not_named_is_frozen():
+    stage = replace(recipes.ce(SETTING).stages[0], learning_rates={"head.bias": 0.5, "head.*": 2.0})
+    model = Classifier(CifarResNet(depth=8), LinearHead(64, 10))
+    groups = parameter_groups(model, nn.Identity(), stage)
+    assert [(group["lr"], [id(p) for p in group["params"]]) for group in groups] == [
+        (0.05, [id(model.head.bias)]),
+        (0.2, [id(model.head.weight)]),
+    ]
+    assert {name.split(".")[0] for name, p in model.named_parameters() if not p.requires_grad} == {"backbone"}
+
+
+def test_a_stage_that_is_not_stored_is_named(data, fabric, tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"Stage 1 is not stored in '.*stages'; train it with the same command again"):
+        trained_until(Experiment(recipes.gcl(SETTING), SETTING, data), 0, Run(tmp_path), fabric)

@@ -1,0 +1,223 @@
+"""A run folder: every write leaves the old file or the new one, and what is read back is numbers and nothing else."""
+
+import errno
+import json
+import os
+import pickle
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from longtail.data.splits import Data, Split
+from longtail.errors import OutOfSpace
+from longtail.inference import Predictions
+from longtail.runs import provenance as runs
+from longtail.runs.files import read_tensors, write_bytes, write_csv, write_tensors, write_text
+from longtail.runs.run import Run
+
+
+@pytest.fixture
+def run(tmp_path):
+    return Run(tmp_path / "run")
+
+
+def failing(code):
+    def fail(*_, **__):
+        raise OSError(code, os.strerror(code))
+
+    return fail
+
+
+class Sly:
+    """Does something when it is unpickled."""
+
+    def __reduce__(self):
+        return (os.mkdir, ("unpickled",))
+
+
+# --- Writing ---------------------------------------------------------------------------------------------------------------
+
+
+def test_a_file_is_written_with_its_folders(tmp_path):
+    path = write_bytes(tmp_path / "a" / "b" / "c.bin", b"\x00\xff")
+    assert path.read_bytes() == b"\x00\xff"
+    assert os.listdir(path.parent) == ["c.bin"]
+    assert path.stat().st_mode & 0o777 == 0o644
+
+
+@pytest.mark.parametrize("broken", ["replace", "fsync", "chmod"])
+@pytest.mark.parametrize("code", [errno.EIO, errno.ENOSPC, errno.EDQUOT])
+def test_a_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch, broken, code):
+    path = write_text(tmp_path / "a.txt", "old")
+    monkeypatch.setattr(os, broken, failing(code))
+    with pytest.raises(OSError, match="disk is full" if code != errno.EIO else "Input/output error"):
+        write_text(path, "new")
+    assert path.read_text() == "old"
+    assert os.listdir(tmp_path) == ["a.txt"]
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])
+@pytest.mark.parametrize("broken", [(os, "replace"), (os, "fsync"), (tempfile, "mkstemp"), (Path, "mkdir")])
+def test_a_full_disk_is_named_and_told_what_helps(run, monkeypatch, broken, code):
+    run.save_state({"epoch": 1})
+    monkeypatch.setattr(*broken, failing(code))
+    with pytest.raises(OutOfSpace, match=r"disk is full: '.*state\.pt'.*free some space and start the same command again"):
+        run.save_state({"epoch": 2})
+    monkeypatch.undo()
+    assert run.load_state() == {"epoch": 1}
+
+
+def test_an_interruption_while_writing_leaves_nothing(tmp_path, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "fsync", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        write_text(tmp_path / "a.txt", "new")
+    assert os.listdir(tmp_path) == []
+
+
+def test_csv(tmp_path):
+    path = write_csv(tmp_path / "a.csv", ("path", "label"), [("a,b.png", 1), ('"q".png', 2), ("ä.png", 3)])
+    assert path.read_text(encoding="utf-8") == 'path,label\n"a,b.png",1\n"""q"".png",2\nä.png,3\n'
+
+
+def test_a_file_name_that_is_not_utf_8_keeps_its_bytes(tmp_path):
+    name = os.fsdecode(b"caf\xe9.png")
+    assert b"caf\xe9.png" in write_csv(tmp_path / "a.csv", ("path",), [(name,)]).read_bytes()
+
+
+# --- Numbers ---------------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Point:
+    x: float
+    label: str = "a"
+
+
+@pytest.mark.parametrize(
+    ("content", "read"),
+    [
+        (float("nan"), None),
+        ({"a": [1.0, float("inf")], 3: (float("-inf"), 2)}, {"a": [1.0, None], "3": [None, 2]}),
+        (Point(float("nan")), {"x": None, "label": "a"}),
+        ([np.int64(3), np.float32(0.5), np.bool_(True)], [3, 0.5, True]),
+        ({"none": None, "words": "ü"}, {"none": None, "words": "ü"}),
+        ([np.float64("nan"), np.float32("nan")], [None, None]),
+    ],
+)
+def test_json_is_strict(run, content, read):
+    path = run.write_json("a.json", content)
+    assert run.read_json("a.json") == read
+    assert not {"NaN", "Infinity"} & set(path.read_text().replace(",", " ").replace("]", " ").split())
+
+
+def test_tensors_come_back_as_they_were(tmp_path):
+    state = {"epoch": 3, "history": [{"loss": 0.1}], "model": {"w": torch.randn(2, 3), "n": torch.tensor(4)}}
+    write_tensors(tmp_path / "a.pt", state)
+    read = read_tensors(tmp_path / "a.pt")
+    assert (read["epoch"], read["history"]) == (3, [{"loss": 0.1}])
+    assert all(torch.equal(read["model"][name], tensor) for name, tensor in state["model"].items())
+
+
+def test_there_may_be_no_state(run):
+    assert run.load_state() is None
+    assert run.load_stage("key") is None
+    run.drop_state(), run.drop_stage("key"), run.drop_report()
+    assert not run.folder.exists()
+
+
+@pytest.mark.parametrize("write", [torch.save, lambda thing, path: path.write_bytes(pickle.dumps(thing, protocol=2))])
+def test_a_state_that_runs_code_is_refused(tmp_path, monkeypatch, write):
+    monkeypatch.chdir(tmp_path)
+    write({"model": Sly()}, tmp_path / "state.pt")
+    with pytest.raises(pickle.UnpicklingError):
+        Run(tmp_path).load_state()
+    assert not (tmp_path / "unpickled").exists()
+
+
+# --- The folder ------------------------------------------------------------------------------------------------------------
+
+
+def test_an_experiment_keeps_its_folder(run):
+    run.open({"experiment": "a", "device": "CPU"})
+    Run(run.folder).open({"experiment": "a", "device": "another"})
+    assert run.record == {"experiment": "a", "device": "CPU"}
+
+
+def test_another_experiment_is_refused(run):
+    run.open({"experiment": "a"})
+    with pytest.raises(ValueError, match=r"'.*run' holds another experiment .*Choose another folder with --runs DIR, or move it"):
+        run.open({"experiment": "b"})
+    assert run.read_json("record.json") == {"experiment": "a"}
+
+
+@pytest.mark.parametrize("name", ["record.json", "report.json", "model/config.json"])
+def test_what_is_not_there_is_named(run, name):
+    with pytest.raises(FileNotFoundError, match=rf"'.*run' has no {name}: it is not a longtail run, or has not come so far"):
+        run.read_json(name)
+
+
+def test_a_run_is_finished_when_its_report_is_written(run):
+    assert not run.finished
+    run.write_json("report.json", {})
+    assert run.finished
+    run.drop_report()
+    assert not run.finished
+
+
+def test_stages_are_shared_and_states_are_not(tmp_path):
+    first, second = (Run(tmp_path / name, shared=tmp_path / "stages") for name in "ab")
+    first.save_stage("key", {"history": []})
+    first.save_state({"epoch": 0})
+    assert second.load_stage("key") == {"history": []}
+    assert second.load_state() is None
+    second.drop_stage("key"), first.drop_state()
+    assert first.load_stage("key") is first.load_state() is None
+
+
+def test_the_log_is_a_line_per_epoch(run):
+    entries = [{"stage": 0, "epoch": epoch, "loss": 1.5, "test_recalls": [0.5, float("nan")]} for epoch in range(3)]
+    for count in (1, 2, 3):
+        run.write_log(entries[:count])
+        lines = (run.folder / "log.jsonl").read_text().splitlines()
+        assert [json.loads(line)["epoch"] for line in lines] == list(range(count))
+    assert json.loads(lines[2]) == {"stage": 0, "epoch": 2, "loss": 1.5, "test_recalls": [0.5, None]}
+
+
+def test_the_split_is_written_by_name(run):
+    train, test = Split(("a/1.png", "b,c/2.png"), np.array([0, 1])), Split(("a/3.png",), np.array([0]))
+    run.write_split(Data(train, test, ("a", "b,c"), 8, (0.5,) * 3, (0.5,) * 3))
+    assert (
+        run.folder / "split.csv"
+    ).read_text() == 'path,label,split\na/1.png,a,train\n"b,c/2.png","b,c",train\na/3.png,a,test\n'
+
+
+def test_predictions_are_stored_without_objects(run):
+    features, logits, labels = torch.randn(4, 3), torch.randn(4, 2), torch.tensor([0, 1, 1, 0])
+    run.write_predictions(Predictions(features, logits, labels, torch.ones(2)), 2 * logits)
+    stored = np.load(run.folder / "predictions.npz", allow_pickle=False)
+    with stored:
+        assert stored["labels"].tolist() == labels.tolist()
+        np.testing.assert_allclose(stored["scores"], 2 * logits.numpy(), rtol=2e-3, atol=1e-3)
+        np.testing.assert_allclose(stored["features"], features.numpy(), rtol=1e-3, atol=1e-3)
+
+
+def test_a_model_is_written_whatever_its_tensors_memory(run):
+    weight = torch.randn(3, 4)
+    run.write_model({"a": weight.T, "b": weight, "c": weight[0]}, {"longtail": {"classes": ("x", "y")}})
+    read = load_file(run.folder / "model" / "model.safetensors")
+    assert torch.equal(read["a"], weight.T)
+    assert torch.equal(read["c"], weight[0])
+    assert run.read_json("model/config.json") == {"longtail": {"classes": ["x", "y"]}}
+
+
+def test_versions_name_what_changes_numbers():
+    assert {"python", "torch", "timm", "lightning-fabric"} <= runs.versions().keys()
+    assert runs.versions()["torch"].split("+")[0] == torch.__version__.split("+")[0]

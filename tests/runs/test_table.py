@@ -1,0 +1,82 @@
+"""All runs of a setting as rows: seeds together, experiments apart, each difference named."""
+
+import pytest
+import torch
+
+import longtail
+from commands import longtail as command
+from commands import paint
+from longtail.engine.devices import deterministic, make_fabric
+from longtail.runs.table import rows_of
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs")
+    short = {"epochs": 2, "runs": folder, "device": "cpu"}
+    for seed in (0, 1):
+        longtail.train("digits_lt", method="ce", seed=seed, **short)
+    longtail.train("digits_lt", method="ce", precision="32-true", val=0.1, **short)
+    longtail.train("digits_lt", method="gcl", **short)
+    longtail.train("digits_lt", method="gcl", variants={"sampler": "power"}, **short)
+    longtail.train("digits_lt", method="focal", budget="common", **short)
+    return folder
+
+
+def test_seeds_are_one_row_and_experiments_several(runs):
+    rows = rows_of(runs, "digits_lt")
+    assert sorted((row.method, len(row.reports)) for row in rows) == [("ce", 1), ("ce", 2), ("focal", 1), ("gcl", 1), ("gcl", 1)]
+    means = [row.mean("mean_recall") for row in rows]
+    assert means == sorted(means)
+    two = next(row for row in rows if len(row.reports) == 2)
+    assert [report["seed"] for report in two.reports] == [0, 1]
+    assert two.mean("few") == pytest.approx(sum(two.values("few")) / 2)
+    assert two.mean("seconds") == pytest.approx(sum(s["seconds"] for r in two.reports for s in r["stages"]) / 2)
+
+
+def test_every_row_says_how_it_differs_from_its_method(runs):
+    rows = rows_of(runs, "digits_lt")
+    differs = {method: {row.differs for row in rows if row.method == method} for method in ("ce", "gcl", "focal")}
+    assert differs["focal"] == {""}
+    assert {"stages.1.resample.call = power"} <= {text.split(", ")[0] for text in differs["gcl"]}
+    assert len(differs["gcl"]) == len(differs["ce"]) == 2
+    assert any("precision = 32-true" in text for text in differs["ce"])
+
+
+def test_only_one_budget(runs):
+    assert [row.method for row in rows_of(runs, "digits_lt", budget="common")] == ["focal"]
+
+
+def test_no_runs_is_one_sentence(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"No finished run lies in '.*cifar100_lt'; train some with `longtail train"):
+        rows_of(tmp_path, "cifar100_lt")
+
+
+def test_table_prints_them(runs):
+    printed = command("table", "digits_lt", "--runs", runs)
+    assert printed.code == 0
+    assert all(word in printed.out for word in ("gcl", "focal", "common", "paper", "Next: longtail train digits_lt"))
+    assert command("table", "nothing", "--runs", runs).code == 2
+
+
+def test_the_folder_that_was_trained_on_names_its_runs(tmp_path):
+    photos = paint(tmp_path / "my photos", {"apple": 12, "berry": 6})
+    options = ("--method", "ce", "--epochs", 1, "--size", 8, "--backbone", "resnet8", "--runs", tmp_path / "runs")
+    assert command("train", photos, *options).code == 0
+    printed = command("table", photos, "--runs", tmp_path / "runs")
+    assert printed.code == 0
+    assert f"Next: longtail train {photos} --method NAME" in printed.text
+    assert command("table", "my_photos", "--runs", tmp_path / "runs").code == 0
+    none = command("table", photos, "--runs", tmp_path).sentence
+    assert none == f"No finished run lies in '{tmp_path}/my_photos'; train some with `longtail train {photos} --method NAME`."
+
+
+def test_deterministic_is_on_while_it_is_asked_for(tmp_path):
+    options = {"method": "ce", "epochs": 1, "device": "cpu"}
+    first = longtail.train("digits_lt", deterministic=True, runs=tmp_path / "a", **options)
+    assert deterministic()
+    assert first.run.record["deterministic"] is True
+    again = longtail.train("digits_lt", deterministic=True, runs=tmp_path / "b", **options)
+    assert again.report["test"] == first.report["test"]
+    make_fabric("cpu")
+    assert not torch.are_deterministic_algorithms_enabled()

@@ -1,0 +1,223 @@
+"""Recipes as data: described, restored, hashed, changed by a dotted path, and read from the command line."""
+
+import json
+from functools import partial
+
+import pytest
+from torch.optim import SGD
+
+from longtail import inference, recipes, settings, steps, weighting
+from longtail.heads import CosineHead
+from longtail.losses import CrossEntropyLoss, FocalLoss, GCLLoss, clouds
+from longtail.spec.description import change, checked, describe, digest, parameters_of, restore
+from longtail.spec.parsing import parse_value
+from longtail.weighting import Progress
+from reference.formulas import agrees
+
+SETTING = settings.cifar100_lt()
+GCL = recipes.gcl(SETTING)
+
+
+@pytest.mark.parametrize("build", recipes.ALL, ids=lambda build: build.__name__)
+def test_describe_is_json_and_restores(build):
+    for stage in build(SETTING).stages:
+        for part in (stage.loss, stage.optimizer, stage.schedule, stage.resample, stage.reweight, stage.step):
+            described = json.loads(json.dumps(describe(part)))
+            assert describe(restore(described)) == described
+    whole = build(SETTING)
+    assert json.loads(json.dumps(describe(whole))) == describe(whole)
+    assert describe(restore(describe(whole.inference))) == describe(whole.inference)
+
+
+def test_describe_names_every_hyper_parameter():
+    first = describe(GCL)["stages"][0]
+    assert first["loss"] == {
+        "call": "longtail.losses.GCLLoss",
+        "scale": 30.0,
+        "margin": 0.0,
+        "noise_mul": 0.5,
+        "gamma": 0.0,
+        "cloud": {"call": "longtail.losses.clouds.log"},
+    }
+    assert first["step"] == {"call": "longtail.steps.mixup", "alpha": 1.0}
+    assert describe(weighting.uniform) == {"call": "longtail.weighting.uniform"}
+
+
+def test_describe_leaves_prose_out():
+    assert set(describe(GCL)) == {"name", "stages", "head", "inference", "backbone", "projection"}
+
+
+def test_a_restored_rule_computes_the_same():
+    rule = partial(weighting.deferred, rule=partial(weighting.power, exponent=-0.5), start=0.5)
+    again = restore(json.loads(json.dumps(describe(rule))))
+    assert again([100, 25], Progress(9, 10)).tolist() == rule([100, 25], Progress(9, 10)).tolist() == [0.1, 0.2]
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("os.system", "'os.system' is not part of longtail"),
+        ("longtailed.losses.GCLLoss", "is not part of longtail"),
+        ("torch.load", "is not part of longtail"),
+        ("longtail.losses.cross_entropy.GoneLoss", "does not exist in this version"),
+        ("longtail.losses.gone.GoneLoss", "does not exist in this version"),
+    ],
+)
+def test_restore_refuses_what_is_not_ours(name, said):
+    with pytest.raises(ValueError, match=said):
+        restore({"call": name})
+
+
+def test_digest_is_stable():
+    assert digest(GCL, SETTING) == digest(recipes.gcl(settings.cifar100_lt()), settings.cifar100_lt())
+    assert len(digest(GCL)) == 64
+    assert digest(partial(FocalLoss, gamma=1.0)) == digest(FocalLoss), "a default written out is the same experiment"
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("stages.0.loss.scale", 20.0),
+        ("stages.0.loss.cloud", clouds.power),
+        ("stages.1.epochs", 31),
+        ("stages.1.resample", weighting.power),
+        ("stages.1.resample.a", 0.9999),
+        ("stages.0.optimizer.lr", 0.2),
+        ("stages.0.schedule.schedule.factor", 0.01),
+        ("stages.0.step.alpha", 0.2),
+        ("stages.0.drop_last", True),
+        ("inference", inference.nearest_class_mean),
+        ("name", "mine"),
+    ],
+)
+def test_change_replaces_one_value_and_the_digest(path, value):
+    before = digest(GCL)
+    changed = change(GCL, path, value)
+    assert digest(changed) != before == digest(GCL)
+    found = describe(changed)
+    for step in path.split("."):
+        found = found[int(step) if step.isdigit() else step]
+    assert found == describe(value)
+
+
+@pytest.mark.parametrize("same", [30.0, 30])
+def test_a_value_that_is_there_already_changes_nothing(same):
+    assert digest(change(GCL, "stages.0.loss.scale", same)) == digest(GCL)
+
+
+def test_where_the_files_come_from_is_not_part_of_the_experiment():
+    assert "download" in parameters_of(settings.cifar10_lt().data)
+    assert "root" not in describe(settings.cifar10_lt())["data"]
+
+
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        (
+            "stages.0.loss.maxmargin",
+            r"GCLLoss has no 'maxmargin'\. Did you mean 'margin'\? It has scale, margin, noise_mul, gamma",
+        ),
+        ("stages.0.los.scale", r"Stage has no 'los'\. Did you mean 'loss'\? It has loss, epochs, batch_size"),
+        ("stage", r"Recipe has no 'stage'\. Did you mean 'stages'\? It has name, stages, head, inference"),
+        ("stages.2.epochs", r"tuple has no '2'\. .*It has 0, 1"),
+        ("stages.0.resample.beta", "uniform has no 'beta'"),
+        ("stages.0.epochs.x", r"int has no 'x'\. It has nothing to change"),
+    ],
+)
+def test_a_misspelt_path_says_what_exists(path, said):
+    with pytest.raises(ValueError, match=said):
+        change(GCL, path, 1)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "said"),
+    [
+        ("stages.0.epochs", "many", "'epochs' is 200 and cannot become 'many'"),
+        ("stages.0.epochs", 2.5, "'epochs' is 200 and cannot become 2.5"),
+        ("stages.0.epochs", 0, "'epochs' must be at least 1; got 0"),
+        ("stages.0.epochs", True, "cannot become True"),
+        ("stages.0.drop_last", 1, "'drop_last' is False and cannot become 1"),
+        ("stages.0.loss", 3, "'loss' is longtail.losses.GCLLoss and cannot become 3"),
+        ("name", 3, "'name' is 'gcl' and cannot become 3"),
+        ("stages.1.batch_norm", "evl", "train"),
+        ("stages.1.head", "rest", "reset"),
+    ],
+)
+def test_a_value_of_another_kind_is_refused(path, value, said):
+    with pytest.raises(ValueError, match=said):
+        change(GCL, path, value)
+
+
+def test_checked_turns_json_lists_into_tuples():
+    assert checked([0.5, 0.75], (0.8, 0.9), "milestones") == (0.5, 0.75)
+    assert change(GCL, "stages.0.schedule.schedule.milestones", [0.5]).stages[0].schedule.keywords["schedule"].keywords == {
+        "milestones": (0.5,)
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "current", "value"),
+    [
+        ("0.3", 1.0, 0.3),
+        ("true", False, True),
+        ("null", 1.0, None),
+        ("[1, 2]", (0,), [1, 2]),
+        ("eval", "train", "eval"),
+        ("effective_number", weighting.uniform, weighting.effective_number),
+        ("power", partial(weighting.effective_number, beta=0.9), weighting.power),
+        ("power", clouds.log, clouds.power),
+        ("FocalLoss", CrossEntropyLoss, FocalLoss),
+        ("GCLLoss", CrossEntropyLoss, GCLLoss),
+        ("CosineHead", recipes.ce(SETTING).head, CosineHead),
+        ("mixup", steps.classify, steps.mixup),
+    ],
+)
+def test_parse_value_reads_json_and_names(text, current, value):
+    assert parse_value(text, current) == value
+
+
+@pytest.mark.parametrize(
+    ("text", "current", "function", "keywords"),
+    [
+        ("effective_number(beta=0.9)", weighting.uniform, weighting.effective_number, {"beta": 0.9}),
+        ("power(exponent=1/3)", clouds.log, clouds.power, {"exponent": 1 / 3}),
+        ("power(exponent=-1/2)", weighting.uniform, weighting.power, {"exponent": -0.5}),
+        ("GCLLoss(scale=20, cloud=power)", GCLLoss, GCLLoss, {"scale": 20, "cloud": clouds.power}),
+        ("SGD(lr=0.2, nesterov=True)", partial(SGD, lr=0.1), SGD, {"lr": 0.2, "nesterov": True}),
+        ("deferred(rule=effective_number)", weighting.uniform, weighting.deferred, {"rule": weighting.effective_number}),
+    ],
+)
+def test_parse_value_reads_hyper_parameters(text, current, function, keywords):
+    parsed = parse_value(text, current)
+    assert (parsed.func, parsed.keywords) == (function, keywords)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("efective_number", "no function in longtail.weighting 'efective_number'. Did you mean 'effective_number'"),
+        ("effective_number(betta=1)", "effective_number has no 'betta'; it has .*beta"),
+        ("effective_number(0.9)", r"not understood; write name or name\(key=value\)"),
+        ("effective number", "neither JSON nor the name of a function"),
+        ("__import__('os')", "not understood"),
+        ("torch.load(f=1)", "not understood"),
+        ("effective_number(beta=print('x'))", "not a value|not understood"),
+    ],
+)
+def test_parse_value_says_what_it_wants(text, said, capsys):
+    with pytest.raises(ValueError, match=said):
+        parse_value(text, weighting.uniform)
+    assert capsys.readouterr().out == "", "nothing is executed"
+
+
+def rate(stage, epoch):
+    return stage.optimizer.keywords["lr"] * stage.schedule(Progress(epoch, stage.epochs))
+
+
+def test_gcl_has_the_constants_of_the_scripts():
+    first, second = GCL.stages
+    assert agrees([rate(first, epoch) for epoch in (0, 4, 159, 160, 180)], ".02 .1 .1 .01 .001")
+    assert agrees([rate(second, epoch) for epoch in (0, 10, 15, 29)], ".002 .0015 .001 5.4781e-06")
+    assert (first.epochs, second.epochs, first.batch_size, second.batch_size) == (200, 30, 64, 64)
+    assert second.loss.keywords == {"scale": 20.0, "margin": 0.1, "gamma": 1.0, "noise_mul": 0.5, "cloud": clouds.log}
+    assert (second.batch_norm, second.head, second.learning_rates) == ("eval", "keep", {"head.*": 1.0})

@@ -1,0 +1,130 @@
+"""What a folder gets when nothing is asked for: image size, network, epochs, and the sentence that says so."""
+
+from functools import partial
+
+import pytest
+
+from commands import paint
+from longtail.data.listing import list_images
+from longtail.errors import BadFolder
+from longtail.networks.backbones import CifarResNet, TimmBackbone
+from longtail.runs.layout import folder_name
+from longtail.workflow import choices
+from longtail.workflow.choices import batch_size, choose, epoch_budget, image_size
+from longtail.workflow.request import Request
+
+
+@pytest.fixture
+def on(monkeypatch):
+    """Pretends to be on another device."""
+    return lambda device: monkeypatch.setattr(choices, "chosen_device", lambda _: device)
+
+
+@pytest.mark.parametrize(
+    ("side", "on_cpu", "on_cuda"),
+    [(8, 32, 32), (32, 32, 32), (63, 32, 32), (64, 64, 64), (127, 64, 64), (128, 64, 128), (223, 64, 128), (224, 64, 224)],
+)
+def test_the_largest_size_not_above_the_median_short_side(side, on_cpu, on_cuda, tmp_path):
+    listing = list_images(paint(tmp_path, {"apple": 2, "berry": 1}, size=side))
+    assert (image_size(listing, "cpu"), image_size(listing, "cuda")) == (on_cpu, on_cuda)
+
+
+def test_the_median_not_the_mean_and_the_short_side(tmp_path):
+    paint(tmp_path, {"apple": 3}, size=40)
+    paint(tmp_path, {"berry": 2}, size=300)
+    assert image_size(list_images(tmp_path), "cuda") == 32
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(choices, "short_side", lambda path: 70 if "apple" in str(path) else 300)
+        assert image_size(list_images(tmp_path), "cuda") == 64
+
+
+def test_files_that_cannot_be_read_have_no_size(tmp_path):
+    paint(tmp_path, {"apple": 1}, size=130)
+    for name in ("a.png", "b.png"):
+        (tmp_path / "apple" / name).write_text("text")
+    assert image_size(list_images(tmp_path), "cuda") == 128
+    (tmp_path / "apple" / "000.png").write_text("text")
+    assert image_size(list_images(tmp_path), "cuda") == 32
+
+
+def test_only_a_sample_is_looked_at(tmp_path, monkeypatch):
+    looked = []
+    monkeypatch.setattr(choices, "SAMPLE", 5)
+    monkeypatch.setattr(choices, "short_side", lambda path: looked.append(path) or 32)
+    image_size(list_images(paint(tmp_path, {"apple": 20}, size=2)), "cpu")
+    assert len(looked) == 5
+    assert looked[-1].name > "015.png", "from the whole list, not from its beginning"
+
+
+@pytest.mark.parametrize(
+    ("images", "on_cpu", "on_cuda"),
+    [(10, 200, 200), (2_000, 200, 200), (4_000, 100, 200), (12_500, 32, 200), (50_000, 10, 50), (10**6, 10, 10)],
+)
+def test_epochs(images, on_cpu, on_cuda):
+    assert (epoch_budget(images, "cpu"), epoch_budget(images, "cuda")) == (on_cpu, on_cuda)
+
+
+@pytest.mark.parametrize(("images", "size"), [(3, 8), (32, 8), (100, 25), (255, 63), (256, 64), (10**6, 64)])
+def test_a_batch_is_at_most_a_quarter_of_the_images(images, size):
+    assert batch_size(images) == size
+
+
+@pytest.mark.parametrize(
+    ("device", "side", "size", "backbone"),
+    [
+        ("cpu", 30, 32, partial(CifarResNet, depth=32)),
+        ("cpu", 300, 64, partial(CifarResNet, depth=32)),
+        ("cuda", 64, 64, partial(CifarResNet, depth=32)),
+        ("cuda", 128, 128, partial(TimmBackbone, name="resnet50", pretrained=False, image_size=128)),
+    ],
+)
+def test_a_folder_of_images_of_one_size(device, side, size, backbone, tmp_path, on):
+    on(device)
+    setting = choose(Request(tmp_path), paint(tmp_path, {"apple": 2, "berry": 2}, size=side)).setting
+    assert setting.data.keywords["size"] == size
+    assert (setting.backbone.func, setting.backbone.keywords) == (backbone.func, backbone.keywords)
+    assert (setting.epochs, setting.name) == (200, tmp_path.name)
+
+
+def test_a_large_size_on_a_cpu_gets_a_small_network(tmp_path, on):
+    on("cpu")
+    choice = choose(Request(tmp_path, size=128), paint(tmp_path, {"apple": 2, "berry": 2}))
+    assert choice.setting.backbone.keywords["name"] == "resnet18"
+    assert "128x128 pixels (--size); resnet18 (--backbone)" in choice.sentence
+
+
+def test_what_is_asked_for_is_taken(tmp_path, on):
+    on("cpu")
+    place = paint(tmp_path, {"apple": 2, "berry": 2})
+    asked = Request(place, size=9, backbone="resnet20", epochs=7, imbalance=3, split_seed=4, skip_corrupt=True)
+    choice = choose(asked, place)
+    wanted = {"size": 9, "imbalance": 3, "split_seed": 4, "skip_corrupt": True}
+    assert choice.setting.data.keywords == wanted
+    assert (choice.setting.epochs, choice.setting.backbone.keywords) == (7, {"depth": 20})
+    assert choice.sentence.startswith("20 % of each class for test (--split-seed 4, --split FILE); 9x9 pixels (--size); ")
+    assert choice.sentence.endswith("resnet20 (--backbone); 7 epochs (--epochs)")
+
+
+def test_the_split_of_the_folder(tmp_path, on):
+    on("cpu")
+    for split in ("train", "test"):
+        paint(tmp_path / split, {"apple": 2, "berry": 2})
+    assert choose(Request(tmp_path), tmp_path).sentence.startswith("the split of the folder; 32x32")
+
+
+def test_what_cannot_be_trained_on_is_refused_first(tmp_path):
+    with pytest.raises(BadFolder, match="has no images"):
+        choose(Request(tmp_path), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("place", "name"),
+    [("photos", "photos"), ("my photos/2024", "2024"), ("my photos", "my_photos"), ("é (1)", "é_1_"), ("/", "folder")],
+)
+def test_the_name_is_safe_for_a_path(place, name):
+    assert folder_name(choices.Path(place)) == name
+
+
+def test_a_csv_is_named_without_its_suffix(tmp_path):
+    (tmp_path / "list.v2.csv").write_text("path,label\n")
+    assert folder_name(tmp_path / "list.v2.csv") == "list.v2"

@@ -1,0 +1,214 @@
+"""From a request to a finished run: what `longtail.train` and the command line share."""
+
+from dataclasses import replace
+from functools import partial
+
+import pytest
+
+import longtail
+from commands import paint
+from longtail import recipes, settings, weighting
+from longtail.losses import GCLLoss, clouds
+from longtail.spec.description import describe, digest, look_up
+from longtail.workflow import one_run as workflow
+from longtail.workflow.choices import chosen_setting
+from longtail.workflow.one_run import Silent, prepared, train_one
+from longtail.workflow.request import Request, check, chosen_recipe, recipe_function
+
+SETTING = settings.digits_lt()
+
+
+class Notebook(Silent):
+    """Writes down what a run tells."""
+
+    def __init__(self):
+        self.notes, self.read, self.begun, self.steps = [], [], [], []
+
+    def note(self, text):
+        self.notes.append(text)
+
+    def reading(self, done, total):
+        self.read.append((done, total))
+
+    def begin(self, experiment):
+        self.begun.append(experiment.recipe.name)
+
+    def step(self, stage, progress):
+        self.steps.append((stage, progress.epoch, progress.step))
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return prepared(Request("digits_lt", epochs=2), Silent())
+
+
+def run(tmp_path, digits, **asked):
+    watcher = Notebook()
+    return train_one(Request("digits_lt", runs=tmp_path, device="cpu", **asked), *digits, watcher=watcher), watcher
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({"epochs": 0}, "--epochs must be at least 1; got 0"),
+        ({"imbalance": 0.99}, "cannot be below 1; got 0.99"),
+        ({"imbalance": float("inf")}, "cannot be below 1; got inf"),
+        ({"val": -0.1}, "at least 0 and below 1; got -0.1"),
+        ({"val": 1.0}, "at least 0 and below 1; got 1"),
+        ({"seed": -1}, "must not be negative"),
+        ({"split_seed": -1}, "must not be negative"),
+        ({"protocol": "papre"}, "Did you mean 'paper'"),
+        ({"size": 7}, "at least 8 pixels; got 7"),
+    ],
+    ids=str,
+)
+def test_numbers_that_mean_nothing(asked, said):
+    with pytest.raises(ValueError, match=said):
+        check(Request("photos" if "size" in asked else "digits_lt", **asked))
+
+
+def test_the_limits_themselves_are_allowed():
+    check(Request("photos", epochs=1, imbalance=1, val=0, seed=0, split_seed=0, size=8, protocol="paper"))
+
+
+@pytest.mark.parametrize("asked", [{"size": 16}, {"split": "split.csv"}, {"skip_corrupt": True}, {"pretrained": True}], ids=str)
+def test_named_data_refuse_what_they_would_ignore(asked):
+    with pytest.raises(ValueError, match=r"--(size|split|skip-corrupt|pretrained)"):
+        check(Request("digits_lt", **asked))
+
+
+def test_a_choice_on_validation_images_needs_some(tmp_path, digits):
+    with pytest.raises(ValueError, match="give --val above 0"):
+        run(tmp_path, digits, method="tau_norm", val=0)
+
+
+def test_other_groups_are_read_from_a_finished_run(tmp_path, digits):
+    run(tmp_path, digits, method="ce")
+    again, _ = run(tmp_path, digits, method="ce", groups="auto")
+    assert again.report["group_rule"] == "auto"
+    assert [group["classes"] for group in again.report["test"]["groups"].values()] == [4, 3, 3]
+
+
+def test_an_imbalance_is_the_same_however_it_is_written(tmp_path):
+    for data in ("digits_lt", "cifar10_lt"):
+        assert digest(chosen_setting(Request(data, imbalance=50.0))[0]) == digest(chosen_setting(Request(data, imbalance=50))[0])
+    assert digest(chosen_setting(Request("digits_lt", imbalance=50.0))[0]) == digest(chosen_setting(Request("digits_lt"))[0])
+
+
+def test_where_named_data_lie(tmp_path, monkeypatch):
+    monkeypatch.delenv("LONGTAIL_DATA", raising=False)
+    assert str(chosen_setting(Request("cifar10_lt"))[1]) == "data"
+    monkeypatch.setenv("LONGTAIL_DATA", "elsewhere")
+    assert str(chosen_setting(Request("cifar10_lt"))[1]) == "elsewhere"
+    assert chosen_setting(Request("cifar10_lt", root=tmp_path))[1] == tmp_path
+
+
+@pytest.mark.parametrize(
+    ("asked", "name"), [({}, "digits_lt"), ({"imbalance": 50}, "digits_lt"), ({"imbalance": 10}, "digits_lt_10")], ids=str
+)
+def test_another_cut_is_another_setting(asked, name):
+    assert chosen_setting(Request("digits_lt", **asked))[0].name == name
+
+
+def test_a_named_setting_takes_another_network_and_budget():
+    setting, data = prepared(Request("digits_lt", backbone="resnet14", epochs=3, split_seed=2), Silent())
+    assert setting.backbone.keywords == {"depth": 14}
+    assert (setting.epochs, setting.data.keywords["split_seed"]) == (3, 2)
+    assert data.classes == tuple("0123456789")
+
+
+@pytest.mark.parametrize("function", recipes.ALL, ids=lambda function: function.__name__)
+def test_every_method_by_its_name(function):
+    assert recipe_function(function.__name__) is function
+    assert describe(chosen_recipe(Request("digits_lt", function.__name__), SETTING)) == describe(function(SETTING))
+
+
+def test_variants_and_changes_as_text_and_as_values():
+    texts = Request(
+        "x", variants={"sampler": "effective_number", "cloud": "power(exponent=1/4)"}, changes={"stages.0.loss.scale": "20"}
+    )
+    values = replace(
+        texts,
+        variants={"sampler": weighting.effective_number, "cloud": partial(clouds.power, exponent=0.25)},
+        changes={"stages.0.loss.scale": 20},
+    )
+    recipe = chosen_recipe(texts, SETTING)
+    assert describe(recipe) == describe(chosen_recipe(values, SETTING))
+    assert look_up(recipe, "stages.0.loss.scale") == 20.0
+    assert recipe.stages[0].loss.func is GCLLoss
+    assert recipe.stages[1].resample is weighting.effective_number
+
+
+def test_a_recipe_from_a_file(tmp_path):
+    (tmp_path / "mine.py").write_text("from longtail.recipes import ce\n\ndef mine(setting, *, b: int = 8): return ce(setting)\n")
+    assert chosen_recipe(Request("x", f"{tmp_path}/mine.py:mine", variants={"b": "4"}), SETTING).name == "ce"
+    with pytest.raises(ValueError, match=r"There is no variant of .*mine\.py:mine 'c'"):
+        chosen_recipe(Request("x", f"{tmp_path}/mine.py:mine", variants={"c": "4"}), SETTING)
+
+
+def test_train_from_python(tmp_path):
+    place, watcher = paint(tmp_path / "photos", {"apple": 6, "berry": 4}), Notebook()
+    options = {"epochs": 1, "size": 8, "backbone": "resnet8", "runs": str(tmp_path / "runs"), "device": "cpu"}
+    result = longtail.train(str(place), method="ce", watcher=watcher, **options)
+    assert result.folder.parent == tmp_path / "runs" / "photos" / "ce"
+    assert result.report["images"] == {"train": 8, "test": 2}
+    assert (watcher.read[-1], len(watcher.read)) == ((10, 10), 10)
+    assert watcher.begun == ["ce"]
+    assert watcher.steps == [(0, 0, 0)]
+    assert "8x8 pixels" in watcher.notes[0]
+    assert longtail.train(place, method="ce", **options).report == result.report
+
+
+def test_an_option_that_does_not_exist():
+    with pytest.raises(TypeError, match=r"There is no option 'epoch'\. Did you mean 'epochs'"):
+        longtail.train("digits_lt", epoch=3)
+
+
+def test_a_finished_run_is_not_begun_again(tmp_path, digits):
+    first, watcher = run(tmp_path, digits, method="ce")
+    assert (watcher.begun, len(watcher.steps)) == (["ce"], 2 * 11)
+    again, watcher = run(tmp_path, digits, method="ce")
+    assert (again.folder, again.report, watcher.begun) == (first.folder, first.report, [])
+
+
+def test_a_stage_in_common_is_trained_once(tmp_path, digits):
+    run(tmp_path, digits, method="ce")
+    result, watcher = run(tmp_path, digits, method="crt")
+    assert {stage for stage, _, _ in watcher.steps} == {1}
+    assert [stage["epochs"] for stage in result.report["stages"]] == [2, 1]
+    _, watcher = run(tmp_path, digits, method="crt", seed=1)
+    assert {stage for stage, _, _ in watcher.steps} == {0, 1}
+    _, watcher = run(tmp_path, digits, method="crt", fresh=True)
+    assert {stage for stage, _, _ in watcher.steps} == {0, 1}
+
+
+def test_validation_images_are_held_out_only_where_something_is_chosen(tmp_path, digits):
+    plain, _ = run(tmp_path, digits, method="ce")
+    chosen, _ = run(tmp_path, digits, method="tau_norm")
+    asked, _ = run(tmp_path, digits, method="ce", val=0.2)
+    assert "val" not in plain.report["images"]
+    assert plain.report["val_mean_recall"] is None
+    assert sum(chosen.report["images"].values()) == sum(plain.report["images"].values()) == sum(asked.report["images"].values())
+    assert 0 < chosen.report["images"]["val"] < asked.report["images"]["val"]
+    assert set(chosen.report["chosen"]) == {"tau"}
+
+
+@pytest.mark.parametrize(
+    "asked", [{"seed": 1}, {"protocol": "paper"}, {"precision": "bf16-mixed"}, {"changes": {"stages.0.epochs": "1"}}], ids=str
+)
+def test_another_experiment_has_another_folder(asked, tmp_path, digits, monkeypatch):
+    class Stop(Exception):  # noqa: N818
+        pass
+
+    opened = []
+
+    def stop(run, record):
+        opened.append((run.folder, record["experiment"]))
+        raise Stop
+
+    monkeypatch.setattr(workflow.Run, "open", stop)
+    for options in ({}, asked):
+        with pytest.raises(Stop):
+            run(tmp_path, digits, method="ce", **{"precision": "32-true", **options})
+    assert opened[0] != opened[1]
+    assert opened[0][0].parent == opened[1][0].parent
