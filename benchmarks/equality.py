@@ -24,7 +24,7 @@ from longtail import recipes, settings
 from longtail.data.splits import Data
 from longtail.engine.building import new_model
 from longtail.engine.devices import make_fabric
-from longtail.engine.evaluation import judge
+from longtail.engine.evaluation import evaluate
 from longtail.inference import as_trained
 from longtail.runs.files import write_text
 from longtail.spec.experiment import Experiment
@@ -62,7 +62,7 @@ def fast(asked: Any, seed: int) -> list[float]:
     """`longtail train`, as it is: bfloat16 where the device has it, channels last, augmentation in batches, a folded backbone."""
     places = {"root": asked.root, "runs": asked.runs, "device": asked.device}
     result = longtail.train("cifar10_lt", method="gcl", epochs=asked.epochs, seed=seed, budget="common", **places)
-    return [stage["last epoch"]["mean_recall"] for stage in result.report["stages"]]
+    return [stage.last_epoch.mean_recall for stage in result.report.stages]
 
 
 def slow(asked: Any, seed: int) -> list[float]:
@@ -84,7 +84,7 @@ def trained_plainly(asked: Any, seed: int) -> list[float]:
     recalls = []
     for stage in experiment.recipe.stages:
         train_stage(model, stage, experiment.data)
-        recalls.append(judge(model, as_trained, experiment.data, fabric).report.mean_recall)
+        recalls.append(evaluate(model, as_trained, experiment.data, fabric).report.mean_recall)
         model.backbone.requires_grad_(False)
     return recalls
 

@@ -21,13 +21,23 @@ import plain
 import torch
 from torch import Tensor, nn
 
-from longtail import recipes, settings
+from longtail import recipes, schedules, settings
 from longtail.data.loaders import Feed
 from longtail.data.splits import Data
-from longtail.engine.building import enter_stage, fast_network, new_loss, new_model, new_optimizer, on_device, parameter_groups
+from longtail.engine.batches import epoch_batches, epoch_indices
+from longtail.engine.building import (
+    StageWork,
+    enter_stage,
+    fast_network,
+    new_loss,
+    new_model,
+    new_optimizer,
+    on_device,
+    parameter_groups,
+)
 from longtail.engine.devices import make_fabric
 from longtail.engine.replay import Replay, cuda_replay
-from longtail.engine.training import Loop, epoch_batches, epoch_indices, run_epoch
+from longtail.engine.training import Loop, run_epoch
 from longtail.heads import CosineHead, LinearHead, ScaledHead
 from longtail.networks.classifier import Classifier
 from longtail.networks.wrappers import TwoBranchBackbone
@@ -143,12 +153,19 @@ def ours(
     loss = new_loss(model, experiment, place).to(fabric.device)
     optimizer = new_optimizer(stage, parameter_groups(model, loss, stage), fabric.device)
     network, optimizer = fabric.setup(fast_network(model, stage, experiment.precision), optimizer)
-    for group in optimizer.param_groups:
-        group["lr"] = plain.RATE
+    work = StageWork(
+        place,
+        replace(stage, schedule=schedules.constant),
+        "",
+        loss,
+        optimizer,
+        [plain.RATE] * len(optimizer.param_groups),
+        network,
+    )
     loop = Loop(experiment, model, Feed(experiment.data.train, experiment.data, fabric.device), run, fabric, replay=replay)
 
     def epoch(number: int) -> Any:
-        return run_epoch(loop, place, number % stage.epochs, network, loss, optimizer)
+        return run_epoch(loop, work, number % stage.epochs)
 
     return epoch, lambda: parts_of(loop, place, stage, network, loss, optimizer)
 
@@ -157,7 +174,9 @@ def parts_of(loop: Loop, place: int, stage: Stage, network: Any, loss: nn.Module
     """Shares of data, forward, backward and optimizer in the time of an epoch's steps."""
     seconds = dict.fromkeys(("data", "forward", "backward", "optimizer"), 0.0)
     device, began = loop.fabric.device, time.perf_counter()
-    batches: Iterator[Any] = epoch_batches(loop, place, 0, epoch_indices(loop.experiment, place, 0, loop.fabric, stage.resample))
+    experiment, fabric = loop.experiment, loop.fabric
+    indices = epoch_indices(experiment, place, 0, fabric, stage.resample)
+    batches: Iterator[Any] = epoch_batches(experiment, loop.feed, place, 0, fabric, indices)
     steps = len(loop.experiment.data.train) // stage.batch_size
     for step in range(steps):
         kept: dict[str, Any] = {}

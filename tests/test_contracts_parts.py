@@ -10,11 +10,14 @@ import pytest
 import torch
 from torch import nn
 
-from longtail import heads, recipes, schedules, settings, weighting
+from longtail import heads, inference, recipes, schedules, settings, weighting
 from longtail.data.loaders import Batch
+from longtail.heads.base import check_head, class_vectors, innermost
+from longtail.inference import Predictions, fitted, reference_of
+from longtail.losses.contract import check_contract
 from longtail.networks import classifier as models
 from longtail.networks.backbones import CifarResNet
-from longtail.spec.description import describe
+from longtail.spec.description import describe, restore
 from longtail.weighting import Progress
 
 COUNTS, ORDER = [100, 30, 7, 1], torch.tensor([2, 0, 3, 1])
@@ -29,10 +32,11 @@ def public(module, first):
 
 every_rule = pytest.mark.parametrize("rule", public(weighting, ("class_counts", "progress")))
 every_schedule = pytest.mark.parametrize("schedule", public(schedules, ("progress",)))
-every_head = pytest.mark.parametrize(
-    "head", [h for _, h in inspect.getmembers(heads, inspect.isclass) if issubclass(h, nn.Module)]
-)
+HEADS = [head for _, head in inspect.getmembers(heads, inspect.isclass) if head is not heads.Head]
+every_head = pytest.mark.parametrize("head", HEADS)
 every_recipe = pytest.mark.parametrize("build", recipes.ALL)
+post_hoc = [f for _, f in inspect.getmembers(inference, inspect.isfunction) if inspect.signature(f).return_annotation == "Scores"]
+every_post_hoc_rule = pytest.mark.parametrize("rule", post_hoc)
 
 
 def weights_of(rule, counts, progress):
@@ -87,6 +91,14 @@ def build_head(head, dtype=torch.float32, seed=0):
 
 
 @every_head
+def test_head_keeps_the_contract(head):
+    built = build_head(head)
+    assert check_head(built) is built
+    assert (built.scale.item(), built.scale.dtype) == (1.0, torch.float32)
+    assert class_vectors(built).shape == (4, 6)
+
+
+@every_head
 def test_head_gradient(head):
     built, features = build_head(head, torch.float64), torch.randn(3, 6, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(built, features)
@@ -138,13 +150,66 @@ def test_head_is_float32_under_autocast(head):
     assert head.__doc__
 
 
+def drawn_predictions(images=12):
+    """Predictions of a head whose state every post hoc rule finds what it needs in."""
+    head = build_head(heads.CausalHead)
+    features, labels = torch.randn(images, 6), torch.arange(images) % 4
+    return Predictions(features, head(features).detach(), labels, torch.tensor(COUNTS, dtype=torch.float64), head.state_dict())
+
+
+def without_labels(predictions):
+    return replace(predictions, labels=torch.full_like(predictions.labels, -1))
+
+
+@every_post_hoc_rule
+def test_post_hoc_rule_gives_scores_without_labels(rule):
+    given = drawn_predictions()
+    ready = fitted(rule, drawn_predictions())
+    scores = ready(given)
+    assert (scores.shape, scores.dtype) == (given.logits.shape, given.logits.dtype)
+    assert scores.isfinite().all()
+    assert torch.equal(ready(without_labels(given)), scores)
+    one = replace(given, features=given.features[:1], logits=given.logits[:1], labels=given.labels[:1])
+    torch.testing.assert_close(ready(one), scores[:1])
+
+
+@every_post_hoc_rule
+def test_post_hoc_rule_is_pure(rule):
+    given = drawn_predictions()
+    tensors = {"features": given.features, "logits": given.logits, "labels": given.labels, "counts": given.class_counts}
+    tensors |= given.head
+    before = {name: tensor.clone() for name, tensor in tensors.items()}
+    ready = fitted(rule, given)
+    assert torch.equal(ready(given), ready(given))
+    assert all(torch.equal(tensor, before[name]) for name, tensor in tensors.items())
+
+
+@every_post_hoc_rule
+def test_post_hoc_rule_is_described_and_what_it_learns_is_stored(rule):
+    _, *keywords = inspect.signature(rule).parameters.values()
+    assert all(keyword.kind is keyword.KEYWORD_ONLY and keyword.default is not keyword.empty for keyword in keywords)
+    assert describe(restore(json.loads(json.dumps(describe(rule))))) == describe(rule)
+    split, ready = reference_of(rule), fitted(rule, drawn_predictions())
+    assert (split is None) is (ready is rule)
+    learned = ready.keywords if split else {}
+    json.dumps([value for value in learned.values() if not isinstance(value, torch.Tensor)])
+    assert reference_of(ready) is None
+    assert rule.__doc__
+
+
+@pytest.mark.parametrize("rule", [rule for rule in post_hoc if reference_of(rule) == "test"])
+def test_a_rule_that_is_fitted_on_the_test_images_does_not_look_at_their_labels(rule):
+    given = drawn_predictions()
+    assert torch.equal(fitted(rule, without_labels(given))(given), fitted(rule, given)(given))
+
+
 @every_recipe
 def test_recipe_is_data_with_a_source(build):
     recipe = build(settings.digits_lt())
     assert recipe.name == build.__name__
     assert recipe.source
-    assert recipe.departures
-    assert all(re.fullmatch(r"[A-Z_a-z].*\.", departure) for departure in recipe.departures)
+    assert recipe.all_departures
+    assert all(re.fullmatch(r"[A-Z_a-z].*\.", departure) for departure in recipe.all_departures)
     assert build.__doc__
     json.dumps(describe(recipe))
 
@@ -152,7 +217,7 @@ def test_recipe_is_data_with_a_source(build):
 def network_of(recipe, classes=4, image_size=8):
     """The recipe's network on the small ResNet, as the loop builds it."""
     torch.manual_seed(0)
-    parts = {"head": recipe.head, "wrapper": recipe.backbone, "projection": recipe.projection}
+    parts = {"head": recipe.head, "backbone_wrapper": recipe.backbone_wrapper, "projection": recipe.projection}
     return models.assemble(CifarResNet(depth=8, width=4), classes=classes, image_size=image_size, **parts)
 
 
@@ -163,6 +228,7 @@ def entered(model, recipe, stage):
     loss = stage.loss(COUNTS)
     if stage.feature_loss is not None:
         loss.add_module("feature_loss", stage.feature_loss(COUNTS, feature_size=model.representation_size))
+    check_contract(loss, len(COUNTS))
     return loss
 
 
@@ -183,7 +249,7 @@ def test_recipe_computes_a_finite_gradient_in_every_stage(build):
         unused = {name for (name, _), gradient in zip(named, gradients, strict=True) if gradient is None}
         assert not unused, "every parameter takes part in the loss"
         assert all(gradient.isfinite().all() for gradient in gradients)
-        assert isinstance(getattr(model.head, "inner", model.head), getattr(loss, "requires_head", nn.Module))
+        assert isinstance(innermost(model.head), loss.requires_head or heads.Head)
 
 
 @every_recipe

@@ -14,7 +14,7 @@ import longtail
 ROOT = Path(longtail.__file__).parent
 FLOORS = (
     {"errors"},
-    {"weighting", "schedules", "losses", "heads", "inference", "metrics"},
+    {"weighting", "schedules", "losses", "heads", "inference", "metrics", "results"},
     {"networks", "data", "sampling"},
     {"steps"},
     {"spec"},

@@ -13,7 +13,7 @@ from typer.main import get_command
 from longtail.cli.app import app
 from longtail.spec.description import describe
 from longtail.spec.recipe import Recipe
-from longtail.workflow.request import recipe_function
+from longtail.workflow.resolve import recipe_function
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -41,6 +41,15 @@ def test_the_plain_loop_trains():
     assert torch.isfinite(names["loss"](names["model"](loader[0][0]), loader[0][1]))
 
 
+def test_the_sampler_and_the_post_hoc_rule_run():
+    names: dict[str, object] = {}
+    exec(blocks(README, "python")[1], names)
+    drawn = torch.cat([labels for _, labels in names["loader"]])
+    assert len(drawn) == 567
+    assert (drawn == 2).sum() > 3 * 7
+    assert names["predicted"].shape == (5,)
+
+
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_the_python_interface_trains_and_predicts(tmp_path, monkeypatch, capsys):
     generator = np.random.default_rng(0)
@@ -51,7 +60,7 @@ def test_the_python_interface_trains_and_predicts(tmp_path, monkeypatch, capsys)
             Image.fromarray(pixels).save(tmp_path / "photos" / name / f"{place}.png")
     monkeypatch.chdir(tmp_path)
     names: dict[str, object] = {}
-    exec(blocks(README, "python")[1], names)
+    exec(blocks(README, "python")[2], names)
     assert names["prediction"].label in ("cat", "dog", "owl")
 
 

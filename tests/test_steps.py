@@ -114,3 +114,50 @@ def test_a_loss_without_a_generator_is_called_without_one():
     logits, labels = torch.zeros(2, 3), torch.tensor([0, 1])
     value = steps.apply_loss(nn.CrossEntropyLoss(), logits, labels, torch.Generator())
     assert value.item() == pytest.approx(torch.tensor(3.0).log().item())
+
+
+class Handing(nn.Module):
+    """A module of a user's that contains a loss and hands all keywords on to it."""
+
+    def __init__(self, inner):
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, logits, labels, **keywords):
+        return self.inner(logits, labels, **keywords)
+
+
+class Named(Handing):
+    """The same, with the generator by name."""
+
+    def forward(self, logits, labels, *, generator=None):
+        return self.inner(logits, labels, generator=generator)
+
+
+class Silent(Handing):
+    """The same, without a generator."""
+
+    def forward(self, logits, labels):
+        return self.inner(logits, labels)
+
+
+@pytest.mark.parametrize("step", [steps.classify, steps.mixup])
+@pytest.mark.parametrize("wrapped", [Handing, Named, lambda inner: Handing(Named(Handing(inner)))])
+def test_a_loss_inside_a_module_draws_from_the_batchs_generator(step, wrapped):
+    torch.manual_seed(1)
+    expected = step(Watched(), GCLLoss(COUNTS), batch(seed=5), Progress())
+    torch.manual_seed(2)
+    assert torch.equal(step(Watched(), wrapped(GCLLoss(COUNTS)), batch(seed=5), Progress()), expected)
+
+
+@pytest.mark.parametrize("step", [steps.classify, steps.mixup])
+@pytest.mark.parametrize("wrapped", [Handing, Silent])
+def test_a_loss_that_draws_nothing_is_called_without_a_generator_inside_a_module(step, wrapped):
+    expected = step(Watched(), CrossEntropyLoss(COUNTS), batch(seed=5), Progress())
+    assert torch.equal(step(Watched(), wrapped(CrossEntropyLoss(COUNTS)), batch(seed=5), Progress()), expected)
+
+
+@pytest.mark.parametrize("step", [steps.classify, steps.mixup])
+def test_a_module_that_would_lose_the_generator_is_refused(step):
+    with pytest.raises(ValueError, match=r"The loss Silent contains GCLLoss, which draws random numbers.* takes no `generator`"):
+        step(Watched(), Silent(GCLLoss(COUNTS)), batch(), Progress())

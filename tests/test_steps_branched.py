@@ -1,5 +1,6 @@
 """Steps of methods with more than one batch, view or loss, against the vectors of the reference document."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -119,7 +120,7 @@ def hybrid(value=1.0130546163355705):
 
 def test_contrast_of_the_reference(monkeypatch):
     model, loss, batch = hybrid()
-    monkeypatch.setattr(steps, "apply_loss", lambda *_: torch.tensor(1.2))
+    monkeypatch.setattr(type(loss), "forward", lambda *_: torch.tensor(1.2))
     assert steps.contrast(model, loss, batch, Progress(100, 200)).item() == pytest.approx(1.059790962251678, abs=1e-6)
 
 
@@ -212,3 +213,17 @@ def test_a_feed_gives_views_and_a_companion_in_one_pass():
     plain = list(feed.batches(indices, 5, companion=other))
     torch.testing.assert_close(torch.cat([b.companion.images for b in plain]).flip(0), torch.cat([b.images for b in plain]))
     assert len(list(feed.batches(indices, 5, drop_last=True, companion=other))) == 2
+
+
+class Drawn(nn.Module):
+    """A loss on features that draws a random number."""
+
+    def forward(self, features, labels, *, generator=None):
+        return features.sum() * 0 + torch.rand((), generator=generator)
+
+
+def test_a_loss_on_features_draws_from_the_batchs_generator():
+    model, loss, batch = hybrid()
+    loss.feature_loss, generator = Drawn(), torch.Generator().manual_seed(4)
+    value = steps.contrast(model, loss, replace(batch, generator=generator), Progress(), curriculum=lambda progress: 1.0)
+    assert value.item() == torch.rand((), generator=torch.Generator().manual_seed(4)).item()

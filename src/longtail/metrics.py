@@ -6,52 +6,58 @@ A class without test images is not evaluated: its recall is nan and it enters no
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from longtail.results import GroupResult, SplitResult
+
 Labels = Int[Tensor, " images"]
 Scores = Float[Tensor, "images classes"]
 Recalls = Float[Tensor, " classes"]
+Counts = Int[Tensor, " classes"]
+Groups = Mapping[str, Sequence[int]]
 
 
-@dataclass(frozen=True)
-class GroupResult:
-    """Mean recall over the evaluated classes of one group, with its bootstrap interval where its test images are few."""
-
-    recall: float
-    classes: int
-    evaluated_classes: int
-    images: int
-    interval: tuple[float, float] | None = None
-
-
-@dataclass(frozen=True)
-class Report:
-    """What one set of scores is worth. All rates are shares in [0, 1]; nan where nothing could be evaluated."""
-
-    mean_recall: float
-    accuracy: float
-    calibration_error: float
-    groups: Mapping[str, GroupResult]
-    recalls: tuple[float, ...]
-    test_counts: tuple[int, ...]
-
-
-def report(scores: Scores, labels: Labels, groups: Mapping[str, Sequence[int]]) -> Report:
+def report(scores: Scores, labels: Labels, groups: Groups) -> SplitResult:
     """Judges scores (M, C) against labels (M,), with class indices gathered in named groups (`shot_groups`)."""
     confusion = confusion_matrix(scores, labels)
-    recalls = per_class_recall(confusion)
-    return Report(
+    recalls, test_counts = per_class_recall(confusion), confusion.sum(1)
+    results = group_results(recalls, test_counts, groups)
+    return SplitResult(
         mean_recall=nan_mean(recalls),
         accuracy=accuracy(confusion),
         calibration_error=expected_calibration_error(scores.softmax(1), labels),
-        groups={name: _group_result(scores, labels, list(classes)) for name, classes in groups.items()},
+        groups=with_intervals(results, groups, scores.argmax(1), labels),
         recalls=tuple(recalls.tolist()),
-        test_counts=tuple(confusion.sum(1).tolist()),
+        test_counts=tuple(test_counts.tolist()),
     )
+
+
+def group_results(recalls: Recalls, test_counts: Counts, groups: Groups) -> dict[str, GroupResult]:
+    """Result of each group from the classes' recalls (C,) and test images (C,); `with_intervals` adds the intervals."""
+    means = group_means(recalls, groups)
+    images = {name: test_counts[sorted(classes)] for name, classes in groups.items()}
+    return {
+        name: GroupResult(means[name], len(counts), int((counts > 0).sum()), int(counts.sum())) for name, counts in images.items()
+    }
+
+
+def group_means(recalls: Recalls, groups: Groups) -> dict[str, float]:
+    """Mean over each group's evaluated classes of their recalls (C,); nan where there are none."""
+    return {name: nan_mean(recalls[sorted(classes)]) for name, classes in groups.items()}
+
+
+def with_intervals(
+    results: Mapping[str, GroupResult], groups: Groups, predicted: Labels, labels: Labels
+) -> dict[str, GroupResult]:
+    """The results with a bootstrap interval for each group of few test images, from predicted and true labels (M,)."""
+    return {
+        name: replace(result, interval=_interval(predicted, labels, groups[name])) if result.wants_interval else result
+        for name, result in results.items()
+    }
 
 
 def confusion_matrix(scores: Scores, labels: Labels) -> Int[Tensor, "classes classes"]:
@@ -109,23 +115,11 @@ def nan_mean(values: Tensor) -> float:
     return values.nanmean().item()
 
 
-def _group_result(scores: Scores, labels: Labels, classes: list[int]) -> GroupResult:
-    inside = torch.isin(labels, torch.tensor(classes, dtype=labels.dtype))
-    hits = (scores.argmax(1) == labels)[inside].double()
-    member = torch.searchsorted(torch.tensor(sorted(classes)), labels[inside])
-    images, right = _per_class(torch.ones_like(hits), member, len(classes)), _per_class(hits, member, len(classes))
-    few_images = 0 < len(hits) < 100
-    return GroupResult(
-        recall=nan_mean(right / images),
-        classes=len(classes),
-        evaluated_classes=int((images > 0).sum()),
-        images=len(hits),
-        interval=_bootstrap(hits, member, len(classes)) if few_images else None,
-    )
-
-
-def _per_class(values: Tensor, member: Tensor, classes: int) -> Tensor:
-    return torch.zeros(classes, dtype=torch.float64).index_add_(0, member, values)
+def _interval(predicted: Labels, labels: Labels, classes: Sequence[int]) -> tuple[float, float]:
+    """95 % bootstrap interval of the mean recall over `classes`."""
+    members = torch.tensor(sorted(classes), dtype=labels.dtype)
+    inside = torch.isin(labels, members)
+    return _bootstrap((predicted == labels)[inside].double(), torch.searchsorted(members, labels[inside]), len(members))
 
 
 def _bootstrap(hits: Tensor, member: Tensor, classes: int, draws: int = 1000) -> tuple[float, float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from enum import IntEnum
 
 import numpy as np
 import torch
@@ -11,6 +12,17 @@ from torch import Tensor
 from torch.utils.data import Sampler
 
 from longtail.weighting import Progress, Rule, uniform
+
+
+class Stream(IntEnum):
+    """What random numbers are drawn for; each stream has a seed of its own. The numbers are part of every run's bits."""
+
+    NETWORK = 0  # the network's initial weights
+    STAGE = 1  # what a stage resets or wraps: head and backbone wrapper
+    DRAW = 2  # which images an epoch shows
+    BATCHES = 3  # augmentation, mixup and the losses' noise
+    COMPANION = 4  # the second draw of methods that need one
+    LOSS = 5  # the initial weights of losses that learn
 
 
 class EpochSampler(Sampler[int]):

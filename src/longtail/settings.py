@@ -54,7 +54,7 @@ def places_lt(*, pretrained: bool = True, split_seed: int = 0) -> Setting:
     """Places-LT: 62,500 images of 365 classes, ResNet-152 with ImageNet weights, 90 epochs.
 
     Departures: those of `imagenet_lt`, and colour jitter, which GCL's script leaves out. The whole network is trained; GCL and
-    MiSLAS train its last block, drawn anew, and the classifier, and hold the rest. `--weights` takes torchvision's file.
+    MiSLAS train its last block, drawn anew, and the classifier, and hold the rest. `weights` takes torchvision's file.
     """
     return _large("places_lt", "resnet152.tv_in1k", pretrained, split_seed, weight_decay=5e-4)
 

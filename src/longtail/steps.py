@@ -1,13 +1,10 @@
 """From a batch to a scalar: the one place where a method touches the training step.
 
-`step(model, loss, batch, progress) -> scalar`. Random numbers come from `batch.generator`.
+`step(model, loss, batch, progress) -> scalar`. Random numbers come from `batch.generator`, those of losses by `apply_loss`.
 """
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable
-from functools import lru_cache
 from typing import Any, Literal
 
 import torch
@@ -16,6 +13,7 @@ from torch import Tensor, nn
 
 from longtail.data.loaders import Batch, Feed
 from longtail.data.splits import Data
+from longtail.losses.contract import needs_generator
 from longtail.schedules import Schedule, parabolic
 from longtail.weighting import Progress
 
@@ -77,7 +75,8 @@ def contrast(
     share = curriculum(progress)
     views = torch.cat([batch.images, *batch.views])
     labels = batch.labels.repeat(1 + len(batch.views))
-    representation = loss.get_submodule("feature_loss")(model.projection(model.backbone(views)), labels)
+    projected = model.projection(model.backbone(views))
+    representation = apply_loss(loss.get_submodule("feature_loss"), projected, labels, batch.generator)
     classification = apply_loss(loss, model(batch.companion.images), batch.companion.labels, batch.generator)
     value: Tensor = share * representation + (1 - share) * classification
     return value
@@ -105,7 +104,7 @@ def meta_embed(
     features = model.backbone(batch.images)
     value = apply_loss(loss, model.head(features), batch.labels, batch.generator)
     represented = features if form == "code" else model.head.meta_embedding(features)
-    value += feature_weight * centroid_loss(represented, batch.labels)
+    value += feature_weight * apply_loss(centroid_loss, represented, batch.labels, batch.generator)
     return value
 
 
@@ -130,15 +129,18 @@ def beta_sample(alpha: float, batch: Batch) -> Float[Tensor, ""]:
 
 
 def apply_loss(loss: nn.Module, logits: Tensor, labels: Tensor, generator: torch.Generator | None) -> Tensor:
-    """Calls the loss, with the run's generator where it draws."""
-    random = {"generator": generator} if _draws(type(loss).forward) else {}
+    """Calls the loss, with the batch's generator where it draws random numbers. A step of your own calls every loss by this.
+
+    Args:
+        logits: (B, C), or features (B, D) for a loss on features.
+        labels: class indices (B,).
+
+    Raises:
+        UserError: random numbers would not come from the generator.
+    """
+    random = {"generator": generator} if needs_generator(loss) else {}
     value: Tensor = loss(logits, labels, **random)
     return value
-
-
-@lru_cache
-def _draws(forward: Callable[..., Any]) -> bool:
-    return "generator" in inspect.signature(forward).parameters
 
 
 def class_means(model: Any, loss: nn.Module, data: Data, *, batch_size: int = 256) -> None:

@@ -143,7 +143,7 @@ def sizes(folder):
 
 
 def test_a_finished_run_is_read_back(digits, runs, monkeypatch):
-    monkeypatch.setattr("longtail.workflow.one_run.train_experiment", lambda *_, **__: pytest.fail("it trained again"))
+    monkeypatch.setattr("longtail.workflow.one_run.train_stages", lambda *_, **__: pytest.fail("it trained again"))
     assert longtail(*CE, "--runs", runs).out == digits.out
 
 
@@ -152,8 +152,8 @@ def test_fresh_trains_again_to_the_same_result(tmp_path, monkeypatch):
     before = read(folder, "report.json")
     from longtail.workflow import one_run as workflow
 
-    trained, train = [], workflow.train_experiment
-    monkeypatch.setattr(workflow, "train_experiment", lambda *given, **more: trained.append(1) or train(*given, **more))
+    trained, train = [], workflow.train_stages
+    monkeypatch.setattr(workflow, "train_stages", lambda *given, **more: trained.append(1) or train(*given, **more))
     assert longtail(*CE, "--runs", tmp_path, "--fresh").folder == folder
     assert trained == [1]
     assert read(folder, "report.json")["test"] == before["test"]
@@ -199,7 +199,7 @@ def test_the_paper_protocol_shows_the_best_epoch_as_such(runs):
     said = longtail(*CE[:-1], 3, "--protocol", "paper", "--runs", runs)
     assert "paper protocol" in said.out
     assert "best epoch on the test set" in said.out
-    assert read(said.folder, "report.json")["stages"][0]["best epoch on the test set"]["epoch"] in (2, 3)
+    assert read(said.folder, "report.json")["stages"][0]["best_test_epoch"]["epoch"] in (2, 3)
 
 
 def test_evaluate_in_other_groups(digits):

@@ -95,5 +95,5 @@ def test_another_split_seed_takes_other_images(full, monkeypatch):
 
 @pytest.mark.parametrize("name", ["cifar10", "cifar100"])
 def test_missing_files_are_named_with_the_way_to_get_them(tmp_path, name):
-    with pytest.raises(FileNotFoundError, match=rf"are not below '.*' \({FOLDERS[name]}/\)\. Give their folder with --root DIR"):
+    with pytest.raises(FileNotFoundError, match=rf"are not below '.*' \({FOLDERS[name]}/\)\. Give their folder with `root=DIR`"):
         cifar_lt(tmp_path, name=name)

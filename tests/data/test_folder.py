@@ -167,7 +167,7 @@ def test_a_truncated_file_is_named(tmp_path):
         folder_data(root, size=6)
     assert str(root / "b" / "002.jpg") in str(caught.value)
     assert "truncated" in str(caught.value)
-    assert str(caught.value).endswith("Remove or repair it, or go on without with --skip-corrupt.")
+    assert str(caught.value).endswith("Remove or repair it, or leave it out with `skip_corrupt`.")
 
 
 def test_words_called_jpg_are_counted_with_the_others(tmp_path):

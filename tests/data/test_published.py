@@ -16,10 +16,10 @@ from longtail.data.published import PUBLISHED, listed
 from longtail.data.splits import fingerprint, hold_out
 from longtail.data.transforms import color_jitter
 from longtail.errors import BadFolder, CorruptImage
-from longtail.recipes.budget import BASE
-from longtail.workflow.choices import chosen_setting
+from longtail.recipes.budget import BASE, Budget
 from longtail.workflow.one_run import Silent
-from longtail.workflow.request import Request, check
+from longtail.workflow.request import Request
+from longtail.workflow.resolve import check, chosen_setting
 
 NAMES = tuple(PUBLISHED)
 TEST = {"imagenet_lt": "test", "places_lt": "test", "inaturalist2018": "val"}
@@ -177,8 +177,8 @@ def test_missing_images_are_named_with_the_place_that_publishes_them(publish, pl
 @every_name
 def test_the_settings_have_the_budget_of_the_recipes(name):
     setting = settings.NAMED[name]()
-    own = {"epochs": setting.epochs, "batch_size": setting.batch_size, "lr": setting.learning_rate}
-    assert {**own, "weight_decay": setting.weight_decay, "drop_last": True} == BASE[(name, None)]
+    own = Budget(epochs=setting.epochs, batch_size=setting.batch_size, lr=setting.learning_rate)
+    assert replace(own, weight_decay=setting.weight_decay, drop_last=True) == BASE[(name, None)]
     assert (setting.name, setting.benchmark, setting.imbalance) == (name, name, None)
     assert (color_jitter in setting.augment) == (name != "inaturalist2018")
     assert setting.data.keywords == {"name": name, "split_seed": 0}
@@ -191,7 +191,7 @@ def test_mislas_trains_large_data_at_its_own_rate():
 
 @every_name
 def test_the_tail_was_published(name):
-    with pytest.raises(ValueError, match=f"'{name}' has the long tail that was published and takes no --imbalance"):
+    with pytest.raises(ValueError, match=f"'{name}' has the long tail that was published and takes no `imbalance`"):
         check(Request(name, imbalance=100))
     check(Request(name))
 
@@ -232,14 +232,14 @@ def train(root, runs, **asked):
 def test_a_run_chooses_on_the_published_val_list(publish, tmp_path):
     result = train(publish("imagenet_lt", paint=True), tmp_path / "runs", method="tau_norm", epochs=1)
     assert result.folder.parent == tmp_path / "runs" / "imagenet_lt" / "tau_norm"
-    assert result.report["images"] == {"train": 17, "val": 6, "test": 9}
-    assert set(result.report["chosen"]) == {"tau"}
-    assert [entry["name"] for entry in result.report["classes"]] == list(FOLDERS)
+    assert result.report.images == {"train": 17, "val": 6, "test": 9}
+    assert set(result.report.chosen) == {"tau"}
+    assert [entry.name for entry in result.report.classes] == list(FOLDERS)
     assert longtail.load(result.folder).predict(tmp_path / "imagenet_lt" / "val/n01/test 0.png").label in FOLDERS
 
 
 def test_no_images_are_held_out_where_a_val_list_is_published(publish, tmp_path):
-    with pytest.raises(ValueError, match="'imagenet_lt' comes with 6 validation images of its own; leave out --val"):
+    with pytest.raises(ValueError, match="'imagenet_lt' comes with 6 validation images of its own; leave out `val`"):
         train(publish("imagenet_lt", paint=True), tmp_path / "runs", method="ce", epochs=1, val=0.1)
     assert not (tmp_path / "runs").exists()
 
@@ -259,7 +259,7 @@ def test_a_corrupt_image_is_named_when_it_is_met_and_the_run_continues(publish, 
     again = train(root, tmp_path / "cut", method="gcl", epochs=2)
     weights = [result.folder / "model" / "model.safetensors" for result in (whole, again)]
     assert weights[0].read_bytes() == weights[1].read_bytes()
-    assert again.report["test"] == whole.report["test"]
+    assert again.report.test == whole.report.test
 
 
 OPTIONS = ("--method", "gcl", "--epochs", 2, "--backbone", "resnet8", "--device", "cpu", "--precision", "32-true")

@@ -13,10 +13,19 @@ from lightning_fabric import Fabric
 from longtail.data.groups import shot_groups
 from longtail.data.splits import Data, Split, hold_out
 from longtail.engine.devices import make_fabric
-from longtail.engine.evaluation import judge, per_epoch_recalls, predict
+from longtail.engine.evaluation import evaluate, per_epoch_recalls, predict
 from longtail.heads import LinearHead
-from longtail.inference import as_trained, logit_adjusted, nearest_class_mean, tau_normalised
-from longtail.metrics import report
+from longtail.inference import (
+    as_trained,
+    fitted,
+    fitted_on,
+    logit_adjusted,
+    nearest_class_mean,
+    rebalanced,
+    reference_of,
+    tau_normalised,
+)
+from longtail.metrics import confusion_matrix, mean_recall, per_class_recall, report
 from longtail.networks.backbones import CifarResNet
 from longtail.networks.classifier import Classifier
 from longtail.sampling import EpochSampler
@@ -142,13 +151,13 @@ def test_a_backbone_held_in_eval_mode_stays_there(fabric):
 
 
 @pytest.mark.parametrize("groups", ["shots", "auto"])
-def test_judged_as_trained(fabric, groups):
+def test_evaluated_as_trained(fabric, groups):
     data, model = some_data(), a_model()
-    judged = judge(model, as_trained, data, fabric, groups=groups)
+    evaluation = evaluate(model, as_trained, data, fabric, groups=groups)
     found = predict(model, data.test, data, fabric)
-    assert judged.rule is as_trained
-    assert str(judged.report) == str(report(found.logits, found.labels, shot_groups(list(COUNTS), rule=groups)))
-    assert (torch.equal(judged.scores, found.logits), judged.val_mean_recall) == (True, None)
+    assert evaluation.rule is as_trained
+    assert str(evaluation.report) == str(report(found.logits, found.labels, shot_groups(list(COUNTS), rule=groups)))
+    assert (torch.equal(evaluation.scores, found.logits), evaluation.val_mean_recall) == (True, None)
 
 
 @pytest.mark.parametrize(
@@ -157,19 +166,86 @@ def test_judged_as_trained(fabric, groups):
 )
 def test_what_a_rule_learns_is_fixed(fabric, rule, learned):
     data, model = hold_out(some_data(), 0.3, seed=0), a_model()
-    judged = judge(model, rule, data, fabric)
-    assert judged.rule.keywords.keys() == learned
-    assert torch.equal(judged.rule(predict(model, data.test, data, fabric)), judged.scores)
-    assert 0 <= judged.val_mean_recall <= 1
+    evaluation = evaluate(model, rule, data, fabric)
+    assert evaluation.rule.keywords.keys() == learned
+    assert torch.equal(evaluation.rule(predict(model, data.test, data, fabric)), evaluation.scores)
+    assert 0 <= evaluation.val_mean_recall <= 1
 
 
 def test_what_is_learned_does_not_depend_on_the_test_images(fabric):
     data, model = hold_out(some_data(), 0.3, seed=0), a_model()
     other = replace(data, test=a_split((3, 3, 3, 3), 9))
-    first, second = (judge(model, nearest_class_mean, d, fabric).rule.keywords for d in (data, other))
+    first, second = (evaluate(model, nearest_class_mean, d, fabric).rule.keywords for d in (data, other))
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
 def test_a_rule_that_chooses_needs_validation_images(fabric):
-    with pytest.raises(ValueError, match=r"chooses a value on validation images, but none were held out; add --val 0\.1"):
-        judge(a_model(), tau_normalised, some_data(), fabric)
+    with pytest.raises(
+        ValueError, match=r"^This rule chooses a value on validation images, but none were held out; add `val=0\.1`\.$"
+    ):
+        evaluate(a_model(), tau_normalised, some_data(), fabric)
+
+
+# --- One pass over each split ----------------------------------------------------------------------------------------------
+
+
+def passes_in(model):
+    """Numbers of images in the network's forward passes from now on; no split here has more images than a batch."""
+    sizes = []
+    model.backbone.register_forward_pre_hook(lambda module, inputs: sizes.append(len(inputs[0])))
+    return sizes
+
+
+every_reference = pytest.mark.parametrize(
+    ("rule", "splits"),
+    [
+        (as_trained, ["test", "val"]),
+        (tau_normalised, ["test", "val"]),
+        (partial(logit_adjusted, tau=None), ["test", "val"]),
+        (rebalanced, ["test", "val"]),
+        (partial(rebalanced, source="val"), ["test", "val"]),
+        (nearest_class_mean, ["test", "train", "val"]),
+    ],
+)
+
+
+@every_reference
+def test_each_split_is_passed_once_and_nothing_else_changes(fabric, rule, splits):
+    data, model = hold_out(some_data(), 0.3, seed=0), a_model()
+    alone = {name: predict(model, split, data, fabric) for name, split in data.splits.items()}
+    ready = fitted(rule, alone[reference_of(rule)]) if reference_of(rule) else rule
+    sizes = passes_in(model)
+    evaluation = evaluate(model, rule, data, fabric)
+    assert len({len(split) for split in data.splits.values()}) == 3, "so that a pass says which split it was"
+    assert sorted(sizes) == sorted(len(data.splits[name]) for name in splits)
+    assert torch.equal(evaluation.scores, ready(alone["test"]))
+    assert evaluation.val_mean_recall == mean_recall(ready(alone["val"]), alone["val"].labels)
+    assert torch.equal(evaluation.predictions.features, alone["test"].features)
+
+
+@pytest.mark.parametrize(
+    ("rule", "splits"), [(as_trained, ["test"]), (rebalanced, ["test"]), (nearest_class_mean, ["test", "train"])]
+)
+def test_each_split_is_passed_once_per_judged_epoch(fabric, rule, splits):
+    data, model = some_data(), a_model()
+    alone = {name: predict(model, split, data, fabric) for name, split in data.splits.items()}
+    ready = fitted(rule, alone[reference_of(rule)]) if reference_of(rule) else rule
+    sizes = passes_in(model)
+    recalls = per_epoch_recalls(model, rule, data, fabric)
+    assert sorted(sizes) == sorted(len(data.splits[name]) for name in splits)
+    assert recalls == per_class_recall(confusion_matrix(ready(alone["test"]), alone["test"].labels)).tolist()
+
+
+@pytest.mark.parametrize("split", ["train", "val", "test"])
+def test_a_rule_of_one_s_own_is_fitted_on_its_split(fabric, split):
+    @fitted_on(split, keyword="shift", learn=lambda rule, predictions: {"shift": predictions.logits.mean(0)})
+    def centred(predictions, *, shift=None):
+        return predictions.logits - shift
+
+    data, model = hold_out(some_data(), 0.3, seed=0), a_model()
+    evaluation = evaluate(model, centred, data, fabric)
+    shift = predict(model, data.splits[split], data, fabric).logits.mean(0)
+    assert torch.equal(evaluation.rule.keywords["shift"], shift)
+    assert torch.equal(evaluation.scores, evaluation.predictions.logits - shift)
+    right = per_class_recall(confusion_matrix(evaluation.scores, evaluation.predictions.labels)).tolist()
+    assert per_epoch_recalls(model, centred, data, fabric) == right

@@ -1,6 +1,6 @@
 """No recipe's forward pass and loss read back from a GPU or copy to it: shown on tensors that have a device but no values.
 
-The backward pass needs a GPU that is there: tests/test_replay.py. What depends on values, FakeTensorMode refuses by itself.
+The backward pass needs a GPU that is there: tests/engine/test_replay.py. What depends on values, FakeTensorMode refuses by itself.
 """
 
 import pytest

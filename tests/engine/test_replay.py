@@ -10,7 +10,7 @@ from longtail import recipes, settings
 from longtail.data.loaders import Batch
 from longtail.engine.devices import make_fabric
 from longtail.engine.replay import PLAIN_STEPS, CudaGraphs, EpochProgress, Replay, Tally, copied, cuda_replay, refill, shapes
-from longtail.engine.training import train
+from longtail.engine.training import train_stages
 from longtail.runs.run import Run
 from longtail.spec.experiment import Experiment
 from longtail.spec.recipe import with_epochs
@@ -44,7 +44,7 @@ def trained(method, folder, *, device="cpu", replay=None):
     fabric, precision = make_fabric(device, "32-true", deterministic=device == "cuda")
     recipe = with_epochs(getattr(recipes, method)(SETTING), 3)
     experiment = Experiment(recipe, SETTING, SETTING.data(None), precision=precision)
-    model, history = train(experiment, Run(folder), fabric, replay=replay)
+    model, history = train_stages(experiment, Run(folder), fabric, replay=replay)
     return model.state_dict(), [entry["loss"] for entry in history]
 
 

@@ -1,5 +1,6 @@
 """The loop: what is interrupted continues to the same bits, what is finished is used again, what cannot go on says why."""
 
+import ast
 import json
 from dataclasses import replace
 from functools import partial
@@ -10,9 +11,11 @@ import torch
 from torch import nn
 
 from longtail import recipes, settings
-from longtail.engine.building import new_model, parameter_groups
+from longtail.engine import training
+from longtail.engine.batches import epoch_indices
+from longtail.engine.building import new_model, parameter_groups, trained_until
 from longtail.engine.devices import make_fabric
-from longtail.engine.training import epoch_indices, train, trained_until
+from longtail.engine.training import train_stages
 from longtail.errors import TrainingFailed
 from longtail.heads import CosineHead, LinearHead
 from longtail.networks.backbones import CifarResNet
@@ -75,7 +78,7 @@ def trained(data, fabric, tmp_path):
 
     def run(recipe, folder="run", watch=None, **changes):
         experiment = Experiment(recipe, SETTING, **({"data": data} | changes))
-        return train(experiment, Run(tmp_path / folder), fabric, watch=watch)
+        return train_stages(experiment, Run(tmp_path / folder), fabric, watch=watch)
 
     return run
 
@@ -173,7 +176,7 @@ def test_recipes_with_the_same_first_stage_share_it(run_one):
     for method in ("ncm", "logit_adjusted_post_hoc"):
         result, seen = run_one(method)
         assert seen == set()
-        assert result.report["stages"][0]["seconds"] == first.report["stages"][0]["seconds"]
+        assert result.report.stages[0].seconds == first.report.stages[0].seconds
         assert log_of(result.folder) == log_of(first.folder) != []
 
 
@@ -190,17 +193,17 @@ def test_a_finished_run_is_read_and_a_fresh_one_trained(run_one):
     again, seen = run_one("mixup")
     assert (seen, again.report) == (set(), first.report)
     anew, seen = run_one("mixup", fresh=True)
-    assert (seen, anew.report["test"]) == ({0}, first.report["test"])
+    assert (seen, anew.report.test) == ({0}, first.report.test)
 
 
 @pytest.mark.parametrize("build", recipes.ALL)
 def test_every_recipe_trains_and_is_judged(run_one, build):
     result, _ = run_one(build.__name__)
-    test, names = result.report["test"], {path.name for path in result.folder.iterdir()} - {"log.jsonl"}
+    test, names = result.report.test, {path.name for path in result.folder.iterdir()} - {"log.jsonl"}
     assert names == {"record.json", "classes.json", "split.csv", "report.json", "predictions.npz", "model"}
-    assert 0 < test["mean_recall"] <= 1
-    assert all(isinstance(value, float) for value in (test["accuracy"], test["calibration_error"], *test["recalls"]))
-    assert [stage["epochs"] for stage in result.report["stages"]] == [stage.epochs for stage in build(SETTING).stages]
+    assert 0 < test.mean_recall <= 1
+    assert all(isinstance(value, float) for value in (test.accuracy, test.calibration_error, *test.recalls))
+    assert [stage.epochs for stage in result.report.stages] == [stage.epochs for stage in build(SETTING).stages]
 
 
 # --- What depends on what --------------------------------------------------------------------------------------------------
@@ -367,3 +370,15 @@ def test_learning_rates_are_factors_and_what_is_not_named_is_frozen():
 def test_a_stage_that_is_not_stored_is_named(data, fabric, tmp_path):
     with pytest.raises(FileNotFoundError, match=r"Stage 1 is not stored in '.*stages'; train it with the same command again"):
         trained_until(Experiment(recipes.gcl(SETTING), SETTING, data), 0, Run(tmp_path), fabric)
+
+
+def test_the_loop_fits_on_two_pages():
+    source = Path(training.__file__).read_text()
+    prose = {
+        line
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node)
+        for line in range(node.body[0].lineno, node.body[0].end_lineno + 1)
+    }
+    code = [line for number, line in enumerate(source.splitlines(), 1) if number not in prose and line.strip()]
+    assert len(code) < 120

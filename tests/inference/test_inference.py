@@ -65,7 +65,7 @@ def test_nearest_class_mean():
     assert agrees(rule.keywords["centroids"], ".1924183494 -.7245636936 -.1924183494 .7245636936")
     query = predictions(np.zeros((1, 2)), [[2, 0.5]], [-1], (2, 2))
     assert agrees(rule(query), "-.2652089256 -2.858825809")
-    assert torch.equal(inference.nearest_class_mean(query, reference=train), rule(query))
+    assert torch.equal(inference.nearest_class_mean(query, **rule.keywords), rule(query))
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -77,7 +77,7 @@ def test_against_loops(seed):
     nearest = formulas.nearest_class_mean(given.features.numpy(), train.features.numpy(), train.labels.tolist(), 4)
     np.testing.assert_allclose(inference.logit_adjusted(given, tau=0.7), adjusted, atol=1e-12)
     np.testing.assert_allclose(inference.tau_normalised(given, tau=0.7), normalised, atol=1e-12)
-    np.testing.assert_allclose(inference.nearest_class_mean(given, reference=train), nearest, atol=1e-12)
+    np.testing.assert_allclose(fitted(inference.nearest_class_mean, train)(given), nearest, atol=1e-12)
 
 
 def test_tau_zero_leaves_the_logits():
@@ -93,7 +93,7 @@ def test_tau_normalised_finds_the_weight_inside_a_scaled_head():
 
 
 @pytest.mark.parametrize("rule", [inference.logit_adjusted, inference.tau_normalised])
-def test_tau_is_chosen_by_mean_recall_on_the_reference(rule):
+def test_tau_is_chosen_by_mean_recall_on_the_validation_images(rule):
     val = random_predictions(1)
     chosen = fitted(partial(rule, tau=None), val).keywords["tau"]
     recalls = []
@@ -102,7 +102,7 @@ def test_tau_is_chosen_by_mean_recall_on_the_reference(rule):
         recalls.append(np.mean(formulas.per_class_recall(predicted, val.labels.tolist(), 4)))
     assert chosen == int(np.argmax(recalls)) / 10
     given = random_predictions(2)
-    assert torch.equal(rule(given, reference=val, tau=None), rule(given, tau=chosen))
+    assert torch.equal(fitted(partial(rule, tau=None), val)(given), rule(given, tau=chosen))
 
 
 @pytest.mark.parametrize(
@@ -131,15 +131,15 @@ def test_reference_of_says_what_is_left_to_fit(rule, split):
 @pytest.mark.parametrize(
     ("rule", "said"),
     [
-        (inference.tau_normalised, "tau_normalised has to be fitted: .* on the val images"),
-        (partial(inference.logit_adjusted, tau=None), "logit_adjusted has to be fitted: .* on the val images"),
-        (inference.nearest_class_mean, "nearest_class_mean has to be fitted: .* on the train images"),
-        (partial(inference.rebalanced, source="val"), "rebalanced has to be fitted: .* on the val images"),
-        (inference.temperature_scaled, "temperature_scaled has to be fitted: .* on the val images"),
+        (inference.tau_normalised, "tau_normalised has to be fitted on the val images"),
+        (partial(inference.logit_adjusted, tau=None), "logit_adjusted has to be fitted on the val images"),
+        (inference.nearest_class_mean, "nearest_class_mean has to be fitted on the train images"),
+        (partial(inference.rebalanced, source="val"), "rebalanced has to be fitted on the val images"),
+        (inference.temperature_scaled, "temperature_scaled has to be fitted on the val images"),
     ],
 )
-def test_a_missing_reference_is_named(rule, said):
-    with pytest.raises(ValueError, match=said):
+def test_a_rule_that_is_not_fitted_says_how_to_fit_it(rule, said):
+    with pytest.raises(ValueError, match=rf"^{said} before it is called: fitted\(rule, predictions_on_{reference_of(rule)}\)\.$"):
         rule(random_predictions())
 
 
@@ -170,10 +170,10 @@ def test_renaming_the_classes_changes_nothing(rule):
         class_counts=given.class_counts[order],
         head={"weight": given.head["weight"][order]},
     )
-    torch.testing.assert_close(rule(renamed, reference=renamed), rule(given, reference=given)[:, order])
+    torch.testing.assert_close(fitted(rule, renamed)(renamed), fitted(rule, given)(given)[:, order])
 
 
-@every_rule
+@pytest.mark.parametrize("rule", [*EVERY_RULE, partial(inference.logit_adjusted, tau=None)])
 def test_a_fitted_rule_judges_one_image_as_it_judges_all(rule):
     whole, reference = random_predictions(1), random_predictions(2)
     ready = fitted(rule, reference)

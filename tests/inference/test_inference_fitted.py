@@ -1,6 +1,7 @@
 """Prediction re-balancing, de-confounded inference, temperature and the open set against vectors and loops."""
 
 import dataclasses
+from functools import partial
 
 import jaxtyping
 import numpy as np
@@ -46,8 +47,8 @@ def test_rebalanced_sums_over_the_images_it_judges_or_over_others():
     given, other = random_predictions(0), random_predictions(1)
     own = inference.rebalanced(given)
     assert torch.equal(own, fitted(inference.rebalanced, given)(given))
-    held_out = inference.rebalanced(given, reference=other, source="val")
-    assert torch.equal(held_out, inference.rebalanced(given, reference=other))
+    held_out = fitted(partial(inference.rebalanced, source="val"), other)(given)
+    assert torch.equal(held_out, fitted(inference.rebalanced, other)(given))
     assert not torch.equal(held_out, own)
     alone = dataclasses.replace(given, features=given.features[:1], logits=given.logits[:1], labels=given.labels[:1])
     torch.testing.assert_close(inference.rebalanced(alone), torch.zeros(1, 4, dtype=torch.float64))
@@ -176,7 +177,7 @@ def test_temperature_divides_the_logits():
     given = sampled_labels(3.0, images=50)
     assert agrees(inference.temperature_scaled(predictions([[2, 1, 0]], labels=(0,)), temperature=4.0), ".5 .25 0")
     fit = fitted(inference.temperature_scaled, given)
-    assert torch.equal(inference.temperature_scaled(given, reference=given), fit(given))
+    assert torch.equal(inference.temperature_scaled(given, temperature=fit.keywords["temperature"]), fit(given))
     assert torch.equal(fit(given).argmax(1), given.logits.argmax(1))
 
 

@@ -278,9 +278,9 @@ def test_focal_gradient_is_finite_where_the_class_is_certain(form, gamma):
 @pytest.mark.parametrize(
     ("build", "said"),
     [
-        (lambda: GCLLoss(COUNTS, scale=0.0), "GCLLoss needs a scale above 0; got 0"),
-        (lambda: GCLAngularLoss(COUNTS, scale=-1.0), "GCLAngularLoss needs a scale above 0"),
-        (lambda: ClassBalancedLoss(COUNTS, beta=1.0), r"beta in \[0, 1\); got 1"),
+        (lambda: GCLLoss(COUNTS, scale=0.0), "GCLLoss needs `scale` above 0; got 0"),
+        (lambda: GCLAngularLoss(COUNTS, scale=-1.0), "GCLAngularLoss needs `scale` above 0"),
+        (lambda: ClassBalancedLoss(COUNTS, beta=1.0), r"`beta` in \[0, 1\); got 1"),
         (lambda: CrossEntropyLoss(COUNTS, weight=[1.0, 2.0]), r"expected shape \(3,\), got \(2,\)"),
         (lambda: CrossEntropyLoss(COUNTS, weight=[1.0, -2.0, 1.0]), "non-negative"),
         (lambda: CrossEntropyLoss(COUNTS, weight=[0.0, 0.0, 0.0]), "not all zero"),

@@ -142,12 +142,12 @@ def test_rebalancing_balanced_counts_is_cross_entropy(count, seed):
 @pytest.mark.parametrize(
     ("build", "said"),
     [
-        (lambda: LDAMLoss(COUNTS, scale=0.0), "LDAMLoss needs a scale above 0; got 0"),
+        (lambda: LDAMLoss(COUNTS, scale=0.0), "LDAMLoss needs `scale` above 0; got 0"),
         (lambda: GALALoss(COUNTS, form="both"), "There is no form 'both'; there are 'code' and 'paper'"),
         (lambda: LabelAwareSmoothingLoss(COUNTS, form="both"), "There is no form 'both'; there are 'code' and 'paper'"),
         (lambda: LabelAwareSmoothingLoss(COUNTS, shape="sharp"), "no shape 'sharp'; there are 'concave', 'linear', 'convex' and"),
-        (lambda: LabelAwareSmoothingLoss(COUNTS, head=1.0), r"head and tail in \[0, 1\); got 1.0 and 0.1"),
-        (lambda: LabelAwareSmoothingLoss(COUNTS, exponent=0.0), "exponent above 0; got 0"),
+        (lambda: LabelAwareSmoothingLoss(COUNTS, head=1.0), r"`head` and `tail` in \[0, 1\); got 1.0 and 0.1"),
+        (lambda: LabelAwareSmoothingLoss(COUNTS, exponent=0.0), "`exponent` above 0; got 0"),
         (lambda: ClassBalancedLoss(COUNTS, form="soft"), "There is no form 'soft'; there are 'softmax' and 'sigmoid'"),
     ],
 )

@@ -284,8 +284,11 @@ def test_features_of_another_length_are_refused(kind):
 @pytest.mark.parametrize(
     ("build", "said"),
     [
-        (lambda: SupervisedContrastiveLoss([2, 1], feature_size=2, temperature=0.0), "SupervisedContrastiveLoss needs a temp"),
-        (lambda: PrototypicalContrastiveLoss([2, 1], feature_size=2, temperature=-1.0), "temperature above 0; got -1"),
+        (
+            lambda: SupervisedContrastiveLoss([2, 1], feature_size=2, temperature=0.0),
+            "SupervisedContrastiveLoss needs `temperature`",
+        ),
+        (lambda: PrototypicalContrastiveLoss([2, 1], feature_size=2, temperature=-1.0), "`temperature` above 0; got -1"),
         (lambda: PrototypicalContrastiveLoss([2], feature_size=2), "at least 2 classes; got 1"),
     ],
 )

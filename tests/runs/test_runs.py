@@ -153,7 +153,7 @@ def test_an_experiment_keeps_its_folder(run):
 
 def test_another_experiment_is_refused(run):
     run.open({"experiment": "a"})
-    with pytest.raises(ValueError, match=r"'.*run' holds another experiment .*Choose another folder with --runs DIR, or move it"):
+    with pytest.raises(ValueError, match=r"'.*run' holds another experiment .*Choose another folder with `runs=DIR`, or move it"):
         run.open({"experiment": "b"})
     assert run.read_json("record.json") == {"experiment": "a"}
 

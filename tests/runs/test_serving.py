@@ -147,7 +147,7 @@ def test_what_is_loaded_answers_as_the_run_did(digits_run, data, method):
     scores = torch.cat([load(run.folder).scores(pixels) for pixels in data.test.pixels.split(256)])
     assert torch.equal(scores.half(), stored(run, "scores"))
     recall = [(scores.argmax(1) == stored(run, "labels"))[stored(run, "labels") == c].double().mean() for c in range(10)]
-    assert torch.stack(recall).mean().item() == pytest.approx(run.report["test"]["mean_recall"])
+    assert torch.stack(recall).mean().item() == pytest.approx(run.report.test.mean_recall)
 
 
 @pytest.mark.parametrize("method", ["ncm", "tau_norm", "logit_adjusted_post_hoc"])
@@ -157,7 +157,7 @@ def test_what_a_rule_has_learned_is_stored(digits_run, method):
     assert not torch.equal(stored(run, "scores"), stored(run, "logits"))
     expected = {"ncm": {"mean", "centroids"}}.get(method, {"tau"})
     assert expected <= rule.keys()
-    assert run.report["chosen"] == ({"tau": rule["tau"]} if method == "tau_norm" else {}), "what the recipe fixes is not chosen"
+    assert run.report.chosen == ({"tau": rule["tau"]} if method == "tau_norm" else {}), "what the recipe fixes is not chosen"
 
 
 def test_the_package_loads_and_a_comparison_answers_with_its_chosen_run(digits_run, data, tmp_path):
@@ -267,7 +267,7 @@ def test_other_weights_of_the_same_name_are_another_run(digits_run, tmp_path):
         (b"words", r"a\.safetensors' is no safetensors file"),
         (
             CifarResNet(depth=14),
-            r"does not hold this backbone: .* of its .* are missing or have another shape \(first: .*--backbone",
+            r"does not hold this backbone: .* of its .* are missing or have another shape \(first: .*`backbone=NAME`",
         ),
         (CifarResNet(depth=8, width=8), r"first: conv\.weight"),
     ],

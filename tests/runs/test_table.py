@@ -29,9 +29,9 @@ def test_seeds_are_one_row_and_experiments_several(runs):
     means = [row.mean("mean_recall") for row in rows]
     assert means == sorted(means)
     two = next(row for row in rows if len(row.reports) == 2)
-    assert [report["seed"] for report in two.reports] == [0, 1]
+    assert [report.seed for report in two.reports] == [0, 1]
     assert two.mean("few") == pytest.approx(sum(two.values("few")) / 2)
-    assert two.mean("seconds") == pytest.approx(sum(s["seconds"] for r in two.reports for s in r["stages"]) / 2)
+    assert two.mean("seconds") == pytest.approx(sum(s.seconds for r in two.reports for s in r.stages) / 2)
 
 
 def test_every_row_says_how_it_differs_from_its_method(runs):
@@ -77,6 +77,6 @@ def test_deterministic_is_on_while_it_is_asked_for(tmp_path):
     assert deterministic()
     assert first.run.record["deterministic"] is True
     again = longtail.train("digits_lt", deterministic=True, runs=tmp_path / "b", **options)
-    assert again.report["test"] == first.report["test"]
+    assert again.report.test == first.report.test
     make_fabric("cpu")
     assert not torch.are_deterministic_algorithms_enabled()

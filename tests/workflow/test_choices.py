@@ -90,19 +90,19 @@ def test_a_large_size_on_a_cpu_gets_a_small_network(tmp_path, on):
     on("cpu")
     choice = choose(Request(tmp_path, size=128), paint(tmp_path, {"apple": 2, "berry": 2}))
     assert choice.setting.backbone.keywords["name"] == "resnet18"
-    assert "128x128 pixels (--size); resnet18 (--backbone)" in choice.sentence
+    assert "128x128 pixels (`size`); resnet18 (`backbone`)" in choice.sentence
 
 
 def test_what_is_asked_for_is_taken(tmp_path, on):
     on("cpu")
-    place = paint(tmp_path, {"apple": 2, "berry": 2})
+    place = paint(tmp_path, {"apple": 10, "berry": 10})
     asked = Request(place, size=9, backbone="resnet20", epochs=7, imbalance=3, split_seed=4, skip_corrupt=True)
     choice = choose(asked, place)
     wanted = {"size": 9, "imbalance": 3, "split_seed": 4, "skip_corrupt": True}
     assert choice.setting.data.keywords == wanted
     assert (choice.setting.epochs, choice.setting.backbone.keywords) == (7, {"depth": 20})
-    assert choice.sentence.startswith("20 % of each class for test (--split-seed 4, --split FILE); 9x9 pixels (--size); ")
-    assert choice.sentence.endswith("resnet20 (--backbone); 7 epochs (--epochs)")
+    assert choice.sentence.startswith("20 % of each class for test (`split_seed=4`, `split=FILE`); 9x9 pixels (`size`); ")
+    assert choice.sentence.endswith("resnet20 (`backbone`); 7 epochs (`epochs`)")
 
 
 def test_the_split_of_the_folder(tmp_path, on):

@@ -2,20 +2,25 @@
 
 import csv
 import json
+import math
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 
 from commands import longtail, paint
 from longtail import load
+from longtail.results import GroupResult
+from longtail.runs.layout import chosen_run
+from longtail.runs.report import read_report
 from longtail.runs.run import Run
 from longtail.workflow import comparison as answers
 from longtail.workflow.comparison import METHODS, NAMES, compare, sentence
 from longtail.workflow.one_run import Result, Silent
 from longtail.workflow.request import Request
 
+FORMER = read_report(next((Path(__file__).parents[1] / "fixtures" / "runs_0_1_0").glob("digits_lt/oltr/*")))
 COUNTS = {"apple": 30, "berry": 10, "citron": 4, "date": 2}
 
 
@@ -49,11 +54,12 @@ def test_three_answers_are_printed_and_one_is_marked(said, stored):
 
 
 def test_validation_recall_chooses(said, stored):
-    reports = {m: json.loads((Path(said.folder) / place / "report.json").read_text()) for m, place in stored["runs"].items()}
+    reports = {method: read_report(Path(said.folder) / place) for method, place in stored["runs"].items()}
     assert set(reports) == set(METHODS)
-    best = max(report["val_mean_recall"] for report in reports.values())
-    assert reports[stored["chosen"]]["val_mean_recall"] == best
-    assert len({json.dumps(report["images"]) for report in reports.values()}) == 1
+    best = max(report.val_mean_recall for report in reports.values())
+    assert reports[stored["chosen"]].val_mean_recall == best
+    assert len({json.dumps(report.images) for report in reports.values()}) == 1
+    assert chosen_run(Path(said.folder)) == Path(said.folder) / stored["runs"][stored["chosen"]]
 
 
 def test_every_class_is_in_train_and_where_it_can_be_in_test(said, stored):
@@ -77,7 +83,7 @@ def test_the_folder_of_answers_predicts_as_the_chosen_run(said, stored, photos):
 
 
 def test_the_same_command_reads_everything_back(said, photos, monkeypatch):
-    monkeypatch.setattr("longtail.workflow.one_run.train_experiment", lambda *_, **__: pytest.fail("it trained again"))
+    monkeypatch.setattr("longtail.workflow.one_run.train_stages", lambda *_, **__: pytest.fail("it trained again"))
     again = longtail("train", photos, "--epochs", 1, "--size", 16, "--runs", photos.parent / "runs")
     assert again == said
 
@@ -92,8 +98,9 @@ def test_another_split_seed_is_another_split(said, stored, photos, tmp_path):
 
 
 def report(val, few, many):
-    groups = {"many": {"recall": many}, "medium": {"recall": None}, "few": {"recall": few}}
-    return {"val_mean_recall": val, "test": {"groups": groups, "mean_recall": (few + many) / 2}}
+    groups = {"many": GroupResult(many, 1, 1, 200), "medium": GroupResult(math.nan, 0, 0, 0), "few": GroupResult(few, 1, 1, 200)}
+    test = replace(FORMER.test, mean_recall=(few + many) / 2, groups=groups)
+    return replace(FORMER, val_mean_recall=val, test=test)
 
 
 @dataclass

@@ -11,9 +11,9 @@ from longtail import recipes, settings, weighting
 from longtail.losses import GCLLoss, clouds
 from longtail.spec.description import describe, digest, look_up
 from longtail.workflow import one_run as workflow
-from longtail.workflow.choices import chosen_setting
 from longtail.workflow.one_run import Silent, prepared, train_one
-from longtail.workflow.request import Request, check, chosen_recipe, recipe_function
+from longtail.workflow.request import Request
+from longtail.workflow.resolve import check, chosen_recipe, chosen_setting, recipe_function
 
 SETTING = settings.digits_lt()
 
@@ -50,7 +50,7 @@ def run(tmp_path, digits, **asked):
 @pytest.mark.parametrize(
     ("asked", "said"),
     [
-        ({"epochs": 0}, "--epochs must be at least 1; got 0"),
+        ({"epochs": 0}, "`epochs` must be at least 1; got 0"),
         ({"imbalance": 0.99}, "cannot be below 1; got 0.99"),
         ({"imbalance": float("inf")}, "cannot be below 1; got inf"),
         ({"val": -0.1}, "at least 0 and below 1; got -0.1"),
@@ -73,20 +73,20 @@ def test_the_limits_themselves_are_allowed():
 
 @pytest.mark.parametrize("asked", [{"size": 16}, {"split": "split.csv"}, {"skip_corrupt": True}, {"pretrained": True}], ids=str)
 def test_named_data_refuse_what_they_would_ignore(asked):
-    with pytest.raises(ValueError, match=r"--(size|split|skip-corrupt|pretrained)"):
+    with pytest.raises(ValueError, match=r"`(size|split|skip_corrupt|pretrained)`"):
         check(Request("digits_lt", **asked))
 
 
 def test_a_choice_on_validation_images_needs_some(tmp_path, digits):
-    with pytest.raises(ValueError, match="give --val above 0"):
+    with pytest.raises(ValueError, match="give `val` above 0"):
         run(tmp_path, digits, method="tau_norm", val=0)
 
 
 def test_other_groups_are_read_from_a_finished_run(tmp_path, digits):
     run(tmp_path, digits, method="ce")
     again, _ = run(tmp_path, digits, method="ce", groups="auto")
-    assert again.report["group_rule"] == "auto"
-    assert [group["classes"] for group in again.report["test"]["groups"].values()] == [4, 3, 3]
+    assert again.report.group_rule == "auto"
+    assert [group.classes for group in again.report.test.groups.values()] == [4, 3, 3]
 
 
 def test_an_imbalance_is_the_same_however_it_is_written(tmp_path):
@@ -151,7 +151,7 @@ def test_train_from_python(tmp_path):
     options = {"epochs": 1, "size": 8, "backbone": "resnet8", "runs": str(tmp_path / "runs"), "device": "cpu"}
     result = longtail.train(str(place), method="ce", watcher=watcher, **options)
     assert result.folder.parent == tmp_path / "runs" / "photos" / "ce"
-    assert result.report["images"] == {"train": 8, "test": 2}
+    assert result.report.images == {"train": 8, "test": 2}
     assert (watcher.read[-1], len(watcher.read)) == ((10, 10), 10)
     assert watcher.begun == ["ce"]
     assert watcher.steps == [(0, 0, 0)]
@@ -175,7 +175,7 @@ def test_a_stage_in_common_is_trained_once(tmp_path, digits):
     run(tmp_path, digits, method="ce")
     result, watcher = run(tmp_path, digits, method="crt")
     assert {stage for stage, _, _ in watcher.steps} == {1}
-    assert [stage["epochs"] for stage in result.report["stages"]] == [2, 1]
+    assert [stage.epochs for stage in result.report.stages] == [2, 1]
     _, watcher = run(tmp_path, digits, method="crt", seed=1)
     assert {stage for stage, _, _ in watcher.steps} == {0, 1}
     _, watcher = run(tmp_path, digits, method="crt", fresh=True)
@@ -186,11 +186,11 @@ def test_validation_images_are_held_out_only_where_something_is_chosen(tmp_path,
     plain, _ = run(tmp_path, digits, method="ce")
     chosen, _ = run(tmp_path, digits, method="tau_norm")
     asked, _ = run(tmp_path, digits, method="ce", val=0.2)
-    assert "val" not in plain.report["images"]
-    assert plain.report["val_mean_recall"] is None
-    assert sum(chosen.report["images"].values()) == sum(plain.report["images"].values()) == sum(asked.report["images"].values())
-    assert 0 < chosen.report["images"]["val"] < asked.report["images"]["val"]
-    assert set(chosen.report["chosen"]) == {"tau"}
+    assert "val" not in plain.report.images
+    assert plain.report.val_mean_recall is None
+    assert sum(chosen.report.images.values()) == sum(plain.report.images.values()) == sum(asked.report.images.values())
+    assert 0 < chosen.report.images["val"] < asked.report.images["val"]
+    assert set(chosen.report.chosen) == {"tau"}
 
 
 @pytest.mark.parametrize(

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from statistics import fmean
 
 from rich.markup import escape
 
@@ -12,8 +13,10 @@ from longtail.cli.progress import Bars
 from longtail.cli.show import console, result_table, say, stage_table, summary_table
 from longtail.data.images import SUFFIXES
 from longtail.errors import CorruptImage, MissingFileError, UserError
+from longtail.results import percent
 from longtail.runs.files import write_csv
-from longtail.runs.judging import judged_again, judged_on, prior_of
+from longtail.runs.judging import accuracy_under, regrouped_report, report_on_images
+from longtail.runs.layout import demo_figure
 from longtail.runs.serving import Prediction, load
 from longtail.workflow.comparison import NAMES, compare
 from longtail.workflow.demo import demonstrate, recall_figure
@@ -27,18 +30,18 @@ def run_demo(request: Request, *, seeds: int) -> None:
     with Bars() as bars:
         results = demonstrate(request, bars, seeds=seeds)
     first = results["ce"][0].report
-    counts = [entry["train_images"] for entry in first["classes"]]
+    counts = first.class_counts
     say(
         f"Handwritten digits (scikit-learn), {sum(counts)} training images, {max(counts)} to {min(counts)} per class; "
-        f"{first['images']['test']} test images. Recall in %, mean ± std over seeds."
+        f"{first.images['test']} test images. Recall in %, mean ± std over seeds."
     )
     say(summary_table({NAMES[method]: [result.report for result in runs] for method, runs in results.items()}))
-    baseline, gcl = (_group_means(results[method]) for method in ("ce", "gcl"))
+    baseline, gcl = (_group_recalls(results[method]) for method in ("ce", "gcl"))
     say(
         f"What GCL changes for the rare classes: {_difference(gcl, baseline, 'few')}. "
         f"What the common ones pay: {_difference(gcl, baseline, 'many')}."
     )
-    figure = recall_figure(results, request.runs / first["setting"] / "demo.png")
+    figure = recall_figure(results, demo_figure(request.runs, first.setting))
     say(f"Figure: {escape(str(figure))}")
     _closing(results["gcl"][0].folder, "longtail train FOLDER", "your own images, one folder per class")
 
@@ -56,30 +59,33 @@ def run_train(request: Request, *, compared: bool, seeds: int | None) -> None:
         setting, data = prepared(request, bars)
         results = train_many(requests, setting, data, watcher=bars)
     report = results[0].report
-    say(result_table({f"{report['method']}, seed {result.report['seed']}": result.report for result in results}))
+    say(result_table({f"{report.method}, seed {result.report.seed}": result.report for result in results}))
     if len(results) > 1:
-        say(summary_table({report["method"]: [result.report for result in results]}))
-    if report["protocol"] == "paper" or len(report["stages"]) > 1:
+        say(summary_table({report.method: [result.report for result in results]}))
+    if report.protocol == "paper" or len(report.stages) > 1:
         for result in results:
             say(stage_table(result.report))
     _closing(results[0].folder, f"longtail predict {results[0].folder} IMAGES", "to use it")
 
 
-def run_evaluate(folder: Path, data: Path | None, *, prior: str, groups: str) -> None:
-    """Stored predictions under other groups or another prior, or other labelled images."""
-    report = judged_again(folder, groups=groups) if data is None else judged_on(folder, data, groups=groups)
-    say(result_table({report["method"]: report}))
-    missing = [name for name, count in zip(report["names"], report["test"]["test_counts"], strict=True) if not count]
+def run_evaluate(folder: Path, data: Path | None, *, prior: str, groups: str, trust_code: bool = False) -> None:
+    """A finished run's report under other groups or another prior, or on other labelled images."""
+    if data is None:
+        report = regrouped_report(folder, groups=groups)
+    else:
+        report = report_on_images(folder, data, groups=groups, trust_code=trust_code)
+    say(result_table({report.method: report}))
+    missing = [entry.name for entry, count in zip(report.classes, report.test.test_counts, strict=True) if not count]
     if missing:
         say(f"Not evaluated, for want of test images: {escape(', '.join(missing))}")
     if prior != "uniform":
-        say(f"Expected accuracy where classes come as in '{escape(prior)}': {100 * prior_of(report, prior):.1f} %")
+        say(f"Expected accuracy where classes come as in '{escape(prior)}': {percent(accuracy_under(report, prior), unit=' %')}")
     _closing(folder, f"longtail predict {folder} IMAGES", "to use it")
 
 
-def run_predict(folder: Path, paths: Sequence[Path], output: Path | None) -> None:
+def run_predict(folder: Path, paths: Sequence[Path], output: Path | None, *, trust_code: bool = False) -> None:
     """Judges images and writes the list; files that cannot be read are named and left out."""
-    predictor = load(folder)
+    predictor = load(folder, trust_code=trust_code)
     judged = list(predictor.read(_files(paths)))
     found = [(path, result) for path, result in judged if isinstance(result, Prediction)]
     corrupt = [result for _, result in judged if isinstance(result, CorruptImage)]
@@ -92,8 +98,8 @@ def run_predict(folder: Path, paths: Sequence[Path], output: Path | None) -> Non
     ]
     target = write_csv(output or folder / "predict.csv", ("path", "label", "probability", "top5"), rows)
     for path, prediction in found[:20]:
-        label, share = escape(prediction.label), 100 * prediction.probability
-        say(f"{escape(str(path))}  [bold]{label}[/bold]  {share:.1f} %")
+        share = percent(prediction.probability, unit=" %")
+        say(f"{escape(str(path))}  [bold]{escape(prediction.label)}[/bold]  {share}")
     if len(found) > 20:
         say(f"... and {len(found) - 20} more")
     say(f"{len(found)} image{'s' * (len(found) != 1)}: {escape(str(target))}")
@@ -112,15 +118,14 @@ def _train_answers(request: Request) -> None:
     _closing(comparison.run.folder, f"longtail predict {comparison.run.folder} IMAGES", f"uses {NAMES[comparison.chosen]}")
 
 
-def _group_means(results: Sequence[Result]) -> dict[str, float]:
-    """Mean recall in percent of the groups that have evaluated classes."""
-    groups = [result.report["test"]["groups"] for result in results]
-    known = [name for name, group in groups[0].items() if group["recall"] is not None]
-    return {name: 100 * sum(group[name]["recall"] for group in groups) / len(groups) for name in known}
+def _group_recalls(results: Sequence[Result]) -> dict[str, float]:
+    """Recall of each group that has evaluated classes, as a mean over runs."""
+    runs = [result.report.test.group_recalls for result in results]
+    return {name: fmean(recalls[name] for recalls in runs) for name in runs[0]}
 
 
-def _difference(after: dict[str, float], before: dict[str, float], group: str) -> str:
-    return f"{after[group] - before[group]:+.1f} points" if group in after else "no such classes"
+def _difference(after: Mapping[str, float], before: Mapping[str, float], group: str) -> str:
+    return f"{100 * (after[group] - before[group]):+.1f} points" if group in after else "no such classes"
 
 
 def _files(paths: Iterable[Path]) -> list[Path]:

@@ -12,15 +12,17 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
+from longtail.cli.options import in_flags
 from longtail.cli.show import console, differences, rows_table, say
 from longtail.errors import UserError
+from longtail.results import GROUP_RANGES
 
 if TYPE_CHECKING:
     from longtail.data.inspection import Inspection
     from longtail.spec.recipe import Recipe
 
 SHOWN = 8
-HIDDEN = ("what", "variants")
+HIDDEN = ("what", "variants", "departures")
 
 
 def run_inspect(path: Path) -> None:
@@ -32,7 +34,7 @@ def run_inspect(path: Path) -> None:
     _say_counts(found)
     _say_images(found)
     for warning in found.warnings:
-        say(f"[yellow]![/yellow] {_escaped(warning)}")
+        say(f"[yellow]![/yellow] {_escaped(in_flags(warning))}")
     for title, groups in (("Identical files, different labels", found.conflicts), ("Identical files in two splits", found.leaks)):
         for files in groups[:SHOWN]:
             say(f"  {title}: {_escaped(' = '.join(files))}")
@@ -107,8 +109,8 @@ def _say_counts(found: Inspection) -> None:
     )
     for name, counts in found.splits.items():
         say(f"  {name}: {sum(counts.values()):,} images in {sum(map(bool, counts.values()))} classes")
-    rules = {"many": "> 100", "medium": "20..100", "few": "< 20"}
-    parts = (f"{name} ({rules[name]}): {group.classes} classes, {group.images:,} images" for name, group in found.groups.items())
+    ranges = GROUP_RANGES["shots"]
+    parts = (f"{name} ({ranges[name]}): {group.classes} classes, {group.images:,} images" for name, group in found.groups.items())
     say("; ".join(parts))
     table = Table("class", "images", "", box=None, header_style="dim")
     largest = most[1]
@@ -148,6 +150,7 @@ def _methods() -> list[dict[str, Any]]:
                 "cost": f"{training_cost(recipe) / usual:.2f}",
                 "variants": ", ".join(parameters_of(function)) or "–",
                 "source": recipe.source,
+                "departures": list(recipe.all_departures),
             }
         )
     return rows

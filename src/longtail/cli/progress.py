@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from longtail.cli.options import in_flags
 from longtail.cli.show import console
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ class Bars:
         self.bars.stop()
 
     def note(self, text: str) -> None:
-        console.print(text, highlight=False, markup=False, soft_wrap=True)
+        console.print(in_flags(text), highlight=False, markup=False, soft_wrap=True)
 
     def reading(self, done: int, total: int) -> None:
         if self.reading_task is None:

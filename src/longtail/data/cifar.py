@@ -43,7 +43,7 @@ def _read(root: Path, name: Name, *, train: bool, download: bool) -> tuple[Split
     except RuntimeError as error:
         raise MissingFileError(
             f"The official files of {source.__name__} are not below '{root}' ({source.base_folder}/). "
-            f"Give their folder with --root DIR, or let longtail fetch them with --download."
+            f"Give their folder with `root=DIR`, or let longtail fetch them with `download`."
         ) from error
     part = "train" if train else "test"
     files = tuple(f"{part}/{index}" for index in range(len(dataset.targets)))

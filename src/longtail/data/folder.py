@@ -64,6 +64,11 @@ def folder_data(
         skipped = (*skipped, *corrupt)
 
 
+def training_images(listing: Listing, *, imbalance: float | None = None, split_seed: int = 0) -> int:
+    """Number of training images that `folder_data` finds with these arguments; nothing is decoded."""
+    return len(_planned(listing, imbalance, split_seed).splits["train"])
+
+
 def _planned(listing: Listing, imbalance: float | None, split_seed: int) -> _Plan:
     """Splits and cuts; a stored split (`imbalance` None) is taken as it is."""
     listing.check()
@@ -128,4 +133,5 @@ def _assembled(plan: _Plan, images: dict[str, Tensor], root: Path, size: int, sk
 def _corrupt_sentence(corrupt: dict[str, CorruptImage]) -> str:
     first = next(iter(corrupt.values()))
     more = f" {len(corrupt) - 1} more cannot either." if len(corrupt) > 1 else ""
-    return f"{first}{more} Remove or repair {'them' if more else 'it'}, or go on without with --skip-corrupt."
+    which = "them" if more else "it"
+    return f"{first}{more} Remove or repair {which}, or leave {which} out with `skip_corrupt`."

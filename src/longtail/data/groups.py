@@ -1,30 +1,46 @@
-"""The groups of classes that results are read in: many, medium and few training images."""
+"""Which classes are in the groups that results are read in: many, medium and few training images."""
 
 from __future__ import annotations
 
-import numpy as np
-
 from longtail.data.imbalance import Counts
 from longtail.errors import UserError
-
-GROUP_RULES = ("shots", "auto")
+from longtail.results import FEW_BELOW, GROUPS, MANY_ABOVE
 
 
 def shot_groups(class_counts: Counts, *, rule: str = "shots") -> dict[str, list[int]]:
-    """Classes by their number of training images: many > 100, medium 20 to 100, few < 20 (Kang et al., ICLR 2020).
+    """Labels of the classes in each group, by their number of training images (thresholds of Kang et al., ICLR 2020).
 
     Args:
-        class_counts: training images per class.
-        rule: "shots", or "auto" for thirds of the classes by count (most first), which also suits small data.
+        class_counts: training images per class, (C,).
+        rule: "shots" for the thresholds 100 and 20, which themselves are medium; "auto" for thirds of the classes by count
+            (most first), which also suits small data.
+
+    Raises:
+        UserError: there is no such rule.
 
     >>> shot_groups([500, 100, 20, 19])
     {'many': [0], 'medium': [1, 2], 'few': [3]}
     """
-    counts = np.asarray(class_counts)
+    counts = [int(count) for count in class_counts]
     if rule == "auto":
-        thirds = np.array_split(np.argsort(-counts, kind="stable"), 3)
-        return {name: sorted(third.tolist()) for name, third in zip(("many", "medium", "few"), thirds, strict=True)}
+        return _thirds(counts)
     if rule != "shots":
         raise UserError(f"There is no group rule {rule!r}; there are 'shots' and 'auto'.")
-    members = {"many": counts > 100, "medium": (counts >= 20) & (counts <= 100), "few": counts < 20}
-    return {name: np.flatnonzero(inside).tolist() for name, inside in members.items()}
+    groups: dict[str, list[int]] = {name: [] for name in GROUPS}
+    for label, count in enumerate(counts):
+        groups["many" if count > MANY_ABOVE else "few" if count < FEW_BELOW else "medium"].append(label)
+    return groups
+
+
+def group_of_each(class_counts: Counts, *, rule: str = "shots") -> list[str]:
+    """Name of each class's group, (C,)."""
+    members = shot_groups(class_counts, rule=rule)
+    group_of = {label: name for name, labels in members.items() for label in labels}
+    return [group_of[label] for label in range(len(class_counts))]
+
+
+def _thirds(counts: list[int]) -> dict[str, list[int]]:
+    """Equal thirds of the classes, most images first; where they are not equal, the first ones are larger by one."""
+    ranked = sorted(range(len(counts)), key=lambda label: -counts[label])
+    ends = [-(-place * len(counts) // 3) for place in range(4)]
+    return {name: sorted(ranked[ends[place] : ends[place + 1]]) for place, name in enumerate(GROUPS)}

@@ -228,7 +228,7 @@ def _about_files(found: Inspection) -> Iterator[str]:
     if found.corrupt:
         file, problem = next(iter(found.corrupt.items()))
         what = f"{_number(found.corrupt, 'file')} cannot be read (first '{file}': {problem})"
-        yield f"{what}. Repair or remove, or train with --skip-corrupt."
+        yield f"{what}. Repair or remove, or train with `skip_corrupt`."
     if found.conflicts:
         what = f"{_number(found.conflicts, 'group')} of identical files with different labels"
         yield f"{what} (first {_equal(found.conflicts)}). Keep the right one of each."

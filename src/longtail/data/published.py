@@ -98,7 +98,7 @@ def _read(folder: Path, published: Published, part: str) -> Split:
     path = folder / f"{published.prefix}_{part}.txt"
     if not path.is_file():
         raise MissingFileError(
-            f"The list '{path}' is not there: give the folder that has {folder.name}/ with --root DIR, and put the lists of "
+            f"The list '{path}' is not there: give the folder that has {folder.name}/ with `root=DIR`, and put the lists of "
             f"{published.lists} into {folder.name}/, where the paths in them begin."
         )
     files, labels = _lines(path)

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
-from longtail.errors import UserError
+from longtail.errors import MissingFileError, UserError
+from longtail.losses.contract import check_contract, check_head_of
 from longtail.networks.classifier import Classifier, assemble, prepare_for_stage
 from longtail.networks.folding import folded, is_frozen
 from longtail.networks.pretrained import load_backbone
-from longtail.sampling import epoch_seed
-from longtail.spec.description import parameters_of
+from longtail.runs.run import Run
+from longtail.sampling import Stream, epoch_seed
+from longtail.spec.description import name_of, parameters_of
 from longtail.spec.experiment import Experiment
 from longtail.spec.recipe import Stage
 
@@ -31,7 +34,7 @@ def on_device(model: Classifier, fabric: Fabric) -> Classifier:
 def new_model(experiment: Experiment) -> Classifier:
     """The network at the seed's initial weights, drawn on the CPU whatever the device."""
     recipe, data = experiment.recipe, experiment.data
-    with seeded(experiment.seed, 0):
+    with seeded(experiment.seed, Stream.NETWORK):
         backbone = experiment.setting.backbone()
         if experiment.weights is not None:
             load_backbone(backbone, experiment.weights)
@@ -48,7 +51,7 @@ def new_model(experiment: Experiment) -> Classifier:
 def enter_stage(model: Classifier, experiment: Experiment, stage_index: int) -> None:
     """Gives the model what stage `stage_index` trains."""
     stage = experiment.recipe.stages[stage_index]
-    with seeded(experiment.seed, stage_index, 1):
+    with seeded(experiment.seed, stage_index, Stream.STAGE):
         prepare_for_stage(
             model,
             head=stage.head,
@@ -58,14 +61,67 @@ def enter_stage(model: Classifier, experiment: Experiment, stage_index: int) -> 
         )
 
 
+def trained_until(experiment: Experiment, stage_index: int, run: Run, fabric: Fabric) -> Classifier:
+    """The model as it was at the end of a stage, from the stored stages.
+
+    Raises:
+        MissingFileError: the stage is not stored.
+    """
+    model = new_model(experiment)
+    for earlier in range(stage_index + 1):
+        enter_stage(model, experiment, earlier)
+    stored = run.load_stage(experiment.key(stage_index + 1))
+    if stored is None:
+        raise MissingFileError(f"Stage {stage_index + 1} is not stored in '{run.shared}'; train it with the same command again.")
+    model.load_state_dict(stored["model"])
+    return on_device(model, fabric)
+
+
 def new_loss(model: Classifier, experiment: Experiment, stage_index: int) -> nn.Module:
-    """The stage's loss, with the loss on features inside where there is one."""
+    """The stage's loss, with the loss on features inside where there is one.
+
+    Raises:
+        UserError: the loss cannot be built from class counts, or cannot be trained with (`longtail.losses.Loss` says what can).
+    """
     stage, counts = experiment.recipe.stages[stage_index], experiment.data.class_counts
-    with seeded(experiment.seed, stage_index, 5):
-        loss: nn.Module = stage.loss(counts)
+    with seeded(experiment.seed, stage_index, Stream.LOSS):
+        try:
+            loss: nn.Module = stage.loss(counts)
+        except TypeError as error:
+            raise UserError(f"The loss {name_of(stage.loss)} cannot be built as `loss(class_counts)`: {error}") from error
         if stage.feature_loss is not None:
             loss.add_module("feature_loss", stage.feature_loss(counts, feature_size=model.representation_size))
+    check_contract(loss, len(counts))
     return loss
+
+
+@dataclass
+class StageWork:
+    """One stage in training.
+
+    Args:
+        index: of the stage, from 0.
+        key: hash under which its end is stored.
+        base_rates: learning rate of each optimizer group before the schedule.
+        network: what the steps call; set when the stage begins, after a checkpoint is loaded.
+    """
+
+    index: int
+    stage: Stage
+    key: str
+    loss: nn.Module
+    optimizer: Any
+    base_rates: list[float]
+    network: Any = None
+
+
+def begin_stage(model: Classifier, experiment: Experiment, stage_index: int, device: torch.device) -> StageWork:
+    """The stage's loss and optimizer, new."""
+    stage = experiment.recipe.stages[stage_index]
+    loss = new_loss(model, experiment, stage_index).to(device)
+    optimizer = new_optimizer(stage, parameter_groups(model, loss, stage), device)
+    rates = [group["lr"] for group in optimizer.param_groups]
+    return StageWork(stage_index, stage, experiment.key(stage_index + 1), loss, optimizer, rates)
 
 
 def new_optimizer(stage: Stage, groups: list[dict[str, Any]], device: torch.device) -> torch.optim.Optimizer:
@@ -95,18 +151,13 @@ def seeded(*parts: int) -> Iterator[None]:
         yield
 
 
-def parameter_groups(model: nn.Module, loss: nn.Module, stage: Stage) -> list[dict[str, Any]]:
+def parameter_groups(model: Classifier, loss: nn.Module, stage: Stage) -> list[dict[str, Any]]:
     """One optimizer group per learning-rate factor; what no pattern names is frozen. The loss's names begin with `loss.`.
 
     Raises:
         UserError: the loss needs another head, or a pattern names no parameter.
     """
-    needed = getattr(type(loss), "requires_head", None)
-    if needed is not None and not isinstance(getattr(model.head, "inner", model.head), needed):
-        raise UserError(
-            f"{type(loss).__name__} needs a {needed.__name__}, but the recipe's head is {type(model.head).__name__}. "
-            f"Set the recipe's head to {needed.__name__}."
-        )
+    check_head_of(loss, model.head)
     named = [*model.named_parameters(), *((f"loss.{name}", parameter) for name, parameter in loss.named_parameters())]
     patterns = stage.learning_rates or {"*": 1.0}
     members: dict[str, list[nn.Parameter]] = {pattern: [] for pattern in patterns}

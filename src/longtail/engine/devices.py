@@ -61,7 +61,7 @@ def chosen_device(device: str) -> str:
     if device not in ("cpu", "cuda"):
         raise UserError(unknown("device", device, ["auto", "cpu", "cuda"]))
     if device == "cuda" and not torch.cuda.is_available():
-        raise UserError(f"CUDA is not available: {why_no_cuda()} Train on the CPU with --device cpu.")
+        raise UserError(f"CUDA is not available: {why_no_cuda()} Train on the CPU with `device=cpu`.")
     return device
 
 

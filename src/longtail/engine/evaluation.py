@@ -12,45 +12,70 @@ from longtail.data.groups import shot_groups
 from longtail.data.loaders import Feed
 from longtail.data.splits import Data, Split
 from longtail.errors import UserError
-from longtail.inference import InferenceRule, Predictions, fitted, reference_of
-from longtail.metrics import Report, confusion_matrix, mean_recall, per_class_recall, report
+from longtail.inference import InferenceRule, Predictions, Reference, as_trained, fitted, reference_of
+from longtail.metrics import confusion_matrix, mean_recall, per_class_recall, report
 from longtail.networks.classifier import Classifier
+from longtail.results import SplitResult
+from longtail.schedules import first_drop
+from longtail.spec.experiment import Experiment
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 
 @dataclass(frozen=True)
-class Judged:
-    """A model's test result, with the rule as it was fitted and the scores behind it."""
+class Evaluation:
+    """A model's test result, with the rule as it was fitted, and the test predictions and scores (M, C) behind it."""
 
-    report: Report
+    report: SplitResult
     rule: InferenceRule
     predictions: Predictions
     scores: Tensor
     val_mean_recall: float | None
 
 
-def judge(model: Classifier, rule: InferenceRule, data: Data, fabric: Fabric, *, groups: str = "shots") -> Judged:
-    """Fits the rule where it must be fitted, then judges it on the test images.
+class ForwardPasses:
+    """Predictions of one model on the splits of its data, for one evaluation: each split is passed once and kept."""
+
+    def __init__(self, model: Any, data: Data, fabric: Fabric) -> None:
+        self.model, self.data, self.fabric = model, data, fabric
+        self._kept: dict[Reference, Predictions] = {}
+
+    def over(self, split: Reference) -> Predictions:
+        """Predictions on a split that the data have."""
+        if split not in self._kept:
+            self._kept[split] = predict(self.model, self.data.splits[split], self.data, self.fabric)
+        return self._kept[split]
+
+    def fit(self, rule: InferenceRule) -> InferenceRule:
+        """The rule, fitted where it must be.
+
+        Raises:
+            UserError: the rule chooses something on validation images and there are none.
+        """
+        split = reference_of(rule)
+        if split is None:
+            return rule
+        if split not in self.data.splits:
+            raise UserError("This rule chooses a value on validation images, but none were held out; add `val=0.1`.")
+        return fitted(rule, self.over(split))
+
+
+def evaluate(model: Classifier, rule: InferenceRule, data: Data, fabric: Fabric, *, groups: str = "shots") -> Evaluation:
+    """Fits the rule where it must be fitted, then evaluates it on the test images, and on the validation images if there are any.
 
     Raises:
         UserError: the rule chooses something on validation images and there are none.
     """
-    reference = reference_of(rule)
-    if reference is not None:
-        split = data.splits.get(reference)
-        if split is None:
-            raise UserError("This rule chooses a value on validation images, but none were held out; add --val 0.1.")
-        rule = fitted(rule, predict(model, split, data, fabric))
-    predictions = predict(model, data.test, data, fabric)
+    passes = ForwardPasses(model, data, fabric)
+    rule = passes.fit(rule)
+    predictions = passes.over("test")
     scores = rule(predictions)
     members = shot_groups(data.class_counts, rule=groups)
     val_recall = None
     if data.val is not None:
-        held_out = predict(model, data.val, data, fabric)
-        val_recall = mean_recall(rule(held_out), held_out.labels)
-    return Judged(report(scores, predictions.labels, members), rule, predictions, scores, val_recall)
+        val_recall = mean_recall(rule(passes.over("val")), passes.over("val").labels)
+    return Evaluation(report(scores, predictions.labels, members), rule, predictions, scores, val_recall)
 
 
 def predict(model: Any, split: Split, data: Data, fabric: Fabric, *, batch_size: int = 256) -> Predictions:
@@ -74,12 +99,21 @@ def predict(model: Any, split: Split, data: Data, fabric: Fabric, *, batch_size:
     )
 
 
+def judged_epoch(model: Any, experiment: Experiment, stage_index: int, epoch: int, fabric: Fabric) -> dict[str, Any]:
+    """Under the paper protocol, from the first drop of the learning rate on: recall per class on the test images. Else empty."""
+    recipe, stage = experiment.recipe, experiment.recipe.stages[stage_index]
+    rule = recipe.inference if stage_index == len(recipe.stages) - 1 else as_trained
+    wanted = experiment.protocol == "paper" and reference_of(rule) != "val"
+    if not wanted or epoch < first_drop(stage.schedule, stage.epochs):
+        return {}
+    return {"test_recalls": per_epoch_recalls(model, rule, experiment.data, fabric)}
+
+
 def per_epoch_recalls(model: Any, rule: InferenceRule, data: Data, fabric: Fabric) -> list[float]:
     """Recall per class on the test set under the rule, for the paper protocol."""
-    if reference_of(rule) == "train":
-        rule = fitted(rule, predict(model, data.train, data, fabric))
-    predictions = predict(model, data.test, data, fabric)
-    return per_class_recall(confusion_matrix(rule(predictions), predictions.labels)).tolist()
+    passes = ForwardPasses(model, data, fabric)
+    scores, labels = passes.fit(rule)(passes.over("test")), passes.over("test").labels
+    return per_class_recall(confusion_matrix(scores, labels)).tolist()
 
 
 def _forward(model: Classifier, images: Tensor) -> tuple[Tensor, Tensor]:

@@ -31,7 +31,7 @@ class EpochProgress(Progress):
 
     def __getattribute__(self, name: str) -> Any:
         if name in ("step", "steps", "fraction"):
-            raise UserError(f"This method's step reads progress.{name}, which a recorded step cannot: leave out --graphs.")
+            raise UserError(f"This method's step reads progress.{name}, which a recorded step cannot: leave out `graphs`.")
         return super().__getattribute__(name)
 
 
@@ -90,9 +90,9 @@ def cuda_replay(device: torch.device, precision: str) -> Replay:
         UserError: there is no GPU, or the precision looks at each step's gradients on the host.
     """
     if device.type != "cuda":
-        raise UserError("--graphs records steps on a GPU, and this run is on the CPU; leave it out.")
+        raise UserError("`graphs` records steps on a GPU, and this run is on the CPU; leave it out.")
     if precision == "16-mixed":
-        raise UserError("--graphs does not go with --precision 16-mixed, whose loss scale is set by the host; use bf16-mixed.")
+        raise UserError("`graphs` does not go with `precision=16-mixed`, whose loss scale is set by the host; use bf16-mixed.")
     return Replay(CudaGraphs(device))
 
 
@@ -129,7 +129,7 @@ class CudaGraphs:
                 advance()
         except RuntimeError as error:
             reason = str(error).partition("\n")[0]
-            raise UserError(f"This method's step cannot be recorded ({reason}). Train it without --graphs.") from error
+            raise UserError(f"This method's step cannot be recorded ({reason}). Train it without `graphs`.") from error
         self.latest = graph  # the one before lived until now: the pool's memory is taken over, not freed and asked for again
         return graph.replay
 

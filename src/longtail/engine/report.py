@@ -1,83 +1,86 @@
-"""report.json: what a run measured, with everything that a number needs beside it to be worth something."""
+"""From a trained and evaluated experiment to the report of its run."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from functools import partial
 from typing import Any
 
-from longtail.data.groups import shot_groups
+import torch
+
+from longtail.data.groups import group_of_each, shot_groups
 from longtail.data.imbalance import imbalance_factor
-from longtail.engine.evaluation import Judged
+from longtail.engine.evaluation import Evaluation
 from longtail.engine.training import History
 from longtail.inference import InferenceRule, reference_of
-from longtail.metrics import Report
+from longtail.metrics import group_means, nan_mean
+from longtail.results import SplitResult
+from longtail.runs.report import ClassEntry, EpochResult, RunReport, StageResult
 from longtail.spec.experiment import Experiment
 
-BEST = "best epoch on the test set"
+Members = Mapping[str, Sequence[int]]
 
 
-def results_of(
-    experiment: Experiment, history: History, judged: Judged, stages: Sequence[Report], *, groups: str, device: str
-) -> dict[str, Any]:
-    """The content of report.json."""
-    data, recipe = experiment.data, experiment.recipe
-    members = shot_groups(data.class_counts, rule=groups)
-    group_of = {label: name for name, labels in members.items() for label in labels}
-    return {
-        "method": recipe.name,
-        "setting": experiment.setting.name,
-        "budget": experiment.setting.budget,
-        "protocol": experiment.protocol,
-        "epoch_rule": "last epoch",
-        "seed": experiment.seed,
-        "precision": experiment.precision,
-        "device": device,
-        "imbalance": round(imbalance_factor(data.class_counts), 1),
-        "images": {name: len(split) for name, split in data.splits.items()},
-        "group_rule": groups,
-        "test": asdict(judged.report),
-        "val_mean_recall": judged.val_mean_recall,
-        "transductive": reference_of(recipe.inference) == "test",
-        "chosen": _chosen(judged, recipe.inference),
-        "stages": [_stage(stage_index, experiment, history, report, members) for stage_index, report in enumerate(stages)],
-        "classes": [
-            {"name": name, "train_images": count, "group": group_of[label]}
-            for label, (name, count) in enumerate(zip(data.classes, data.class_counts, strict=True))
-        ],
-    }
+def run_report(
+    experiment: Experiment, history: History, evaluation: Evaluation, ends: Sequence[SplitResult], *, groups: str, device: str
+) -> RunReport:
+    """The report of a finished run.
+
+    Args:
+        history: one entry per epoch of all stages.
+        evaluation: of the trained model on the test images.
+        ends: result on the test images at the end of each stage.
+        groups: rule that gathers classes in groups.
+        device: name of the device that trained.
+    """
+    data, recipe, counts = experiment.data, experiment.recipe, experiment.data.class_counts
+    members = shot_groups(counts, rule=groups)
+    return RunReport(
+        method=recipe.name,
+        setting=experiment.setting.name,
+        budget=experiment.setting.budget,
+        protocol=experiment.protocol,
+        epoch_rule="last epoch",
+        seed=experiment.seed,
+        precision=experiment.precision,
+        device=device,
+        imbalance=round(imbalance_factor(counts), 1),
+        images={name: len(split) for name, split in data.splits.items()},
+        group_rule=groups,
+        test=evaluation.report,
+        val_mean_recall=evaluation.val_mean_recall,
+        transductive=reference_of(recipe.inference) == "test",
+        chosen=_chosen(evaluation, recipe.inference),
+        stages=tuple(_stage(index, experiment, history, end, members) for index, end in enumerate(ends)),
+        classes=tuple(map(ClassEntry, data.classes, map(int, counts), group_of_each(counts, rule=groups))),
+    )
 
 
-def _stage(
-    stage_index: int, experiment: Experiment, history: History, report: Report, members: Mapping[str, Sequence[int]]
-) -> dict[str, Any]:
-    entries = [entry for entry in history if entry["stage"] == stage_index]
+def _stage(index: int, experiment: Experiment, history: History, end: SplitResult, members: Members) -> StageResult:
+    entries = [entry for entry in history if entry["stage"] == index]
     seconds = sum(entry["seconds"] for entry in entries)
     shown = len(entries) * len(experiment.data.train)
-    summary: dict[str, Any] = {
-        "stage": stage_index + 1,
-        "epochs": len(entries),
-        "last epoch": {"mean_recall": report.mean_recall, **{name: group.recall for name, group in report.groups.items()}},
-        "seconds": round(seconds, 1),
-        "images_per_second": round(shown / seconds, 1) if seconds else None,
-    }
-    judged = [entry for entry in entries if "test_recalls" in entry]
-    if judged:
-        best = max(judged, key=lambda entry: _mean(entry["test_recalls"]))
-        recalls = best["test_recalls"]
-        of_groups = {name: _mean([recalls[label] for label in labels]) for name, labels in members.items()}
-        summary[BEST] = {"epoch": best["epoch"] + 1, "mean_recall": _mean(recalls), **of_groups}
-    return summary
+    judged = [_epoch(entry["epoch"] + 1, entry["test_recalls"], members) for entry in entries if "test_recalls" in entry]
+    return StageResult(
+        stage=index + 1,
+        epochs=len(entries),
+        last_epoch=_epoch(len(entries), end.recalls, members),
+        best_test_epoch=max(judged, key=lambda epoch: epoch.mean_recall, default=None),
+        seconds=round(seconds, 1),
+        images_per_second=round(shown / seconds, 1) if seconds else None,
+    )
 
 
-def _chosen(judged: Judged, rule: InferenceRule) -> dict[str, float]:
+def _epoch(number: int, recalls: Sequence[float], members: Members) -> EpochResult:
+    of_classes = torch.tensor(recalls, dtype=torch.float64)
+    return EpochResult(number, nan_mean(of_classes), group_means(of_classes, members), tuple(recalls))
+
+
+def _chosen(evaluation: Evaluation, rule: InferenceRule) -> dict[str, float]:
     """Numbers that the fitted rule has and the recipe's does not."""
-    fitted, given = ((part.keywords if isinstance(part, partial) else {}) for part in (judged.rule, rule))
+    fitted, given = (_keywords(part) for part in (evaluation.rule, rule))
     return {name: value for name, value in fitted.items() if isinstance(value, (int, float)) and given.get(name) is None}
 
 
-def _mean(values: Sequence[float]) -> float:
-    known = [value for value in values if not math.isnan(value)]
-    return sum(known) / len(known) if known else math.nan
+def _keywords(rule: InferenceRule) -> dict[str, Any]:
+    return dict(rule.keywords) if isinstance(rule, partial) else {}

@@ -1,29 +1,23 @@
-"""The loop: stages, epochs, checkpoints. It knows no method; a recipe tells it everything."""
+"""The loop: stages, epochs, steps, checkpoints. It knows no method; a recipe tells it everything."""
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor, nn
-
 from longtail.data.loaders import Batch, Feed
-from longtail.engine.building import enter_stage, fast_network, new_loss, new_model, new_optimizer, on_device, parameter_groups
-from longtail.engine.evaluation import per_epoch_recalls
-from longtail.engine.replay import Replay, Tally
-from longtail.errors import MissingFileError, TrainingFailed
-from longtail.inference import as_trained, reference_of
+from longtail.engine.batches import epoch_batches, epoch_indices, not_finite, steps_of
+from longtail.engine.building import StageWork, begin_stage, enter_stage, fast_network, new_model, on_device
+from longtail.engine.evaluation import judged_epoch
+from longtail.engine.replay import Advance, Replay, Tally
+from longtail.errors import TrainingFailed
+from longtail.losses.contract import set_class_weights
 from longtail.networks.classifier import Classifier
 from longtail.runs.run import Run
-from longtail.sampling import EpochSampler, epoch_seed
-from longtail.schedules import first_drop
 from longtail.spec.experiment import Experiment
-from longtail.spec.recipe import Stage
-from longtail.weighting import Progress, Rule
+from longtail.weighting import Progress
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -45,13 +39,12 @@ class Loop:
     replay: Replay | None = None
 
 
-def train(
+def train_stages(
     experiment: Experiment, run: Run, fabric: Fabric, *, watch: Watch | None = None, replay: Replay | None = None
 ) -> tuple[Classifier, History]:
     """Trains all stages, continuing where an earlier call was cut off, and returns the model and one entry per epoch."""
     model = on_device(new_model(experiment), fabric)
-    feed = Feed(experiment.data.train, experiment.data, fabric.device)
-    loop = Loop(experiment, model, feed, run, fabric, watch, replay)
+    loop = Loop(experiment, model, Feed(experiment.data.train, experiment.data, fabric.device), run, fabric, watch, replay)
     history: History = []
     for stage_index in range(len(experiment.recipe.stages)):
         history = run_stage(loop, stage_index, history)
@@ -60,142 +53,92 @@ def train(
 
 def run_stage(loop: Loop, stage_index: int, history: History) -> History:
     """One stage from its start, its last checkpoint or its stored end, whatever there is."""
-    experiment, model, run = loop.experiment, loop.model, loop.run
-    stage, key = experiment.recipe.stages[stage_index], experiment.key(stage_index + 1)
-    enter_stage(model, experiment, stage_index)
-    stored = run.load_stage(key)
+    enter_stage(loop.model, loop.experiment, stage_index)
+    stored = loop.run.load_stage(loop.experiment.key(stage_index + 1))
     if stored is not None:
-        model.load_state_dict(stored["model"])
-        run.write_log(stored["history"], new=len(stored["history"]))
+        loop.model.load_state_dict(stored["model"])
+        loop.run.write_log(stored["history"], new=len(stored["history"]))
         return list(stored["history"])
-    loss = new_loss(model, experiment, stage_index).to(loop.fabric.device)
-    optimizer = new_optimizer(stage, parameter_groups(model, loss, stage), loop.fabric.device)
-    base = [group["lr"] for group in optimizer.param_groups]
-    parts: dict[str, Any] = {"model": model, "loss": loss, "optimizer": optimizer}
-    first, history = continued(loop, stage, key, parts, history)
-    wrapped, optimizer = loop.fabric.setup(fast_network(model, stage, experiment.precision), optimizer)
-    rule = experiment.recipe.inference if stage_index == len(experiment.recipe.stages) - 1 else as_trained
-    judged = experiment.protocol == "paper" and reference_of(rule) != "val"
-    judged_from = first_drop(stage.schedule, stage.epochs) if judged else stage.epochs
-    for epoch in range(first, stage.epochs):
-        rate = stage.schedule(Progress(epoch, stage.epochs))
-        for group, lr in zip(optimizer.param_groups, base, strict=True):
-            group["lr"] = lr * rate
-        entry = run_epoch(loop, stage_index, epoch, wrapped, loss, optimizer)
-        if epoch >= judged_from:
-            entry["test_recalls"] = per_epoch_recalls(wrapped, rule, experiment.data, loop.fabric)
+    work = begin_stage(loop.model, loop.experiment, stage_index, loop.fabric.device)
+    first, history = continued(loop, work, history)
+    network = fast_network(loop.model, work.stage, loop.experiment.precision)
+    work.network, work.optimizer = loop.fabric.setup(network, work.optimizer)
+    for epoch in range(first, work.stage.epochs):
+        entry = run_epoch(loop, work, epoch)
+        entry |= judged_epoch(work.network, loop.experiment, stage_index, epoch, loop.fabric)
         history = [*history, entry]
-        run.write_log(history)
-        if epoch < stage.epochs - 1:
-            states = {name: part.state_dict() for name, part in parts.items()}
-            run.save_state({"key": key, "epoch": epoch, "history": history, **states})
-    model.head.get_buffer("scale").fill_(getattr(loss, "scale", 1.0))
-    run.save_stage(key, {"model": model.state_dict(), "history": history})
-    run.drop_state()
+        loop.run.write_log(history)
+        if epoch < work.stage.epochs - 1:
+            loop.run.save_state({"key": work.key, "epoch": epoch, "history": history, **states(loop, work)})
+    end_stage(loop, work, history)
     return history
 
 
-def continued(loop: Loop, stage: Stage, key: str, parts: dict[str, Any], history: History) -> tuple[int, History]:
+def continued(loop: Loop, work: StageWork, history: History) -> tuple[int, History]:
     """The epoch to begin with and the history before it; from a checkpoint of this stage everything is restored."""
     state = loop.run.load_state()
-    if state is None or state["key"] != key:
-        if stage.start is not None:
-            stage.start(loop.model, parts["loss"], loop.experiment.data)
+    if state is None or state["key"] != work.key:
+        if work.stage.start is not None:
+            work.stage.start(loop.model, work.loss, loop.experiment.data)
         return 0, history
-    for name, part in parts.items():
+    for name, part in {"model": loop.model, "loss": work.loss, "optimizer": work.optimizer}.items():
         part.load_state_dict(state[name])
     return state["epoch"] + 1, list(state["history"])
 
 
-def run_epoch(loop: Loop, stage_index: int, epoch: int, model: Any, loss: nn.Module, optimizer: Any) -> dict[str, Any]:
+def states(loop: Loop, work: StageWork) -> dict[str, Any]:
+    """What a checkpoint holds of the parts that learn."""
+    return {name: part.state_dict() for name, part in (("model", loop.model), ("loss", work.loss), ("optimizer", work.optimizer))}
+
+
+def end_stage(loop: Loop, work: StageWork, history: History) -> None:
+    """The head keeps the loss's scale, and the stage is stored for this run and for others that begin in the same way."""
+    loop.model.head.get_buffer("scale").fill_(getattr(work.loss, "scale", 1.0))
+    loop.run.save_stage(work.key, {"model": loop.model.state_dict(), "history": history})
+    loop.run.drop_state()
+
+
+def run_epoch(loop: Loop, work: StageWork, epoch: int) -> dict[str, Any]:
     """One pass; nothing is read back from the device before its end."""
-    experiment, fabric, began = loop.experiment, loop.fabric, time.perf_counter()
-    stage = experiment.recipe.stages[stage_index]
-    loss.get_buffer("weight").copy_(stage.reweight(experiment.data.class_counts, Progress(epoch, stage.epochs)))
-    model.train()
-    if stage.batch_norm == "eval":
-        model.backbone.eval()
-    indices = epoch_indices(experiment, stage_index, epoch, fabric, stage.resample)
-    steps = len(indices) // stage.batch_size if stage.drop_last else math.ceil(len(indices) / stage.batch_size)
-    tally = Tally(fabric.device)
-
-    def advance(batch: Batch, progress: Progress) -> None:
-        with fabric.autocast():
-            value = stage.step(model, loss, batch, progress)
-        fabric.backward(value)
-        optimizer.step()
-        optimizer.zero_grad()
-        tally.add(value.detach())
-
-    advanced = advance if loop.replay is None else loop.replay.begin(stage_index, advance)
-    for step, batch in enumerate(epoch_batches(loop, stage_index, epoch, indices)):
-        progress = Progress(epoch, stage.epochs, step, max(steps, 1))
-        advanced(batch, progress)
+    began, stage = time.perf_counter(), work.stage
+    begin_epoch(loop, work, epoch)
+    indices = epoch_indices(loop.experiment, work.index, epoch, loop.fabric, stage.resample)
+    steps, tally = steps_of(stage, len(indices)), Tally(loop.fabric.device)
+    advance = one_step(loop, work, tally)
+    advance = advance if loop.replay is None else loop.replay.begin(work.index, advance)
+    for step, batch in enumerate(epoch_batches(loop.experiment, loop.feed, work.index, epoch, loop.fabric, indices)):
+        progress = Progress(epoch, stage.epochs, step, steps)
+        advance(batch, progress)
         if loop.watch is not None:
-            loop.watch(stage_index, progress)
-    bad = int(tally.bad.item())
-    if bad >= 0:
-        raise TrainingFailed(_not_finite(experiment, stage_index, epoch, bad, indices))
-    seconds = time.perf_counter() - began
-    rate = optimizer.param_groups[0]["lr"]
-    entry = {"stage": stage_index, "epoch": epoch, "loss": tally.total.item() / max(steps, 1), "learning_rate": rate}
+            loop.watch(work.index, progress)
+    if (bad := int(tally.bad.item())) >= 0:
+        raise TrainingFailed(not_finite(loop.experiment, work.index, epoch, bad, indices))
+    seconds, rate = time.perf_counter() - began, work.optimizer.param_groups[0]["lr"]
+    entry = {"stage": work.index, "epoch": epoch, "loss": tally.total.item() / steps, "learning_rate": rate}
     return {**entry, "seconds": round(seconds, 3), "images_per_second": round(len(indices) / seconds, 1)}
 
 
-def epoch_indices(experiment: Experiment, stage_index: int, epoch: int, fabric: Fabric, rule: Rule, *, draw: int = 2) -> Tensor:
-    """This process's images of one epoch by `rule`; another `draw` is independent of the first."""
-    sampler = EpochSampler(
-        experiment.data.train.labels,
-        rule=rule,
-        seed=epoch_seed(experiment.seed, stage_index, draw),
-        epochs=experiment.recipe.stages[stage_index].epochs,
-        rank=fabric.global_rank,
-        world=fabric.world_size,
-    )
-    sampler.epoch = epoch
-    return sampler.indices()
+def begin_epoch(loop: Loop, work: StageWork, epoch: int) -> None:
+    """Learning rates, the loss's class weights, and the modes of the epoch that begins."""
+    stage, progress = work.stage, Progress(epoch, work.stage.epochs)
+    rate = stage.schedule(progress)
+    for group, base in zip(work.optimizer.param_groups, work.base_rates, strict=True):
+        group["lr"] = base * rate
+    set_class_weights(work.loss, stage.reweight(loop.experiment.data.class_counts, progress))
+    work.network.train()
+    if stage.batch_norm == "eval":
+        work.network.backbone.eval()
 
 
-def epoch_batches(loop: Loop, stage_index: int, epoch: int, indices: Tensor) -> Iterator[Any]:
-    """Augmented batches; their random numbers depend on seed, stage and epoch alone, so a resumed run continues exactly."""
-    experiment, stage = loop.experiment, loop.experiment.recipe.stages[stage_index]
-    generator = torch.Generator(loop.fabric.device).manual_seed(epoch_seed(experiment.seed, stage_index, 3, epoch))
-    companion = None
-    if stage.companion is not None:
-        companion = epoch_indices(experiment, stage_index, epoch, loop.fabric, stage.companion, draw=4)
-    return loop.feed.batches(
-        indices,
-        stage.batch_size,
-        augment=(*experiment.setting.augment, *stage.augment),
-        generator=generator,
-        drop_last=stage.drop_last,
-        views=stage.views,
-        companion=companion,
-    )
+def one_step(loop: Loop, work: StageWork, tally: Tally) -> Advance:
+    """What is done with each batch: forward, backward, optimizer, and the loss counted on the device."""
 
+    def advance(batch: Batch, progress: Progress) -> None:
+        with loop.fabric.autocast():
+            value = work.stage.step(work.network, work.loss, batch, progress)
+        loop.fabric.backward(value)
+        work.optimizer.step()
+        work.optimizer.zero_grad()
+        tally.add(value.detach())
 
-def trained_until(experiment: Experiment, stage_index: int, run: Run, fabric: Fabric) -> Classifier:
-    """The model as it was at the end of stage `stage_index`, from the stored stages.
-
-    Raises:
-        MissingFileError: the stage is not stored.
-    """
-    model = new_model(experiment)
-    for earlier in range(stage_index + 1):
-        enter_stage(model, experiment, earlier)
-    stored = run.load_stage(experiment.key(stage_index + 1))
-    if stored is None:
-        raise MissingFileError(f"Stage {stage_index + 1} is not stored in '{run.shared}'; train it with the same command again.")
-    model.load_state_dict(stored["model"])
-    return on_device(model, fabric)
-
-
-def _not_finite(experiment: Experiment, stage_index: int, epoch: int, step: int, indices: Tensor) -> str:
-    stage, data = experiment.recipe.stages[stage_index], experiment.data
-    shown = data.train.labels[torch.split(indices, stage.batch_size)[step].numpy()]
-    names = ", ".join(data.classes[label] for label in sorted(set(shown.tolist())))
-    return (
-        f"The loss is not finite in stage {stage_index + 1}, epoch {epoch + 1}, batch {step + 1} (classes in it: {names}). "
-        f"The last good epoch is kept. Try a lower learning rate (--set stages.{stage_index}.optimizer.lr=0.01), "
-        f"--precision 32-true, or a smaller loss scale; `longtail inspect` finds broken images."
-    )
+    return advance

@@ -9,15 +9,15 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from longtail.errors import UserError
-from longtail.heads.base import Features, Logits, at_least_float32
+from longtail.heads.base import Features, Head, Logits, at_least_float32, class_vectors
 
 Start = Literal["released", "paper"]
 
 
-class AlignedHead(nn.Module):
+class AlignedHead(Head):
     """Scales and shifts the logits of a trained head per class, as far as a learned confidence in the image's feature says.
 
     z^_j = (1 + c S_j) z_j + c b_j,  c = sigmoid(f v + u)
@@ -39,19 +39,16 @@ class AlignedHead(nn.Module):
     True
     """
 
-    scale: Tensor
-
     def __init__(self, head: nn.Module, *, start: Start = "released") -> None:
-        super().__init__()
         if start not in ("released", "paper"):
             raise UserError(f"AlignedHead has no start {start!r}; it has 'released' and 'paper'.")
+        weight = class_vectors(head)
+        super().__init__(device=weight.device)
         self.inner = head
-        weight = head.get_parameter("weight")
         first = torch.ones if start == "released" else torch.zeros
         self.class_scale = nn.Parameter(first(len(weight), dtype=weight.dtype, device=weight.device))
         self.class_shift = nn.Parameter(torch.zeros_like(self.class_scale))
         self.confidence = _confidence(weight.shape[1], start).to(weight)
-        self.register_buffer("scale", torch.ones((), device=weight.device))
 
     def forward(self, features: Features) -> Logits:
         with torch.autocast(features.device.type, enabled=False):

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F  # noqa: N812
-from torch import Tensor, nn
+from torch import nn
 
-from longtail.heads.base import Features, Logits, at_least_float32
+from longtail.heads.base import Features, Head, Logits, at_least_float32, class_vectors
 
 
-class LinearHead(nn.Module):
+class LinearHead(Head):
     """z = W f + b.
 
     Args:
@@ -20,22 +20,19 @@ class LinearHead(nn.Module):
     torch.Size([2, 10])
     """
 
-    scale: Tensor
-
     def __init__(self, in_features: int, num_classes: int, *, kaiming: bool = True) -> None:
         super().__init__()
         linear = nn.Linear(in_features, num_classes)
         if kaiming:
             nn.init.kaiming_normal_(linear.weight)
         self.weight, self.bias = linear.weight, linear.bias
-        self.register_buffer("scale", torch.ones(()))
 
     def forward(self, features: Features) -> Logits:
         with torch.autocast(features.device.type, enabled=False):
             return F.linear(at_least_float32(features), self.weight, self.bias) * self.scale
 
 
-class CosineHead(nn.Module):
+class CosineHead(Head):
     """z_j = cos(f, w_j): the cosine of the angle between the feature and the class vector, no bias.
 
     Losses that need it own the scale (GCL, LDAM). After a stage of training `scale` holds the loss's scale, so that logits are
@@ -47,12 +44,9 @@ class CosineHead(nn.Module):
     True
     """
 
-    scale: Tensor
-
     def __init__(self, in_features: int, num_classes: int) -> None:
         super().__init__()
         self.weight = nn.Parameter(F.normalize(torch.empty(num_classes, in_features).uniform_(-1, 1), dim=1))
-        self.register_buffer("scale", torch.ones(()))
 
     def forward(self, features: Features) -> Logits:
         with torch.autocast(features.device.type, enabled=False):
@@ -60,7 +54,7 @@ class CosineHead(nn.Module):
             return F.linear(unit_features, F.normalize(self.weight, dim=1, eps=1e-12)) * self.scale
 
 
-class ScaledHead(nn.Module):
+class ScaledHead(Head):
     """z = s * head(f): learnable weight scaling (LWS), one factor per class, which scales the bias too.
 
     Source: Kang et al., ICLR 2020, Sec. 4; the scales start at 1.
@@ -69,14 +63,11 @@ class ScaledHead(nn.Module):
     torch.Size([2, 10])
     """
 
-    scale: Tensor
-
     def __init__(self, head: nn.Module) -> None:
-        super().__init__()
+        weight = class_vectors(head)
+        super().__init__(device=weight.device)
         self.inner = head
-        weight = head.get_parameter("weight")
         self.class_scale = nn.Parameter(torch.ones(len(weight), dtype=weight.dtype, device=weight.device))
-        self.register_buffer("scale", torch.ones((), device=weight.device))
 
     def forward(self, features: Features) -> Logits:
         with torch.autocast(features.device.type, enabled=False):

@@ -11,10 +11,10 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from longtail.errors import UserError
-from longtail.heads.base import Features, Logits, at_least_float32
+from longtail.heads.base import Features, Head, Logits, at_least_float32
 
 
-class MetaHead(nn.Module):
+class MetaHead(Head):
     """Adds to each feature what the class centroids say about it, and lengthens it the closer it is to one of them.
 
     gamma  = min_j ||v - M_j||,  o = softmax(W_h v + b_h),  e = tanh(W_s v + b_s)
@@ -39,19 +39,18 @@ class MetaHead(nn.Module):
     (torch.Size([2, 10]), torch.Size([10, 64]))
     """
 
-    scale: Tensor
     memory: Tensor
 
     def __init__(self, head: nn.Module, *, reach: float = 10.0, cosine_scale: float = 16.0) -> None:
-        super().__init__()
+        hallucinator = _copied(head)
+        weight = hallucinator.weight
+        super().__init__(device=weight.device)
         self.reach, self.cosine_scale = reach, cosine_scale
-        self.hallucinator = _copied(head)
-        weight = self.hallucinator.weight
+        self.hallucinator = hallucinator
         classes, size = weight.shape
         self.selector = nn.Linear(size, size).to(weight)
         self.weight = nn.Parameter((torch.empty(classes, size).uniform_(-1, 1) / size**0.5).to(weight))
         self.register_buffer("memory", torch.zeros_like(weight, requires_grad=False))
-        self.register_buffer("scale", torch.ones((), device=weight.device))
 
     def forward(self, features: Features) -> Logits:
         with torch.autocast(features.device.type, enabled=False):

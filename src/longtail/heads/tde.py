@@ -7,16 +7,15 @@ Tang, Huang, Zhang: "Long-Tailed Classification by Keeping the Good and Removing
 from __future__ import annotations
 
 import torch
-import torch.distributed as dist
 import torch.nn.functional as F  # noqa: N812
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from longtail.errors import UserError
-from longtail.heads.base import Features, Logits, at_least_float32
+from longtail.heads.base import Features, Head, Logits, at_least_float32
 
 
-class CausalHead(nn.Module):
+class CausalHead(Head):
     """Compares directions in K parts of the feature, and remembers the average feature of the last training steps.
 
     z_i = temperature / K sum_k <x^k / ||x^k||, w_i^k / (||w_i^k|| + shrinkage)>
@@ -37,7 +36,6 @@ class CausalHead(nn.Module):
     torch.Size([2, 10])
     """
 
-    scale: Tensor
     temperature: Tensor
     shrinkage: Tensor
     average: Tensor
@@ -61,7 +59,6 @@ class CausalHead(nn.Module):
         self.register_buffer("average", torch.zeros(heads, in_features // heads))
         self.register_buffer("temperature", torch.tensor(float(temperature)))
         self.register_buffer("shrinkage", torch.tensor(float(shrinkage)))
-        self.register_buffer("scale", torch.ones(()))
 
     def forward(self, features: Features) -> Logits:
         with torch.autocast(features.device.type, enabled=False):
@@ -75,15 +72,8 @@ class CausalHead(nn.Module):
     @torch.no_grad()
     def remember(self, features: Features) -> None:
         """Adds the mean feature of a batch to the decaying sum."""
-        mean = self.all_reduce(features.detach().mean(0).to(self.average.dtype))
+        mean = self.reduced(features.detach().mean(0).to(self.average.dtype))
         self.average.mul_(self.momentum).add_(mean.view_as(self.average))
-
-    def all_reduce(self, mean: Float[Tensor, " features"]) -> Float[Tensor, " features"]:
-        """The mean over all processes, whose batches are equally large; alone it stays what it is."""
-        if dist.is_available() and dist.is_initialized():
-            dist.all_reduce(mean)
-            mean = mean / dist.get_world_size()
-        return mean
 
 
 def shrunk(weight: Float[Tensor, "classes heads part"], shrinkage: Tensor) -> Float[Tensor, "classes heads part"]:

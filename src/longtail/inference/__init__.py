@@ -1,13 +1,14 @@
-"""Post hoc rules: pure functions from saved forward passes to scores, `rule(predictions, *, reference=None, ...) -> (M, C)`.
+"""Post hoc rules: pure functions from a forward pass to scores, `rule(predictions, *, ...) -> (M, C)`; `InferenceRule` says all.
 
-A rule that must be fitted takes what it learned as a keyword (`tau`, `centroids`); where that is None it is learned from
-`reference`. `fitted` fixes it, so that a single image can be judged later. `open_set` gives labels and is no such rule.
+A rule that must be fitted takes what it learned as a keyword (`tau`, `centroids`), which is None until then: `reference_of(rule)`
+names the split to fit it on, and `fitted(rule, predictions)` is the rule with that keyword fixed, so that a single image can be
+judged later. A rule of one's own declares the same with `fitted_on`. `open_set` gives labels and is no such rule.
 """
 
 from longtail.inference.adjusted import logit_adjusted, tau_normalised
 from longtail.inference.calibrated import temperature_scaled
 from longtail.inference.causal import deconfounded
-from longtail.inference.fitting import fitted, reference_of
+from longtail.inference.fitting import fitted, fitted_on, not_fitted, reference_of
 from longtail.inference.predictions import InferenceRule, Predictions, Reference, Scores, as_trained
 from longtail.inference.prototypes import nearest_class_mean
 from longtail.inference.rebalancing import rebalanced
@@ -21,8 +22,10 @@ __all__ = [
     "as_trained",
     "deconfounded",
     "fitted",
+    "fitted_on",
     "logit_adjusted",
     "nearest_class_mean",
+    "not_fitted",
     "open_set",
     "rebalanced",
     "reference_of",

@@ -10,7 +10,7 @@ from longtail.heads.tde import shrunk
 from longtail.inference.predictions import Predictions, Scores
 
 
-def deconfounded(predictions: Predictions, *, reference: Predictions | None = None, alpha: float = 1.0) -> Scores:
+def deconfounded(predictions: Predictions, *, alpha: float = 1.0) -> Scores:
     """Takes the part of each feature that points along the average training feature out of the logits, for balanced tests.
 
     z_i - alpha temperature / K sum_k cos(x^k, d^k) <d^k, w_i^k / (||w_i^k|| + shrinkage)>,  d^k = E^k / ||E^k||

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Literal
 
 import torch
@@ -9,15 +10,16 @@ from jaxtyping import Float
 from torch import Tensor
 
 from longtail.errors import UserError
-from longtail.inference.predictions import Predictions, Scores, given
+from longtail.inference.fitting import fitted_on, not_fitted
+from longtail.inference.predictions import Predictions, Scores
 
 Source = Literal["test", "val"]
 
 
+@fitted_on("source", keyword="column_sums", learn=lambda rule, images: {"column_sums": summed_probabilities(images)})
 def rebalanced(
     predictions: Predictions,
     *,
-    reference: Predictions | None = None,
     tau: float = 1.0,
     source: Source = "test",
     column_sums: Tensor | None = None,
@@ -33,20 +35,20 @@ def rebalanced(
     are the logarithms, so that a softmax of the scores is calibrated; the order of the classes is the same.
 
     Args:
-        reference: the images to sum over; with `source` "test" and none, `predictions` itself.
         tau: 1 in the authors' configurations, 1.4 to 1.7 in their large-scale tables.
         source: the split that a fit sums over.
-        column_sums: q (C,), once fitted.
+        column_sums: q (C,), once fitted; with `source` "test" and None, q is summed over `predictions` themselves.
     """
     if source not in ("test", "val"):
         raise UserError(f"rebalanced has no source {source!r}; it has 'test' and 'val'.")
     if column_sums is None:
-        whole = predictions if reference is None and source == "test" else given(reference, "rebalanced", source)
-        column_sums = summed_probabilities(whole)
+        if source == "val":
+            raise not_fitted(partial(rebalanced, source=source))
+        column_sums = summed_probabilities(predictions)
     correction = column_sums.clamp(min=torch.finfo(column_sums.dtype).tiny).log()
     return predictions.logits.log_softmax(1) - tau * correction.to(predictions.logits)
 
 
-def summed_probabilities(reference: Predictions) -> Float[Tensor, " classes"]:
+def summed_probabilities(predictions: Predictions) -> Float[Tensor, " classes"]:
     """q_j = sum_i p_ij, in float64."""
-    return reference.logits.double().softmax(1).sum(0)
+    return predictions.logits.double().softmax(1).sum(0)

@@ -1,8 +1,10 @@
 """Losses for long-tailed data: each is built as `Loss(class_counts, *, ..., weight=None)` and called `loss(logits, labels)`.
 
-Losses on representations are built with a `feature_size` as well and called `loss(features, labels)`.
+Losses on representations are built with a `feature_size` as well and called `loss(features, labels)`. A loss of your own derives
+from `Loss` or `FeatureLoss`, whose texts say what training does with it.
 """
 
+from longtail.losses.base import FeatureLoss, Loss
 from longtail.losses.centroid import CentroidLoss
 from longtail.losses.contrastive import PrototypicalContrastiveLoss, SupervisedContrastiveLoss
 from longtail.losses.cross_entropy import ClassBalancedLoss, CrossEntropyLoss, FocalLoss
@@ -17,6 +19,7 @@ __all__ = [
     "CentroidLoss",
     "ClassBalancedLoss",
     "CrossEntropyLoss",
+    "FeatureLoss",
     "FocalLoss",
     "GALALoss",
     "GCLAngularLoss",
@@ -24,6 +27,7 @@ __all__ = [
     "LDAMLoss",
     "LabelAwareSmoothingLoss",
     "LogitAdjustedLoss",
+    "Loss",
     "PrototypicalContrastiveLoss",
     "SupervisedContrastiveLoss",
 ]

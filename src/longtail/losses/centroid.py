@@ -12,12 +12,11 @@ import torch.nn.functional as F  # noqa: N812
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from longtail.losses.base import class_indices, known, register_counts, weighted_mean
-from longtail.losses.contrastive import checked_features
+from longtail.losses.base import FeatureLoss, known, weighted_mean
 from longtail.weighting import Counts
 
 
-class CentroidLoss(nn.Module):
+class CentroidLoss(FeatureLoss):
     """Draws the features of a class to its centroid, and keeps all centroids at a distance from the other classes' features.
 
     attract = mean_i |v_i - m_{y_i}|^2 / 2
@@ -48,9 +47,6 @@ class CentroidLoss(nn.Module):
     0.75166...
     """
 
-    class_counts: Tensor
-    weight: Tensor
-
     def __init__(
         self,
         class_counts: Counts,
@@ -61,14 +57,13 @@ class CentroidLoss(nn.Module):
         form: Literal["code", "paper"] = "code",
         weight: Counts | None = None,
     ) -> None:
-        super().__init__()
-        register_counts(self, class_counts, weight)
-        self.feature_size, self.margin, self.repel = feature_size, margin, repel
+        super().__init__(class_counts, feature_size=feature_size, weight=weight)
+        self.margin, self.repel = margin, repel
         self.form = known("form", form, ("code", "paper"))
         self.centroids = nn.Parameter(torch.randn(len(self.class_counts), feature_size))
 
     def forward(self, features: Float[Tensor, "batch features"], labels: Int[Tensor, " batch"]) -> Float[Tensor, ""]:
-        features, labels = checked_features(self, features), class_indices(self, labels)
+        features, labels = self.checked_features(features), self.class_indices(labels)
         centroids = self.centroids.to(features.dtype)
         if self.form == "paper":
             return weighted_mean((nearness(features, centroids, labels) + self.margin).clamp(min=0), labels, self.weight)

@@ -14,11 +14,11 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from longtail.errors import UserError
-from longtail.losses.base import at_least_float32, class_indices, register_counts, weighted_mean
+from longtail.losses.base import FeatureLoss, weighted_mean
 from longtail.weighting import Counts
 
 
-class SupervisedContrastiveLoss(nn.Module):
+class SupervisedContrastiveLoss(FeatureLoss):
     """Pulls images of one class together and pushes all others away.
 
     l_i = -1 / |P(i)| sum_{j in P(i)} log (exp(q_i q_j / temperature) / sum_{k != i} exp(q_i q_k / temperature))
@@ -42,18 +42,14 @@ class SupervisedContrastiveLoss(nn.Module):
     1.09166...
     """
 
-    class_counts: Tensor
-    weight: Tensor
-
     def __init__(
         self, class_counts: Counts, *, feature_size: int, temperature: float = 0.1, weight: Counts | None = None
     ) -> None:
-        super().__init__()
-        register_counts(self, class_counts, weight)
-        self.feature_size, self.temperature = feature_size, positive_temperature(self, temperature)
+        super().__init__(class_counts, feature_size=feature_size, weight=weight)
+        self.temperature = self.above_zero("temperature", temperature)
 
     def forward(self, features: Float[Tensor, "rows features"], labels: Int[Tensor, " rows"]) -> Float[Tensor, ""]:
-        unit, labels = checked_features(self, features), class_indices(self, labels)
+        unit, labels = self.checked_features(features), self.class_indices(labels)
         itself = torch.eye(len(unit), dtype=torch.bool, device=unit.device)
         with torch.autocast(unit.device.type, enabled=False):
             similarity = (unit @ unit.T / self.temperature).masked_fill(itself, -math.inf)
@@ -63,7 +59,7 @@ class SupervisedContrastiveLoss(nn.Module):
         return weighted_mean(per_anchor, labels, self.weight)
 
 
-class PrototypicalContrastiveLoss(nn.Module):
+class PrototypicalContrastiveLoss(FeatureLoss):
     """Pulls each image to the learned prototype of its class and pushes it away from all others.
 
     l_i = -log (exp(q_i p_{y_i} / temperature) / sum_{c != y_i} exp(q_i p_c / temperature)),  p_c = prototypes_c / |prototypes_c|
@@ -87,39 +83,20 @@ class PrototypicalContrastiveLoss(nn.Module):
     0.05678...
     """
 
-    class_counts: Tensor
-    weight: Tensor
-
     def __init__(
         self, class_counts: Counts, *, feature_size: int, temperature: float = 0.1, weight: Counts | None = None
     ) -> None:
-        super().__init__()
-        register_counts(self, class_counts, weight)
+        super().__init__(class_counts, feature_size=feature_size, weight=weight)
         if len(self.class_counts) < 2:
             raise UserError("PrototypicalContrastiveLoss needs at least 2 classes; got 1.")
-        self.feature_size, self.temperature = feature_size, positive_temperature(self, temperature)
+        self.temperature = self.above_zero("temperature", temperature)
         self.prototypes = nn.Parameter(torch.randn(len(self.class_counts), feature_size))
 
     def forward(self, features: Float[Tensor, "batch features"], labels: Int[Tensor, " batch"]) -> Float[Tensor, ""]:
-        unit, labels = checked_features(self, features), class_indices(self, labels)
+        unit, labels = self.checked_features(features), self.class_indices(labels)
         with torch.autocast(unit.device.type, enabled=False):
             prototypes = F.normalize(self.prototypes.to(unit.dtype), dim=1, eps=1e-12)
             similarity = F.linear(unit, prototypes) / self.temperature
         own = F.one_hot(labels, len(prototypes)).bool()
         others = similarity.masked_fill(own, -math.inf).logsumexp(1)
         return weighted_mean(others - similarity.where(own, 0.0).sum(1), labels, self.weight)
-
-
-def checked_features(loss: nn.Module, features: Tensor) -> Tensor:
-    """The features, at least in float32, refused where they have another length than the loss was built for."""
-    if features.shape[-1] != loss.feature_size:
-        raise UserError(
-            f"{type(loss).__name__} was built for features of length {loss.feature_size}; got shape {tuple(features.shape)}."
-        )
-    return at_least_float32(features)
-
-
-def positive_temperature(loss: nn.Module, temperature: float) -> float:
-    if not temperature > 0:
-        raise UserError(f"{type(loss).__name__} needs a temperature above 0; got {temperature}.")
-    return temperature

@@ -5,23 +5,15 @@ from __future__ import annotations
 from typing import Literal, get_args
 
 from jaxtyping import Float, Int
-from torch import Tensor, nn
+from torch import Tensor
 
 from longtail.errors import UserError
-from longtail.losses.base import (
-    Form,
-    at_least_float32,
-    class_indices,
-    focal_terms,
-    known,
-    mean_cross_entropy,
-    register_counts,
-    weighted_mean,
-)
+from longtail.heads.base import at_least_float32
+from longtail.losses.base import Form, Loss, focal_terms, known, mean_cross_entropy, weighted_mean
 from longtail.weighting import Counts, effective_number
 
 
-class CrossEntropyLoss(nn.Module):
+class CrossEntropyLoss(Loss):
     """Asks for a high probability of the true class, and treats every image alike.
 
     L = sum_i w[y_i] CE(z_i, y_i) / sum_i w[y_i],  CE(z, y) = logsumexp(z) - z[y]
@@ -32,22 +24,16 @@ class CrossEntropyLoss(nn.Module):
         class_counts: training images per class (C,).
         weight: weight per class (C,); only ratios matter. None: all one.
 
+    >>> import torch
     >>> CrossEntropyLoss([100, 10, 1])(torch.tensor([[2.0, 1.0, 0.0]]), torch.tensor([0])).item()
     0.40760...
     """
-
-    class_counts: Tensor
-    weight: Tensor
-
-    def __init__(self, class_counts: Counts, *, weight: Counts | None = None) -> None:
-        super().__init__()
-        register_counts(self, class_counts, weight)
 
     def forward(self, logits: Float[Tensor, "batch classes"], labels: Tensor) -> Float[Tensor, ""]:
         return mean_cross_entropy(at_least_float32(logits), labels, self.weight)
 
 
-class FocalLoss(nn.Module):
+class FocalLoss(Loss):
     """Turns down the images that are already classified well, so that the hard ones count.
 
     softmax: L = mean (1 - p[y])^gamma CE(z, y)          gradient flows through the factor
@@ -62,24 +48,21 @@ class FocalLoss(nn.Module):
         form: "softmax" or "sigmoid".
         weight: weight per class (C,). None: all one.
 
+    >>> import torch
     >>> FocalLoss([100, 10, 1], gamma=1.0)(torch.tensor([[2.0, 1.0, 0.0]]), torch.tensor([0])).item()
     0.13644...
     """
 
-    class_counts: Tensor
-    weight: Tensor
-
     def __init__(self, class_counts: Counts, *, gamma: float = 1.0, form: Form = "softmax", weight: Counts | None = None) -> None:
-        super().__init__()
-        register_counts(self, class_counts, weight)
+        super().__init__(class_counts, weight=weight)
         self.gamma, self.form = gamma, known("form", form, get_args(Form))
 
     def forward(self, logits: Float[Tensor, "batch classes"], labels: Int[Tensor, " batch"]) -> Float[Tensor, ""]:
-        per_sample = focal_terms(at_least_float32(logits), class_indices(self, labels), self.gamma, self.form)
+        per_sample = focal_terms(at_least_float32(logits), self.class_indices(labels), self.gamma, self.form)
         return weighted_mean(per_sample, labels, self.weight)
 
 
-class ClassBalancedLoss(nn.Module):
+class ClassBalancedLoss(Loss):
     """Weighs each class by one over its effective number of images, which saturates for large classes.
 
     w_j = (1 - beta) / (1 - beta^n_j), scaled to sum C
@@ -95,13 +78,12 @@ class ClassBalancedLoss(nn.Module):
         reduction: "weighted" (only ratios of weights matter) or "batch" (the mean weight of a batch scales its loss).
         weight: further weight per class (C,), multiplied. None: all one.
 
+    >>> import torch
     >>> loss = ClassBalancedLoss([100, 10, 1], beta=0.9)
     >>> loss(torch.tensor([[2.0, 1.0, 0.0], [0.5, 0.5, 0.5]]), torch.tensor([0, 2])).item()
     1.0357...
     """
 
-    class_counts: Tensor
-    weight: Tensor
     class_weight: Tensor
 
     def __init__(
@@ -114,18 +96,16 @@ class ClassBalancedLoss(nn.Module):
         reduction: Literal["weighted", "batch"] = "weighted",
         weight: Counts | None = None,
     ) -> None:
-        super().__init__()
-        register_counts(self, class_counts, weight)
+        super().__init__(class_counts, weight=weight)
         if not 0 <= beta < 1:
-            raise UserError(f"ClassBalancedLoss needs beta in [0, 1); got {beta}.")
-        if reduction not in ("weighted", "batch"):
-            raise UserError(f"ClassBalancedLoss has no reduction {reduction!r}; it has 'weighted' and 'batch'.")
+            raise UserError(f"ClassBalancedLoss needs `beta` in [0, 1); got {beta}.")
         balanced = effective_number(class_counts, beta=beta)
         self.register_buffer("class_weight", balanced * len(balanced) / balanced.sum())
-        self.beta, self.form, self.gamma, self.reduction = beta, known("form", form, get_args(Form)), gamma, reduction
+        self.beta, self.form, self.gamma = beta, known("form", form, get_args(Form)), gamma
+        self.reduction = known("reduction", reduction, ("weighted", "batch"))
 
     def forward(self, logits: Float[Tensor, "batch classes"], labels: Int[Tensor, " batch"]) -> Float[Tensor, ""]:
-        per_sample = focal_terms(at_least_float32(logits), class_indices(self, labels), self.gamma, self.form)
+        per_sample = focal_terms(at_least_float32(logits), self.class_indices(labels), self.gamma, self.form)
         weight = self.class_weight * self.weight
         if self.reduction == "weighted":
             return weighted_mean(per_sample, labels, weight)

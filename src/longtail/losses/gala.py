@@ -9,19 +9,19 @@ from __future__ import annotations
 from typing import Literal, get_args
 
 import torch
-import torch.distributed as dist
 import torch.nn.functional as F  # noqa: N812
 from jaxtyping import Float, Int
-from torch import Tensor, nn
+from torch import Tensor
 
-from longtail.losses.base import at_least_float32, class_indices, known, register_counts, weighted_mean
+from longtail.heads.base import at_least_float32
+from longtail.losses.base import Loss, known, weighted_mean
 from longtail.weighting import Counts
 
 Form = Literal["code", "paper"]
 FLOOR = 1e-3
 
 
-class GALALoss(nn.Module):
+class GALALoss(Loss):
     """Lowers, in training, the logits of the classes whose images have sent little gradient so far, so that they must grow.
 
     code:  z_ij = u_ij + lambda_1 log(theta_j + 1e-3)                                               for every j
@@ -54,8 +54,6 @@ class GALALoss(nn.Module):
     [0.546, 0.8348, 0.0]
     """
 
-    class_counts: Tensor
-    weight: Tensor
     positive: Tensor
     negative: Tensor
     theta: Tensor
@@ -70,14 +68,13 @@ class GALALoss(nn.Module):
         form: Form = "code",
         weight: Counts | None = None,
     ) -> None:
-        super().__init__()
-        register_counts(self, class_counts, weight)
+        super().__init__(class_counts, weight=weight)
         for name in ("positive", "negative", "theta", "phi"):
             self.register_buffer(name, torch.zeros_like(self.class_counts))
         self.lambda_1, self.lambda_2, self.form = lambda_1, lambda_2, known("form", form, get_args(Form))
 
     def forward(self, logits: Float[Tensor, "batch classes"], labels: Int[Tensor, " batch"]) -> Float[Tensor, ""]:
-        adjusted = self.adjusted(at_least_float32(logits), class_indices(self, labels))
+        adjusted = self.adjusted(at_least_float32(logits), self.class_indices(labels))
         loss = weighted_mean(F.cross_entropy(adjusted, labels, reduction="none"), labels, self.weight)
         if self.training:
             self.accumulate(adjusted, labels)
@@ -99,19 +96,8 @@ class GALALoss(nn.Module):
         share = self.weight[labels] / self.weight[labels].sum()
         pull = (adjusted.softmax(1).double() - own).abs() * share[:, None]
         others = (pull * (1 - own)).sum(1, keepdim=True)
-        positive, negative = self.all_reduce(torch.stack([(pull * own).sum(0), (others * own).sum(0)]))
+        positive, negative = self.reduced(torch.stack([(pull * own).sum(0), (others * own).sum(0)]))
         self.positive += positive
         self.negative += negative
         self.theta += self.positive
         self.phi += self.negative
-
-    def all_reduce(self, increment: Tensor) -> Tensor:
-        """The mean over processes, each of which took the mean over its own batch; unchanged where there is one process.
-
-        With batches of one size and no weights this is what one process would add for the joined batch.
-        """
-        if not (dist.is_available() and dist.is_initialized()):
-            return increment
-        total = increment.clone()
-        dist.all_reduce(total)
-        return total / dist.get_world_size()

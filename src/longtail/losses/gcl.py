@@ -13,35 +13,31 @@ from typing import ClassVar
 import torch
 import torch.nn.functional as F  # noqa: N812
 from jaxtyping import Float, Int
-from torch import Tensor, nn
+from torch import Tensor
 
-from longtail.errors import UserError
-from longtail.heads import CosineHead
+from longtail.heads import CosineHead, Head
+from longtail.heads.base import at_least_float32
 from longtail.losses import clouds
-from longtail.losses.base import at_least_float32, class_indices, missed, register_counts, weighted_mean
+from longtail.losses.base import Loss, missed, weighted_mean
 from longtail.weighting import Counts, Weights
 
 Cloud = Callable[[Counts], Weights]
 
 
-class CloudedLoss(nn.Module):
+class CloudedLoss(Loss):
     """What both forms share: Gaussian noise that is wider for rarer classes, drawn anew at each call, and the focal mean.
 
     A form says in `adjusted` what the noise does to the cosines.
     """
 
-    requires_head: ClassVar[type[nn.Module]] = CosineHead
-    class_counts: Tensor
-    weight: Tensor
+    requires_head: ClassVar[type[Head] | None] = CosineHead
+    draws_random_numbers: ClassVar[bool] = True
     cloud_size: Tensor
 
     def __init__(self, class_counts: Counts, *, scale: float, gamma: float, cloud: Cloud, weight: Counts | None) -> None:
-        super().__init__()
-        register_counts(self, class_counts, weight)
+        super().__init__(class_counts, weight=weight)
         self.register_buffer("cloud_size", cloud(class_counts))
-        if not scale > 0:
-            raise UserError(f"{type(self).__name__} needs a scale above 0; got {scale}.")
-        self.scale, self.gamma = scale, gamma
+        self.scale, self.gamma = self.above_zero("scale", scale), gamma
 
     def forward(
         self,
@@ -61,7 +57,7 @@ class CloudedLoss(nn.Module):
         """
         cosines = at_least_float32(logits)
         noise = drawn_noise(cosines, generator) if noise is None else noise
-        adjusted = self.adjusted(cosines, class_indices(self, labels), noise)
+        adjusted = self.adjusted(cosines, self.class_indices(labels), noise)
         return focal_mean(adjusted, labels, self.gamma, self.weight)
 
     def adjusted(self, cosines: Tensor, labels: Tensor, noise: Tensor) -> Tensor:

@@ -10,15 +10,15 @@ from typing import ClassVar
 
 import torch.nn.functional as F  # noqa: N812
 from jaxtyping import Float, Int
-from torch import Tensor, nn
+from torch import Tensor
 
-from longtail.errors import UserError
-from longtail.heads import CosineHead
-from longtail.losses.base import at_least_float32, class_indices, register_counts, weighted_mean
+from longtail.heads import CosineHead, Head
+from longtail.heads.base import at_least_float32
+from longtail.losses.base import Loss, weighted_mean
 from longtail.weighting import Counts
 
 
-class LDAMLoss(nn.Module):
+class LDAMLoss(Loss):
     """Asks for the true class by a margin, a wider one for rarer classes, so that they keep more room around them.
 
     z_ij = scale (cos_ij - m_j [j = y_i]),  m_j = max_margin n_j^(-1/4) / max_k n_k^(-1/4)
@@ -44,24 +44,19 @@ class LDAMLoss(nn.Module):
     0.01407...
     """
 
-    requires_head: ClassVar[type[nn.Module]] = CosineHead
-    class_counts: Tensor
-    weight: Tensor
+    requires_head: ClassVar[type[Head] | None] = CosineHead
     margin: Tensor
 
     def __init__(
         self, class_counts: Counts, *, max_margin: float = 0.5, scale: float = 30.0, weight: Counts | None = None
     ) -> None:
-        super().__init__()
-        register_counts(self, class_counts, weight)
-        if not scale > 0:
-            raise UserError(f"LDAMLoss needs a scale above 0; got {scale}.")
+        super().__init__(class_counts, weight=weight)
+        self.scale = self.above_zero("scale", scale)
         rarity = self.class_counts**-0.25
         self.register_buffer("margin", max_margin * rarity / rarity.max())
-        self.scale = scale
 
     def forward(self, logits: Float[Tensor, "batch classes"], labels: Int[Tensor, " batch"]) -> Float[Tensor, ""]:
-        adjusted = self.adjusted(at_least_float32(logits), class_indices(self, labels))
+        adjusted = self.adjusted(at_least_float32(logits), self.class_indices(labels))
         return weighted_mean(F.cross_entropy(adjusted, labels, reduction="none"), labels, self.weight)
 
     def adjusted(self, cosines: Float[Tensor, "batch classes"], labels: Int[Tensor, " batch"]) -> Float[Tensor, "batch classes"]:

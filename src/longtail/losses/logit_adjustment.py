@@ -7,13 +7,14 @@ Ren et al.: "Balanced Meta-Softmax for Long-Tailed Visual Recognition", NeurIPS 
 from __future__ import annotations
 
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
-from longtail.losses.base import at_least_float32, mean_cross_entropy, register_counts
+from longtail.heads.base import at_least_float32
+from longtail.losses.base import Loss, mean_cross_entropy
 from longtail.weighting import Counts
 
 
-class LogitAdjustedLoss(nn.Module):
+class LogitAdjustedLoss(Loss):
     """Gives the frequent classes a head start in training, so that the network must lift the rare ones by as much.
 
     L = sum_i w[y_i] CE(z_i + tau log(n / N), y_i) / sum_i w[y_i],  N = sum_j n_j
@@ -35,13 +36,10 @@ class LogitAdjustedLoss(nn.Module):
     0.03743...
     """
 
-    class_counts: Tensor
-    weight: Tensor
     adjustment: Tensor
 
     def __init__(self, class_counts: Counts, *, tau: float = 1.0, weight: Counts | None = None) -> None:
-        super().__init__()
-        register_counts(self, class_counts, weight)
+        super().__init__(class_counts, weight=weight)
         self.register_buffer("adjustment", tau * (self.class_counts / self.class_counts.sum()).log())
 
     def forward(self, logits: Float[Tensor, "batch classes"], labels: Tensor) -> Float[Tensor, ""]:
@@ -49,7 +47,7 @@ class LogitAdjustedLoss(nn.Module):
         return mean_cross_entropy(logits + self.adjustment.to(logits.dtype), labels, self.weight)
 
 
-class BalancedSoftmaxLoss(nn.Module):
+class BalancedSoftmaxLoss(Loss):
     """Counts the classes' images into the softmax in training, so that the plain softmax is right for balanced classes.
 
     p_ij = n_j exp(z_ij) / sum_k n_k exp(z_ik),  L = sum_i w[y_i] (-log p_i[y_i]) / sum_i w[y_i]
@@ -67,13 +65,6 @@ class BalancedSoftmaxLoss(nn.Module):
     >>> BalancedSoftmaxLoss([100, 10, 1])(torch.tensor([[2.0, 1.0, 0.0]]), torch.tensor([0])).item()
     0.03743...
     """
-
-    class_counts: Tensor
-    weight: Tensor
-
-    def __init__(self, class_counts: Counts, *, weight: Counts | None = None) -> None:
-        super().__init__()
-        register_counts(self, class_counts, weight)
 
     def forward(self, logits: Float[Tensor, "batch classes"], labels: Tensor) -> Float[Tensor, ""]:
         logits = at_least_float32(logits)

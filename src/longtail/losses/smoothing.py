@@ -10,17 +10,18 @@ from typing import Literal, get_args
 
 import torch.nn.functional as F  # noqa: N812
 from jaxtyping import Float, Int
-from torch import Tensor, nn
+from torch import Tensor
 
 from longtail.errors import UserError
-from longtail.losses.base import at_least_float32, class_indices, known, register_counts, weighted_mean
+from longtail.heads.base import at_least_float32
+from longtail.losses.base import Loss, known, weighted_mean
 from longtail.weighting import Counts, Weights, scaled_to_one
 
 Form = Literal["code", "paper"]
 Shape = Literal["concave", "linear", "convex", "exp"]
 
 
-class LabelAwareSmoothingLoss(nn.Module):
+class LabelAwareSmoothingLoss(Loss):
     """Asks for less than certainty, the less the more images a class has, since the network is too sure of the large ones.
 
     u_j = (n_j - n_min) / (n_max - n_min)
@@ -52,8 +53,6 @@ class LabelAwareSmoothingLoss(nn.Module):
     1.41234...
     """
 
-    class_counts: Tensor
-    weight: Tensor
     smoothing: Tensor
 
     def __init__(
@@ -67,20 +66,17 @@ class LabelAwareSmoothingLoss(nn.Module):
         form: Form = "code",
         weight: Counts | None = None,
     ) -> None:
-        super().__init__()
-        register_counts(self, class_counts, weight)
+        super().__init__(class_counts, weight=weight)
         if not (0 <= head < 1 and 0 <= tail < 1):
-            raise UserError(f"LabelAwareSmoothingLoss needs head and tail in [0, 1); got {head} and {tail}.")
-        if not exponent > 0:
-            raise UserError(f"LabelAwareSmoothingLoss needs an exponent above 0; got {exponent}.")
+            raise UserError(f"LabelAwareSmoothingLoss needs `head` and `tail` in [0, 1); got {head} and {tail}.")
         relative_size = scaled_to_one(self.class_counts - self.class_counts.min())
-        rise = risen(relative_size, known("shape", shape, get_args(Shape)), exponent)
+        rise = risen(relative_size, known("shape", shape, get_args(Shape)), self.above_zero("exponent", exponent))
         self.register_buffer("smoothing", tail + (head - tail) * rise)
         self.form = known("form", form, get_args(Form))
 
     def forward(self, logits: Float[Tensor, "batch classes"], labels: Int[Tensor, " batch"]) -> Float[Tensor, ""]:
         log_p = at_least_float32(logits).log_softmax(1)
-        target = self.target(class_indices(self, labels)).to(log_p.dtype)
+        target = self.target(self.class_indices(labels)).to(log_p.dtype)
         return weighted_mean(-(target * log_p).sum(1), labels, self.weight)
 
     def target(self, labels: Int[Tensor, " batch"]) -> Float[Tensor, "batch classes"]:

@@ -125,7 +125,7 @@ class TimmBackbone(nn.Module):
                 raise
             raise NoConnectionError(
                 f"The pretrained weights of '{name}' could not be fetched ({type(error).__name__}). Without a network, get its "
-                f"safetensors file elsewhere and pass it with --weights FILE instead of --pretrained."
+                f"safetensors file elsewhere and pass it as `weights=FILE` instead of `pretrained`."
             ) from error
         self.timm_name: str | None = name
         self.num_features = int(getattr(self.body, "head_hidden_size", None) or self.body.num_features)

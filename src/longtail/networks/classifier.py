@@ -10,7 +10,8 @@ import torch.nn.functional as F  # noqa: N812
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from longtail.heads.base import at_least_float32
+from longtail.errors import UserError
+from longtail.heads.base import Head, at_least_float32, check_head, class_vectors
 
 Images = Float[Tensor, "batch 3 height width"]
 Features = Float[Tensor, "batch features"]
@@ -62,11 +63,15 @@ def assemble(
     backbone_wrapper: Callable[..., nn.Module] | None = None,
     projection: Callable[..., Projection] | None = None,
 ) -> Classifier:
-    """The classifier that a recipe's first stage begins with."""
+    """The classifier that a recipe's first stage begins with.
+
+    Raises:
+        UserError: `head` builds something that is no `longtail.heads.Head`.
+    """
     if backbone_wrapper is not None:
         backbone = backbone_wrapper(backbone, image_size=image_size)
     features = backbone.num_features
-    return Classifier(backbone, head(features, classes), projection and projection(features))
+    return Classifier(backbone, check_head(head(features, classes)), projection and projection(features))
 
 
 def prepare_for_stage(
@@ -77,15 +82,36 @@ def prepare_for_stage(
     fresh_head: Callable[..., nn.Module],
     image_size: int,
 ) -> None:
-    """Gives the model the head and the backbone that a stage trains; the head's scale is 1 until the stage ends."""
+    """Gives the model the head and the backbone that a stage trains; the scale of every head is 1 until the stage ends.
+
+    Args:
+        head: "keep", "reset" for the weights of `fresh_head`, or what wraps the head: `wrapper(head)`.
+        backbone_wrapper: "keep", or what wraps the backbone: `wrapper(backbone, image_size=...)`.
+        fresh_head: the recipe's head, `Head(num_features, num_classes)`.
+        image_size: side of the images in pixels.
+
+    Raises:
+        UserError: the head is no `longtail.heads.Head`, or cannot be reset or wrapped.
+    """
     device = next(model.parameters()).device
     if head == "reset":
-        state = model.head.state_dict()
-        model.head.load_state_dict(fresh_head(*reversed(state["weight"].shape)).state_dict())
+        _reset(model.head, fresh_head)
     elif callable(head):
-        model.head = head(model.head).to(device)
+        model.head = check_head(head(model.head)).to(device)
     if callable(backbone_wrapper):
         model.backbone = backbone_wrapper(model.backbone, image_size=image_size).to(device)
-    for name, buffer in model.head.named_buffers():
-        if name.endswith("scale"):
-            buffer.fill_(1.0)
+    for part in model.head.modules():
+        if isinstance(part, Head):
+            part.scale.fill_(1.0)
+
+
+def _reset(head: nn.Module, fresh_head: Callable[..., nn.Module]) -> None:
+    """New weights, as the recipe's head is built."""
+    classes, features = class_vectors(head).shape
+    fresh = fresh_head(features, classes).state_dict()
+    if fresh.keys() != head.state_dict().keys():
+        raise UserError(
+            f"A stage with `head=reset` needs the recipe's own head, but here it is {type(head).__name__}; reset the head in a "
+            f"stage before it is wrapped."
+        )
+    head.load_state_dict(fresh)

@@ -30,7 +30,7 @@ def load_backbone(backbone: nn.Module, path: Path) -> int:
     if missing:
         raise UserError(
             f"'{path}' does not hold this backbone: {len(missing)} of its {len(own)} tensors are missing or have another shape "
-            f"(first: {missing[0]}). Choose the backbone that the file was made from with --backbone NAME."
+            f"(first: {missing[0]}). Choose the backbone that the file was made from with `backbone=NAME`."
         )
     backbone.load_state_dict(matching, strict=False)
     return len(matching)

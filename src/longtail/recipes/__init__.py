@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from longtail.recipes.adjusted import balanced_softmax, gala, gala_rebalanced, ldam_drw, logit_adjusted, logit_adjusted_post_hoc
+from longtail.recipes.adjusted import balanced_softmax, ldam_drw, logit_adjusted, logit_adjusted_post_hoc
 from longtail.recipes.baselines import ce, class_balanced, focal, mixup
-from longtail.recipes.branched import bbn, hybrid_psc, hybrid_sc, oltr, tde
-from longtail.recipes.budget import base, first_stage, own_budget, published, second_stage
+from longtail.recipes.branched import bbn, tde
+from longtail.recipes.budget import Budget, base, own_budget, published
+from longtail.recipes.calibration import disalign, mislas
 from longtail.recipes.clouded import gcl, gcl_angular
-from longtail.recipes.decoupled import crt, disalign, lws, mislas, mixup_crt, ncm, tau_norm
+from longtail.recipes.decoupled import crt, lws, mixup_crt, ncm, tau_norm
+from longtail.recipes.gradient_adjusted import gala, gala_rebalanced
+from longtail.recipes.hybrid import hybrid_psc, hybrid_sc
+from longtail.recipes.meta_embedding import oltr
+from longtail.recipes.stages import first_stage, second_stage
 from longtail.spec.recipe import Recipe, Setting, Stage
 
 ALL: tuple[Callable[..., Recipe], ...] = (
@@ -40,6 +45,7 @@ ALL: tuple[Callable[..., Recipe], ...] = (
 )
 __all__ = [
     "ALL",
+    "Budget",
     "Recipe",
     "Setting",
     "Stage",

@@ -1,10 +1,11 @@
-"""Files written and read: every write is atomic, so a kill leaves the old file or the new one."""
+"""Files written and read: every write is atomic, so a kill leaves the old file or the new one. Only tensors load torch."""
 
 from __future__ import annotations
 
 import csv
 import dataclasses
 import io
+import json
 import os
 import tempfile
 from collections.abc import Iterable, Mapping
@@ -12,9 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
-from longtail.errors import OutOfSpace
+from longtail.errors import MissingFileError, OutOfSpace, UserError
 
 State = dict[str, Any]
 
@@ -30,6 +30,8 @@ def write_csv(path: Path, header: Iterable[str], rows: Iterable[Iterable[Any]]) 
 
 def write_tensors(path: Path, state: State) -> None:
     """Tensors and primitives only, so that `read_tensors` can refuse everything else."""
+    import torch
+
     buffer = io.BytesIO()
     torch.save(state, buffer)
     write_bytes(path, buffer.getbuffer())
@@ -37,10 +39,36 @@ def write_tensors(path: Path, state: State) -> None:
 
 def read_tensors(path: Path) -> State | None:
     """What `write_tensors` wrote; None where there is no file."""
+    import torch
+
     if not path.exists():
         return None
     state: State = torch.load(path, map_location="cpu", weights_only=True)
     return state
+
+
+def write_json(folder: Path, name: str, content: Any) -> Path:
+    """Writes `content` as the JSON file `name` of a run folder; nan becomes null."""
+    return write_text(folder / name, json.dumps(plain(content), indent=1))
+
+
+def read_json(folder: Path, name: str) -> Any:
+    """Content of the JSON file `name` of a run folder.
+
+    Raises:
+        MissingFileError: this is no run folder, or the run has not come so far.
+        UserError: the file is no JSON, for example because it is cut off.
+    """
+    path = folder / name
+    if not path.exists():
+        raise MissingFileError(f"'{folder}' has no {name}: it is not a longtail run, or has not come so far yet.")
+    try:
+        return json.loads(path.read_bytes())
+    except ValueError as error:
+        raise UserError(
+            f"'{path}' is cut off or not JSON ({error}). "
+            f"Delete '{folder}' and start the training command again; finished stages are kept."
+        ) from error
 
 
 def write_text(path: Path, text: str) -> Path:

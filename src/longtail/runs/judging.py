@@ -1,11 +1,10 @@
-"""Judging a finished run again: from its stored predictions, or on other labelled images."""
+"""Judging a finished run again: its classes in other groups, under another class prior, or on other labelled images."""
 
 from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,32 +12,52 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from longtail.data.groups import shot_groups
+from longtail.data.groups import group_of_each, shot_groups
 from longtail.data.images import read_all
 from longtail.data.listing import list_images
-from longtail.errors import BadFolder, UserError
-from longtail.metrics import accuracy_under_prior, report
-from longtail.runs.run import Run
+from longtail.errors import BadFolder, MissingFileError, UserError
+from longtail.metrics import Groups, accuracy_under_prior, group_means, group_results, report, with_intervals
+from longtail.results import GroupResult, SplitResult
+from longtail.runs.layout import chosen_run
+from longtail.runs.report import EpochResult, RunReport, StageResult, read_report
 from longtail.runs.serving import load
 
 
-def judged_again(folder: Path, *, groups: str) -> dict[str, Any]:
-    """The report of a finished run, its stored predictions read in other groups."""
-    run = _behind(folder)
-    stored = np.load(run.folder / "predictions.npz") if run.finished else {}
-    known = run.read_json("report.json")
-    scores, labels = torch.from_numpy(stored["scores"]).float(), torch.from_numpy(stored["labels"])
-    return _reported(known, scores, labels, groups)
+def regrouped_report(folder: Path, *, groups: str) -> RunReport:
+    """The report of a finished run with its classes in other groups; every other number is as it was measured.
+
+    Args:
+        folder: of a run, or of a comparison, whose chosen run is meant.
+        groups: rule that gathers classes in groups.
+
+    Raises:
+        MissingFileError: no finished run lies there, or a group of few test images needs its predictions and there are none.
+    """
+    run = chosen_run(folder)
+    measured = read_report(run)
+    if measured.group_rule == groups:
+        return measured
+    members = shot_groups(measured.class_counts, rule=groups)
+    test = replace(measured.test, groups=_test_groups(measured.test, members, run))
+    return replace(_in_groups(measured, groups), test=test)
 
 
-def judged_on(folder: Path, path: Path, *, groups: str) -> dict[str, Any]:
-    """The run's classifier on a labelled folder or CSV; classes are matched by name.
+def report_on_images(folder: Path, path: Path, *, groups: str, trust_code: bool = False) -> RunReport:
+    """The report of the run's classifier on a labelled folder or CSV; classes are matched by name.
+
+    Validation recall and stages are left out, since they tell of the run's own images.
+
+    Args:
+        path: the labelled images; of a folder or CSV with splits, those of test.
+        groups: rule that gathers classes in groups.
+        trust_code: run the code of the owner's own that the run was made with, if it needs any.
 
     Raises:
         BadFolder: a class is unknown to the run, or an image is corrupt.
+        MissingFileError: no finished run lies there.
     """
-    run = _behind(folder)
-    known, predictor = run.read_json("report.json"), load(run.folder)
+    run = chosen_run(folder)
+    measured, predictor = read_report(run), load(run, trust_code=trust_code)
     listing = list_images(path)
     if listing.splits is not None:
         listing = listing.without([f for f, s in zip(listing.files, listing.splits, strict=True) if s != "test"])
@@ -49,21 +68,24 @@ def judged_on(folder: Path, path: Path, *, groups: str) -> dict[str, Any]:
     if strange:
         raise BadFolder(f"'{path}' has the class '{strange[0]}', which the run does not know; it knows {', '.join(number)}.")
     labels = torch.tensor([number[name] for name in listing.labels])
-    return _reported(known, _scores(predictor, listing.root, listing.files), labels, groups)
+    members = shot_groups(measured.class_counts, rule=groups)
+    test = report(_scores(predictor, listing.root, listing.files), labels, members)
+    images = {**measured.images, "test": len(labels)}
+    return replace(_in_groups(measured, groups), images=images, test=test, val_mean_recall=None, stages=())
 
 
-def prior_of(known: Mapping[str, Any], prior: str) -> float:
+def accuracy_under(measured: RunReport, prior: str) -> float:
     """Expected accuracy under a class prior: "uniform", "train", or a CSV with the header label,share.
 
     Raises:
         UserError: no such prior, or the file names an unknown class.
     """
-    names, recalls = known["names"], torch.tensor(known["test"]["recalls"], dtype=torch.float64)
+    names = [entry.name for entry in measured.classes]
+    recalls = torch.tensor(measured.test.recalls, dtype=torch.float64)
     if prior == "uniform":
         return accuracy_under_prior(recalls, torch.ones_like(recalls))
     if prior == "train":
-        counts = [entry["train_images"] for entry in known["classes"]]
-        return accuracy_under_prior(recalls, torch.tensor(counts, dtype=torch.float64))
+        return accuracy_under_prior(recalls, torch.tensor(measured.class_counts, dtype=torch.float64))
     path = Path(prior)
     if not path.exists():
         raise UserError(f"There is no prior '{prior}'; it is uniform, train, or a CSV with the header label,share.")
@@ -90,19 +112,50 @@ def _share(text: str | None, label: str, prior: str) -> float:
     return share
 
 
-def _behind(folder: Path) -> Run:
-    """The run, or the one that a comparison chose."""
-    run = Run(folder)
-    if (folder / "answers.json").exists():
-        return Run(folder / run.read_json("answers.json")["chosen_run"])
-    return run
+def _in_groups(measured: RunReport, groups: str) -> RunReport:
+    """Stages and classes in other groups; the test result keeps its own."""
+    counts = measured.class_counts
+    members = shot_groups(counts, rule=groups)
+    names = group_of_each(counts, rule=groups)
+    return replace(
+        measured,
+        group_rule=groups,
+        stages=tuple(_stage_in_groups(stage, members) for stage in measured.stages),
+        classes=tuple(replace(entry, group=name) for entry, name in zip(measured.classes, names, strict=True)),
+    )
 
 
-def _reported(known: dict[str, Any], scores: Tensor, labels: Tensor, groups: str) -> dict[str, Any]:
-    counts = [entry["train_images"] for entry in known["classes"]]
-    names = [entry["name"] for entry in known["classes"]]
-    test = asdict(report(scores, labels, shot_groups(counts, rule=groups)))
-    return {**known, "test": test, "names": names, "group_rule": groups, "val_mean_recall": None}
+def _stage_in_groups(stage: StageResult, members: Groups) -> StageResult:
+    best = stage.best_test_epoch
+    return replace(
+        stage,
+        last_epoch=_epoch_in_groups(stage.last_epoch, members),
+        best_test_epoch=None if best is None else _epoch_in_groups(best, members),
+    )
+
+
+def _epoch_in_groups(epoch: EpochResult, members: Groups) -> EpochResult:
+    known = epoch.recalls is not None
+    return replace(epoch, groups=group_means(torch.tensor(epoch.recalls, dtype=torch.float64), members) if known else {})
+
+
+def _test_groups(test: SplitResult, members: Groups, run: Path) -> dict[str, GroupResult]:
+    """Groups from the stored recalls; only the intervals of groups of few test images are taken from the stored predictions."""
+    results = group_results(torch.tensor(test.recalls, dtype=torch.float64), torch.tensor(test.test_counts), members)
+    if not any(result.wants_interval for result in results.values()):
+        return results
+    predicted, labels = _stored_predictions(run)
+    return with_intervals(results, members, predicted, labels)
+
+
+def _stored_predictions(run: Path) -> tuple[Tensor, Tensor]:
+    """Predicted and true labels (M,) of the test images; release 0.1.0 stored the scores they follow from, in half precision."""
+    path = run / "predictions.npz"
+    if not path.exists():
+        raise MissingFileError(f"'{run}' has no predictions.npz, from which the interval of a group of few test images is drawn.")
+    with np.load(path) as stored:
+        predicted = stored["predicted"] if "predicted" in stored else stored["scores"].argmax(1)
+        return torch.from_numpy(predicted), torch.from_numpy(stored["labels"])
 
 
 def _scores(predictor: Any, root: Path, files: tuple[str, ...]) -> Tensor:

@@ -1,11 +1,57 @@
-"""Every path below the folder of all runs."""
+"""Where everything lies below the folder of all runs."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
+
+from longtail.errors import UserError
+from longtail.runs.files import read_json
+
+ANSWERS = "answers.json"
+
+
+def run_folder(runs: Path, setting: str, method: str, seed: int, key: str) -> Path:
+    """Folder of one experiment, named by its seed and the first digits of its hash."""
+    return runs / setting / method / f"{seed}-{key[:6]}"
+
+
+def stages_folder(runs: Path, setting: str) -> Path:
+    """Folder of the finished stages that the runs of a setting share."""
+    return runs / setting / "stages"
+
+
+def answers_folder(runs: Path, setting: str, seed: int, key: str) -> Path:
+    """Folder of a comparison of several methods at one seed."""
+    return run_folder(runs, setting, "answers", seed, key)
+
+
+def demo_figure(runs: Path, setting: str) -> Path:
+    """The figure that the demonstration draws."""
+    return runs / setting / "demo.png"
+
+
+def finished_runs(runs: Path, setting: str) -> Iterator[Path]:
+    """Folders of a setting's runs that have a report, in the order of their paths."""
+    return (report.parent for report in sorted((runs / setting).glob("*/*/report.json")))
 
 
 def folder_name(path: Path) -> str:
-    """The folder's or the file's own name, safe for a path."""
+    """The name under which runs of a folder of images or of a CSV are kept: its own name, safe for a path."""
     return re.sub(r"[^\w.-]+", "_", path.resolve().stem if path.is_file() else path.resolve().name) or "folder"
+
+
+def chosen_run(folder: Path) -> Path:
+    """The run that a comparison of methods chose, if `folder` is one; else `folder` itself, a run's own.
+
+    Raises:
+        UserError: answers.json is cut off, or names no run.
+    """
+    if not (folder / ANSWERS).exists():
+        return folder
+    answers = read_json(folder, ANSWERS)
+    chosen = answers.get("chosen_run") if isinstance(answers, dict) else None
+    if not isinstance(chosen, str):
+        raise UserError(f"'{folder / ANSWERS}' does not say which run was chosen; give the folder of one of the compared runs.")
+    return folder / chosen

@@ -13,6 +13,7 @@ from longtail import heads
 from longtail.inference import InferenceRule, as_trained
 from longtail.networks.backbones import TimmBackbone
 from longtail.networks.classifier import Classifier, assemble, prepare_for_stage
+from longtail.runs.code import run_kept_code
 from longtail.runs.run import Run
 from longtail.spec.description import describe, restore
 from longtail.spec.experiment import Experiment
@@ -48,15 +49,20 @@ def write_model(run: Run, experiment: Experiment, model: Classifier, rule: Infer
         run.write_model(tensors, {"longtail": config})
 
 
-def read_model(run: Run) -> tuple[Classifier, dict[str, Any], InferenceRule]:
+def read_model(run: Run, *, trust_code: bool = False) -> tuple[Classifier, dict[str, Any], InferenceRule]:
     """The classifier, its configuration and its fitted inference rule.
 
+    Args:
+        trust_code: run the code of the owner's own that the run was made with, where it needs any.
+
     Raises:
+        UserError: the run needs code of its owner's, and the caller does not trust it.
         MissingFileError: no finished run lies there.
     """
     from safetensors.torch import load_file
 
     config = run.read_json("model/config.json")["longtail"]
+    run_kept_code(run, config, trust_code=trust_code)
     tensors = load_file(run.folder / "model" / "model.safetensors")
     if "classifier" in config:
         tensors = _from_timm(tensors, config["classifier"])

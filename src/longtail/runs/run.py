@@ -13,9 +13,19 @@ import numpy as np
 from torch import Tensor
 
 from longtail.data.splits import Data
-from longtail.errors import MissingFileError, UserError
+from longtail.errors import UserError
 from longtail.inference import Predictions
-from longtail.runs.files import State, plain, read_tensors, write_bytes, write_csv, write_tensors, write_text
+from longtail.runs.files import (
+    State,
+    plain,
+    read_json,
+    read_tensors,
+    write_bytes,
+    write_csv,
+    write_json,
+    write_tensors,
+    write_text,
+)
 
 
 class Run:
@@ -52,7 +62,7 @@ class Run:
         if (self.folder / "record.json").exists():
             if self.read_json("record.json")["experiment"] != record["experiment"]:
                 raise UserError(
-                    f"'{self.folder}' holds another experiment (its record.json differs). Choose another folder with --runs DIR, "
+                    f"'{self.folder}' holds another experiment (its record.json differs). Choose another folder with `runs=DIR`, "
                     f"or move it away."
                 )
             return
@@ -60,18 +70,16 @@ class Run:
 
     def write_json(self, name: str, content: Any) -> Path:
         """Writes `name`; nan becomes null."""
-        return write_text(self.folder / name, json.dumps(plain(content), indent=1))
+        return write_json(self.folder, name, content)
 
     def read_json(self, name: str) -> Any:
         """Reads `name`.
 
         Raises:
             MissingFileError: this is no run folder, or the run has not come so far.
+            UserError: the file is cut off.
         """
-        path = self.folder / name
-        if not path.exists():
-            raise MissingFileError(f"'{self.folder}' has no {name}: it is not a longtail run, or has not come so far yet.")
-        return json.loads(path.read_text())
+        return read_json(self.folder, name)
 
     def save_state(self, state: State) -> None:
         """The state to resume from."""
@@ -117,7 +125,7 @@ class Run:
         return SummaryWriter(self.folder / "tensorboard")
 
     def write_split(self, data: Data) -> None:
-        """split.csv, which `--split` takes again."""
+        """split.csv, which `split` takes again."""
         rows = [
             (file, data.classes[label], name)
             for name, split in data.splits.items()
@@ -126,11 +134,12 @@ class Run:
         write_csv(self.folder / "split.csv", ("path", "label", "split"), rows)
 
     def write_predictions(self, predictions: Predictions, scores: Tensor) -> None:
-        """predictions.npz: features, logits, scores and labels of the test images."""
+        """predictions.npz: features, logits, scores and labels of the test images, and the labels that the scores predict."""
         buffer = io.BytesIO()
         arrays = {"features": predictions.features, "logits": predictions.logits, "scores": scores}
         halves: dict[str, Any] = {name: tensor.half().numpy() for name, tensor in arrays.items()}
-        np.savez_compressed(buffer, labels=predictions.labels.numpy(), **halves)
+        predicted = scores.argmax(1).numpy()
+        np.savez_compressed(buffer, labels=predictions.labels.numpy(), predicted=predicted, **halves)
         write_bytes(self.folder / "predictions.npz", buffer.getvalue())
 
     def write_model(self, tensors: Mapping[str, Tensor], config: Mapping[str, Any]) -> None:

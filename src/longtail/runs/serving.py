@@ -15,6 +15,7 @@ from longtail.data.transforms import normalise
 from longtail.errors import CorruptImage, WrongTypeError
 from longtail.inference import InferenceRule, Predictions
 from longtail.networks.classifier import Classifier
+from longtail.runs.layout import chosen_run
 from longtail.runs.model_store import read_model
 from longtail.runs.run import Run
 
@@ -98,16 +99,18 @@ class Predictor:
             yield Prediction(self.classes[best], row[best], dict(zip(self.classes, row, strict=True)))
 
 
-def load(folder: str | Path) -> Predictor:
+def load(folder: str | Path, *, trust_code: bool = False) -> Predictor:
     """The classifier of a finished run; of a comparison, the one that it chose.
+
+    Args:
+        folder: of the run.
+        trust_code: run the code of the owner's own that the run was made with (a loss, head or rule in a file), if it needs any.
 
     Raises:
         MissingFileError: no finished run lies there.
+        UserError: the run needs code of its owner's, and `trust_code` is False.
     """
-    run = Run(Path(folder))
-    if (run.folder / "answers.json").exists():
-        run = Run(run.folder / run.read_json("answers.json")["chosen_run"])
-    return Predictor(*read_model(run))
+    return Predictor(*read_model(Run(chosen_run(Path(folder))), trust_code=trust_code))
 
 
 def pixels_of(image: Input, size: int) -> Tensor:

@@ -1,9 +1,8 @@
-"""Finished runs of one setting as the rows of a table."""
+"""Finished runs of one setting as the rows of a table. Loads no torch."""
 
 from __future__ import annotations
 
 import json
-import math
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,12 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from longtail.errors import MissingFileError
+from longtail.results import GROUPS
+from longtail.runs.files import read_json
+from longtail.runs.layout import finished_runs, folder_name
+from longtail.runs.report import RunReport, read_report
 
-GROUPS = ("many", "medium", "few")
 IDENTITY = ("recipe", "setting", "protocol", "precision", "split")
 ABSENT = "–"
 SHOWN = 4
-Reports = Sequence[Mapping[str, Any]]
+Record = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -26,12 +28,12 @@ class Row:
     Args:
         method: the recipe's name.
         differs: what tells it from the other rows of the method, "stages.1.resample.call = power"; "" for a single one.
-        reports: report.json of each seed.
+        reports: report of each seed.
     """
 
     method: str
     differs: str
-    reports: Reports
+    reports: Sequence[RunReport]
 
     def values(self, name: str) -> list[float]:
         """Of each seed: "mean_recall", "accuracy", "calibration_error", a group's recall, or "seconds" of training."""
@@ -53,40 +55,29 @@ def rows_of(runs: Path, setting: str, *, budget: str | None = None) -> list[Row]
     Raises:
         MissingFileError: no finished run of the setting lies below `runs`.
     """
-    found: dict[str, list[tuple[dict[str, Any], dict[str, Any]]]] = {}
-    folder = runs / _kept_name(setting)
-    for record, report in _finished(folder):
-        if budget in (None, report["budget"]):
+    kept = folder_name(Path(setting)) if Path(setting).exists() else setting
+    found: dict[str, list[tuple[Record, RunReport]]] = {}
+    for folder in finished_runs(runs, kept):
+        record, report = read_json(folder, "record.json"), read_report(folder)
+        if budget in (None, report.budget):
             found.setdefault(_identity(record), []).append((record, report))
     if not found:
-        raise MissingFileError(f"No finished run lies in '{folder}'; train some with `longtail train {setting} --method NAME`.")
+        raise MissingFileError(
+            f"No finished run lies in '{runs / kept}'; train some with `longtail train {setting} --method NAME`."
+        )
     differences = _differences([experiments[0][0] for experiments in found.values()])
     rows = [
-        Row(experiments[0][1]["method"], differs, [report for _, report in sorted(experiments, key=lambda pair: pair[1]["seed"])])
+        Row(experiments[0][1].method, differs, [report for _, report in sorted(experiments, key=lambda pair: pair[1].seed)])
         for experiments, differs in zip(found.values(), differences, strict=True)
     ]
     return sorted(rows, key=lambda row: row.mean("mean_recall"))
 
 
-def _kept_name(setting: str) -> str:
-    """As training names the runs of a folder or a CSV; a named setting keeps its name."""
-    if not Path(setting).exists():
-        return setting
-    from longtail.runs.layout import folder_name  # loads torch, which a table of a named setting does not need
-
-    return folder_name(Path(setting))
-
-
-def _finished(folder: Path) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
-    for file in sorted(folder.glob("*/*/report.json")):
-        yield json.loads((file.parent / "record.json").read_text()), json.loads(file.read_text())
-
-
-def _identity(record: Mapping[str, Any]) -> str:
+def _identity(record: Record) -> str:
     return json.dumps([record[name] for name in IDENTITY], sort_keys=True)
 
 
-def _differences(records: Sequence[Mapping[str, Any]]) -> list[str]:
+def _differences(records: Sequence[Record]) -> list[str]:
     """For each experiment, the described values in which it differs from others of its method."""
     flat = [dict(_flattened({name: record[name] for name in IDENTITY})) for record in records]
     sentences = []
@@ -115,8 +106,7 @@ def _short(value: Any) -> str:
     return value.rpartition(".")[2] if isinstance(value, str) else str(value)
 
 
-def _value(report: Mapping[str, Any], name: str) -> float:
+def _value(report: RunReport, name: str) -> float:
     if name == "seconds":
-        return float(sum(stage["seconds"] for stage in report["stages"]))
-    found = report["test"]["groups"][name]["recall"] if name in GROUPS else report["test"][name]
-    return math.nan if found is None else float(found)
+        return report.train_seconds
+    return report.test.groups[name].recall if name in GROUPS else float(getattr(report.test, name))

@@ -51,7 +51,8 @@ def describe(thing: Any) -> Any:
 
 
 def restore(description: Any) -> Any:
-    """The function or partial that `describe` described; only names of longtail and torch.optim are followed.
+    """The function or partial that `describe` described; only names of longtail, of torch.optim, and of users' own modules that
+    were already run (`longtail.spec.own_code`) are followed.
 
     Raises:
         UserError: the name is of another package, or no longer exists.
@@ -63,7 +64,8 @@ def restore(description: Any) -> Any:
     call = str(description["call"])
     call = MOVED.get(call, call)
     module_name, _, name = call.rpartition(".")
-    if module_name.split(".")[0] != "longtail" and not module_name.startswith("torch.optim"):
+    ours = module_name.split(".")[0] == "longtail" or module_name.startswith("torch.optim")
+    if not ours and not ("@" in module_name and module_name in sys.modules):
         raise UserError(f"'{description['call']}' is not part of longtail; only its own functions are restored from a file.")
     function = _imported(module_name, name)
     if function is None:

@@ -37,6 +37,7 @@ class Stage:
         feature_loss: `Loss(class_counts, feature_size=...)` on features, which the step finds as `loss.feature_loss`; its
             parameters are named `loss.feature_loss.*`. None for none.
         start: `start(model, loss, data)`, run once before the stage; None for none.
+        departures: where this stage departs from the paper or from its authors' code; they go where the stage goes.
     """
 
     loss: Callable[..., Any]
@@ -57,6 +58,7 @@ class Stage:
     companion: weighting.Rule | None = None
     feature_loss: Callable[..., Any] | None = None
     start: Callable[..., Any] | None = None
+    departures: tuple[str, ...] = field(default=(), metadata=PROSE)
 
     def __post_init__(self) -> None:
         choices = {"batch_norm": ["train", "eval"], "head": ["keep", "reset"], "backbone_wrapper": ["keep"]}
@@ -79,7 +81,7 @@ class Recipe:
         backbone_wrapper: what the setting's backbone is wrapped in, `wrapper(backbone, image_size=...)`; None for nothing.
         projection: `Projection(num_features)` for losses on features; not part of the finished classifier. None for none.
         year: of the publication; 0 for none.
-        departures: where this recipe departs from the paper or from its authors' code.
+        departures: where the recipe departs from the paper or from its authors' code in what belongs to no stage alone.
     """
 
     name: str
@@ -91,6 +93,11 @@ class Recipe:
     source: str = field(default="", metadata=PROSE)
     year: int = field(default=0, metadata=PROSE)
     departures: tuple[str, ...] = field(default=(), metadata=PROSE)
+
+    @property
+    def all_departures(self) -> tuple[str, ...]:
+        """The recipe's own departures, then those of each stage; one that several stages share is said once."""
+        return tuple(dict.fromkeys((*self.departures, *(note for stage in self.stages for note in stage.departures))))
 
 
 @dataclass(frozen=True)

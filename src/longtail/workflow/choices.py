@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 from longtail import settings
+from longtail.data.folder import training_images
 from longtail.data.images import short_side
 from longtail.data.listing import Listing, list_images, read_csv
 from longtail.engine.devices import chosen_device
-from longtail.errors import UserError
 from longtail.runs.layout import folder_name
-from longtail.spec.description import parameters_of, unknown
+from longtail.spec.description import parameters_of
 from longtail.spec.recipe import Setting
 from longtail.workflow.request import Request
 
@@ -30,20 +28,6 @@ class Choice:
     sentence: str
 
 
-def chosen_setting(request: Request) -> tuple[Setting, Path, str]:
-    """The named setting, or one chosen for the folder; where its data lie; and what was chosen, in a line."""
-    name = str(request.data)
-    if name in settings.NAMED:
-        root = request.root or Path(os.environ.get("LONGTAIL_DATA", "data"))
-        return _named(request, name), root, ""
-    path = Path(request.data)
-    if not path.exists() and path.parent == Path() and not path.suffix:
-        known = [*settings.NAMED, "a folder", "a CSV"]
-        raise UserError(unknown("setting or folder", name, known))
-    choice = choose(request, path)
-    return choice.setting, path, choice.sentence
-
-
 def choose(request: Request, path: Path) -> Choice:
     """Looks at the folder, not into its images (only at the sizes of some)."""
     listing = read_csv(request.split, below=path) if request.split is not None else list_images(path)
@@ -52,18 +36,11 @@ def choose(request: Request, path: Path) -> Choice:
     size = request.size or image_size(listing, device)
     backbone = request.backbone or ("resnet32" if size <= 64 else "resnet18" if device == "cpu" else "resnet50")
     epochs = request.epochs or epoch_budget(len(listing.files), device)
-    setting = settings.folder(
-        name=folder_name(path),
-        size=size,
-        epochs=epochs,
-        batch_size=batch_size(len(listing.files)),
-        backbone=backbone,
-        pretrained=request.pretrained,
-        imbalance=request.imbalance,
-        split_seed=request.split_seed,
-        skip_corrupt=request.skip_corrupt,
-        largest_batch=max(len(listing.files) // 4, 8),
-    )
+    asked = {name: getattr(request, name) for name in parameters_of(settings.folder) if hasattr(request, name)}
+    chosen = {"name": folder_name(path), "size": size, "epochs": epochs, "backbone": backbone}
+    cut = request.imbalance if request.split is None else None
+    largest = largest_batch(training_images(listing, imbalance=cut, split_seed=request.split_seed))
+    setting = settings.folder(**{**asked, **chosen}, batch_size=batch_size(len(listing.files)), largest_batch=largest)
     return Choice(setting, sentence(request, listing, size, backbone, epochs))
 
 
@@ -87,22 +64,17 @@ def batch_size(images: int) -> int:
     return max(min(64, images // 4), 8)
 
 
+def largest_batch(images: int) -> int:
+    """A quarter of the training images, 8 at least: no method's own batch is larger."""
+    return max(images // 4, 8)
+
+
 def sentence(request: Request, listing: Listing, size: int, backbone: str, epochs: int) -> str:
     """What was chosen and the options that change it."""
     if request.split is not None:
-        split = "the split of --split"
+        split = "the split of `split`"
     elif listing.splits is not None:
         split = "the split of the folder"
     else:
-        split = f"20 % of each class for test (--split-seed {request.split_seed}, --split FILE)"
-    return f"{split}; {size}x{size} pixels (--size); {backbone} (--backbone); {epochs} epochs (--epochs)"
-
-
-def _named(request: Request, name: str) -> Setting:
-    takes = parameters_of(settings.NAMED[name])
-    options: dict[str, Any] = {"split_seed": request.split_seed}
-    if request.imbalance is not None:
-        options["imbalance"] = request.imbalance
-    if "pretrained" in takes:
-        options["pretrained"] = request.weights is None and (request.pretrained or takes["pretrained"])
-    return settings.NAMED[name](**options)
+        split = f"20 % of each class for test (`split_seed={request.split_seed}`, `split=FILE`)"
+    return f"{split}; {size}x{size} pixels (`size`); {backbone} (`backbone`); {epochs} epochs (`epochs`)"

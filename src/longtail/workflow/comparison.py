@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from longtail.data.splits import hold_out
 from longtail.errors import UserError
+from longtail.results import percent
+from longtail.runs.layout import ANSWERS, answers_folder
+from longtail.runs.report import RunReport
 from longtail.runs.run import Run
 from longtail.workflow.one_run import Result, Watcher, prepared, train_one
 from longtail.workflow.request import Request
@@ -38,17 +39,18 @@ def compare(request: Request, watcher: Watcher) -> Comparison:
         UserError: the data or the options make no sense, or validation was switched off.
     """
     if request.val == 0:
-        raise UserError("Three answers are compared on validation images: give --val above 0, or train one with --method NAME.")
+        raise UserError("Three answers are compared on validation images: give `val` above 0, or train one with `method=NAME`.")
     setting, data = prepared(request, watcher)
     request = replace(request, val=request.val or VAL_SHARE)
     if not len(hold_out(data, request.val or VAL_SHARE, seed=request.split_seed).splits["val"]):
-        raise UserError("No class has images enough to hold one out for validation (3 in train); train one with --method NAME.")
+        raise UserError("No class has images enough to hold one out for validation (3 in train); train one with `method=NAME`.")
     results = {method: train_one(replace(request, method=method), setting, data, watcher=watcher) for method in METHODS}
-    chosen = max(METHODS, key=lambda method: results[method].report["val_mean_recall"])
-    run = Run(request.runs / setting.name / "answers" / f"{request.seed}-{_key(results)}")
-    verdict = sentence({method: result.report for method, result in results.items()}, chosen)
+    reports = {method: result.report for method, result in results.items()}
+    chosen = max(METHODS, key=lambda method: _val(reports[method]))
+    run = Run(answers_folder(request.runs, setting.name, request.seed, _key(results)))
+    verdict = sentence(reports, chosen)
     run.write_json(
-        "answers.json",
+        ANSWERS,
         {
             "chosen": chosen,
             "chosen_run": os.path.relpath(results[chosen].folder, run.folder),
@@ -59,37 +61,35 @@ def compare(request: Request, watcher: Watcher) -> Comparison:
     return Comparison(run, results, chosen, verdict)
 
 
-def sentence(reports: Mapping[str, Mapping[str, Any]], chosen: str) -> str:
+def sentence(reports: Mapping[str, RunReport], chosen: str) -> str:
     """What validation chose, and what that does to rare and common classes on the test images."""
-    val = {method: report["val_mean_recall"] for method, report in reports.items()}
+    val = {method: percent(report.val_mean_recall, unit=" %") for method, report in reports.items()}
     if chosen == "ce":
-        best_other = max((method for method in reports if method != "ce"), key=val.__getitem__)
+        best_other = max((method for method in reports if method != "ce"), key=lambda method: _val(reports[method]))
         gains = _gains(reports[best_other], reports["ce"], "The latter would change")
         return (
-            f"Plain cross-entropy wins: mean recall {_percent(val['ce'])} on validation images, against "
-            f"{_percent(val[best_other])} of {NAMES[best_other]}. {gains}"
+            f"Plain cross-entropy wins: mean recall {val['ce']} on validation images, against "
+            f"{val[best_other]} of {NAMES[best_other]}. {gains}"
         )
     return (
-        f"{NAMES[chosen][0].upper()}{NAMES[chosen][1:]} wins: mean recall {_percent(val[chosen])} on validation images, against "
-        f"{_percent(val['ce'])} of cross-entropy. {_gains(reports[chosen], reports['ce'], 'It changes')}"
+        f"{NAMES[chosen][0].upper()}{NAMES[chosen][1:]} wins: mean recall {val[chosen]} on validation images, against "
+        f"{val['ce']} of cross-entropy. {_gains(reports[chosen], reports['ce'], 'It changes')}"
     )
 
 
-def few_and_many(report: Mapping[str, Any]) -> dict[str, float]:
-    """Recall of the groups that have evaluated classes."""
-    groups = report["test"]["groups"]
-    return {name: group["recall"] for name, group in groups.items() if group["recall"] is not None}
+def _val(report: RunReport) -> float:
+    """Mean recall on validation images, which every run of a comparison has."""
+    if report.val_mean_recall is None:
+        raise UserError(f"The run of {report.method} has no validation recall in its report; train it anew with `fresh`.")
+    return report.val_mean_recall
 
 
-def _gains(report: Mapping[str, Any], baseline: Mapping[str, Any], begin: str) -> str:
-    before, after = few_and_many(baseline), few_and_many(report)
-    parts = [f"{name} {_percent(before[name])} to {_percent(after[name])}" for name in after if name in before]
-    means = f"mean recall {_percent(baseline['test']['mean_recall'])} to {_percent(report['test']['mean_recall'])}"
-    return f"{begin} the recall on test images so: {'; '.join([*parts, means])}."
-
-
-def _percent(share: float | None) -> str:
-    return "–" if share is None or math.isnan(share) else f"{100 * share:.1f} %"
+def _gains(report: RunReport, baseline: RunReport, begin: str) -> str:
+    before, after = ({**each.test.group_recalls, "mean recall": each.test.mean_recall} for each in (baseline, report))
+    parts = [
+        f"{name} {percent(before[name], unit=' %')} to {percent(after[name], unit=' %')}" for name in after if name in before
+    ]
+    return f"{begin} the recall on test images so: {'; '.join(parts)}."
 
 
 def _key(results: Mapping[str, Result]) -> str:

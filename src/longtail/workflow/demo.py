@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from longtail.runs.files import write_bytes
+from longtail.runs.report import RunReport
 from longtail.workflow.comparison import METHODS, NAMES
 from longtail.workflow.one_run import Result, Watcher, prepared, train_one
 from longtail.workflow.request import Request
@@ -41,7 +42,7 @@ def recall_figure(results: Results, path: Path) -> Path:
         axes.plot(counts[order], 100 * recalls[order], marker=marker, label=NAMES.get(method, method))
     first = next(iter(results.values()))[0].report
     axes.set(xscale="log", xlabel="training images of the class", ylabel="recall on test images (%)")
-    axes.set_title(f"{first['setting']}, {first['protocol']} protocol, last epoch, n={len(next(iter(results.values())))}")
+    axes.set_title(f"{first.setting}, {first.protocol} protocol, {first.epoch_rule}, n={len(next(iter(results.values())))}")
     axes.invert_xaxis()
     axes.grid(alpha=0.3)
     axes.legend()
@@ -50,8 +51,7 @@ def recall_figure(results: Results, path: Path) -> Path:
     return write_bytes(path, image.getvalue())
 
 
-def class_recalls(reports: Sequence[Mapping[str, Any]]) -> tuple[Any, Any]:
-    """Training images per class, and recall per class as a mean over the reports."""
-    counts = np.array([entry["train_images"] for entry in reports[0]["classes"]])
-    recalls = np.array([report["test"]["recalls"] for report in reports], dtype=float)
-    return counts, recalls.mean(0)
+def class_recalls(reports: Sequence[RunReport]) -> tuple[Any, Any]:
+    """Training images of each class, (C,), and recall of each class as a mean over the reports, (C,)."""
+    recalls = np.array([report.test.recalls for report in reports], dtype=float)
+    return np.array(reports[0].class_counts), recalls.mean(0)

@@ -2,32 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import inspect
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from longtail import settings
 from longtail.data.splits import Data, fingerprint, hold_out
+from longtail.engine.building import trained_until
 from longtail.engine.devices import deterministic, device_name, make_fabric
-from longtail.engine.evaluation import judge
+from longtail.engine.evaluation import evaluate
 from longtail.engine.replay import Replay, cuda_replay
-from longtail.engine.report import results_of
-from longtail.engine.training import train as train_experiment
-from longtail.engine.training import trained_until
+from longtail.engine.report import run_report
+from longtail.engine.training import train_stages
 from longtail.errors import UserError, WrongTypeError
 from longtail.inference import as_trained, reference_of
 from longtail.networks.pretrained import content_hash
-from longtail.runs.judging import judged_again
+from longtail.runs.code import keep_code, kept_as
+from longtail.runs.judging import regrouped_report
+from longtail.runs.layout import run_folder, stages_folder
 from longtail.runs.model_store import write_model
 from longtail.runs.provenance import commit, versions
+from longtail.runs.report import RunReport, write_report
 from longtail.runs.run import Run
 from longtail.spec.description import describe, parameters_of, unknown
 from longtail.spec.experiment import Experiment
 from longtail.spec.recipe import Setting
 from longtail.weighting import Progress
-from longtail.workflow.choices import chosen_setting
-from longtail.workflow.request import Request, check, chosen_recipe
+from longtail.workflow.choices import largest_batch
+from longtail.workflow.request import Request, documented, signature
+from longtail.workflow.resolve import check, chosen_recipe, chosen_setting, own_files
 
 
 class Watcher(Protocol):
@@ -60,10 +63,10 @@ class Silent:
 
 @dataclass(frozen=True)
 class Result:
-    """A finished run: its folder and its report.json."""
+    """A finished run: its folder and its report."""
 
     run: Run
-    report: Mapping[str, Any]
+    report: RunReport
 
     @property
     def folder(self) -> Path:
@@ -81,19 +84,14 @@ def prepared(request: Request, watcher: Watcher) -> tuple[Setting, Data]:
     setting, path, said = chosen_setting(request)
     if said:
         watcher.note(said)
-    setting = replace(setting, budget=request.budget)
-    if request.epochs is not None:
-        setting = replace(setting, epochs=request.epochs)
-    if request.backbone is not None and str(request.data) in settings.NAMED:
-        setting = replace(setting, backbone=settings.named_backbone(request.backbone, pretrained=request.pretrained))
     chosen_recipe(request, setting)
     data: Data = setting.data(path, **_whereabouts(request, setting, watcher))
     if request.val and data.val is not None:
-        raise UserError(f"'{request.data}' comes with {len(data.val)} validation images of its own; leave out --val.")
+        raise UserError(f"'{request.data}' comes with {len(data.val)} validation images of its own; leave out `val`.")
     if data.skipped:
         watcher.note(f"Left out {len(data.skipped)} corrupt files: {', '.join(data.skipped[:5])}")
     if setting.largest_batch is not None:
-        setting = replace(setting, largest_batch=max(len(data.train) // 4, 8))
+        setting = replace(setting, largest_batch=largest_batch(len(data.train)))
     return setting, data
 
 
@@ -103,44 +101,42 @@ def train_one(request: Request, setting: Setting, data: Data, *, watcher: Watche
     chooses = reference_of(recipe.inference) == "val"
     data = hold_out(data, request.val if request.val is not None else 0.1 * chooses, seed=request.split_seed)
     if chooses and data.val is None:
-        raise UserError(f"{recipe.name} chooses a value on validation images, but none are held out; give --val above 0.")
+        raise UserError(f"{recipe.name} chooses a value on validation images, but none are held out; give `val` above 0.")
     fabric, precision = make_fabric(request.device, request.precision, deterministic=request.deterministic)
     if request.weights is not None:
         setting = replace(setting, weights=content_hash(request.weights))
     experiment = Experiment(recipe, setting, data, request.seed, request.protocol, precision, weights=request.weights)
-    run = Run(
-        request.runs / setting.name / recipe.name / f"{request.seed}-{experiment.key()[:6]}",
-        shared=request.runs / setting.name / "stages",
-        tensorboard=request.tensorboard,
-    )
+    folder = run_folder(request.runs, setting.name, recipe.name, request.seed, experiment.key())
+    run = Run(folder, shared=stages_folder(request.runs, setting.name), tensorboard=request.tensorboard)
     if request.fresh:
         forget(run, experiment)
     replay = cuda_replay(fabric.device, precision) if request.graphs else None
-    run.open({**_record(experiment, fabric.device), "graphs": request.graphs})
+    own = own_files(request)
+    run.open({**_record(experiment, fabric.device), "graphs": request.graphs, "code": kept_as(own)})
     if not run.finished:
+        keep_code(run, own)
         watcher.begin(experiment)
         finish(experiment, run, fabric, watcher, groups=request.groups, replay=replay)
-    report = run.read_json("report.json")
-    return Result(run, report if report["group_rule"] == request.groups else judged_again(run.folder, groups=request.groups))
+    return Result(run, regrouped_report(run.folder, groups=request.groups))
 
 
 def finish(experiment: Experiment, run: Run, fabric: Any, watcher: Watcher, *, groups: str, replay: Replay | None = None) -> None:
     """Trains what is not trained yet, judges every stage, and writes what a finished run holds."""
     recipe, data = experiment.recipe, experiment.data
     run.write_split(data)
-    model, history = train_experiment(experiment, run, fabric, watch=watcher.step, replay=replay)
-    judged = judge(model, recipe.inference, data, fabric, groups=groups)
+    model, history = train_stages(experiment, run, fabric, watch=watcher.step, replay=replay)
+    evaluation = evaluate(model, recipe.inference, data, fabric, groups=groups)
     earlier = [trained_until(experiment, stage_index, run, fabric) for stage_index in range(len(recipe.stages) - 1)]
-    stages = [*(judge(before, as_trained, data, fabric, groups=groups).report for before in earlier), judged.report]
-    write_model(run, experiment, model, judged.rule)
-    run.write_predictions(judged.predictions, judged.scores)
-    results = results_of(experiment, history, judged, stages, groups=groups, device=device_name(fabric.device))
-    run.write_json("classes.json", results["classes"])
-    run.write_json("report.json", results)
+    stages = [*(evaluate(before, as_trained, data, fabric, groups=groups).report for before in earlier), evaluation.report]
+    write_model(run, experiment, model, evaluation.rule)
+    run.write_predictions(evaluation.predictions, evaluation.scores)
+    report = run_report(experiment, history, evaluation, stages, groups=groups, device=device_name(fabric.device))
+    run.write_json("classes.json", report.classes)
+    write_report(run.folder, report)
 
 
 def forget(run: Run, experiment: Experiment) -> None:
-    """Takes away what is stored of this experiment, for `--fresh`."""
+    """Takes away what is stored of this experiment, for `fresh`."""
     for stage_index in range(len(experiment.recipe.stages)):
         run.drop_stage(experiment.key(stage_index + 1))
     run.drop_state()
@@ -160,11 +156,15 @@ def train(data: str | Path, *, method: str = "gcl", watcher: Watcher | None = No
     for name in options:
         if name not in known:
             raise WrongTypeError(unknown("option", name, known))
-    paths = ("split", "weights", "runs", "root")
-    options = {name: Path(value) if name in paths and value is not None else value for name, value in options.items()}
     request, watcher = Request(data, method, **options), watcher or Silent()
     setting, loaded = prepared(request, watcher)
     return train_one(request, setting, loaded, watcher=watcher)
+
+
+train.__signature__ = signature(  # type: ignore[attr-defined]
+    inspect.Parameter("watcher", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Watcher | None)
+)
+train.__doc__ = f"{inspect.getdoc(train)}\n\n{documented()}\n    watcher: told of the run's progress; None for nobody."
 
 
 def _record(experiment: Experiment, device: Any) -> dict[str, Any]:
@@ -173,7 +173,7 @@ def _record(experiment: Experiment, device: Any) -> dict[str, Any]:
         "experiment": experiment.key(),
         "recipe": describe(recipe),
         "source": recipe.source,
-        "departures": list(recipe.departures),
+        "departures": list(recipe.all_departures),
         "setting": describe(experiment.setting),
         "seed": experiment.seed,
         "protocol": experiment.protocol,

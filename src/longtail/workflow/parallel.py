@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import signal
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,10 +11,13 @@ from typing import Any
 from longtail.data.loaders import processors
 from longtail.data.splits import Data
 from longtail.engine.devices import chosen_device
+from longtail.runs.report import RunReport
 from longtail.runs.run import Run
+from longtail.spec.own_code import imported
 from longtail.spec.recipe import Setting
 from longtail.workflow.one_run import Result, Silent, Watcher, train_one
 from longtail.workflow.request import Request
+from longtail.workflow.resolve import own_files
 
 
 def train_many(requests: Sequence[Request], setting: Setting, data: Data, *, watcher: Watcher) -> list[Result]:
@@ -25,12 +29,12 @@ def train_many(requests: Sequence[Request], setting: Setting, data: Data, *, wat
     if jobs == 1:
         return [train_one(request, setting, data, watcher=watcher) for request in requests]
     threads = max(processors() // jobs, 1)
-    watcher.note(f"{len(requests)} runs, {jobs} at once with {threads} thread{'s' if threads > 1 else ''} each (--jobs)")
+    watcher.note(f"{len(requests)} runs, {jobs} at once with {threads} thread{'s' if threads > 1 else ''} each (`jobs`)")
     return _in_processes(requests, setting, data, watcher, jobs, threads)
 
 
 def jobs_of(requests: Sequence[Request]) -> int:
-    """What `--jobs` says; else one run per core of the CPU, and one at a time on a GPU."""
+    """What `jobs` says; else one run per core of the CPU, and one at a time on a GPU."""
     asked = requests[0].jobs
     if asked is None:
         asked = processors() if chosen_device(requests[0].device) == "cpu" else 1
@@ -44,11 +48,12 @@ def _in_processes(
 
     results = []
     context = torch.multiprocessing.get_context("spawn")
-    with context.Pool(jobs, initializer=_begin, initargs=(threads, setting, data)) as pool:
+    told = (threads, own_files(requests[0]), pickle.dumps(setting), data)
+    with context.Pool(jobs, initializer=_begin, initargs=told) as pool:
         arrived = pool.imap(_run, requests)
         for request in requests:
-            folder, report = _next(arrived)
-            watcher.note(f"{report['method']}, seed {request.seed}: finished")
+            folder, report = next(arrived)
+            watcher.note(f"{report.method}, seed {request.seed}: finished")
             results.append(Result(Run(folder), report))
     return results
 
@@ -56,25 +61,17 @@ def _in_processes(
 _shared: dict[str, Any] = {}
 
 
-def _begin(threads: int, setting: Setting, data: Data) -> None:
-    """A worker leaves the interrupt to its parent, which ends it."""
+def _begin(threads: int, own: Sequence[Path], setting: bytes, data: Data) -> None:
+    """A worker leaves the interrupt to its parent, which ends it. Users' own code is run before the setting that may name it."""
     import torch
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(threads)
-    _shared.update(setting=setting, data=data)
+    for file in own:
+        imported(file)
+    _shared.update(setting=pickle.loads(setting), data=data)
 
 
-def _run(request: Request) -> tuple[Path, Any]:
+def _run(request: Request) -> tuple[Path, RunReport]:
     result = train_one(request, _shared["setting"], _shared["data"], watcher=Silent())
-    return result.folder, dict(result.report)
-
-
-def _next(arrived: Any) -> Any:
-    """The next result; what a user can mend is raised here, so that the command line knows it for ours."""
-    try:
-        return next(arrived)
-    except (ValueError, OSError, RuntimeError) as error:
-        if not type(error).__module__.startswith("longtail"):
-            raise
-        raise error.with_traceback(None) from None
+    return result.folder, result.report

@@ -1,0 +1,92 @@
+"""The command line's options, made of the request's fields; and sentences about arguments, said in flags."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Annotated, Any, get_type_hints
+
+import typer
+
+from longtail.errors import UserError
+from longtail.workflow.request import Request, default_of
+
+PARAMETER = inspect.Parameter
+FIELDS = {each.name: each for each in fields(Request)}
+ALL = tuple(FIELDS)
+DATA = Annotated[str, typer.Argument(help=FIELDS["data"].metadata["help"], metavar="DATA")]
+RUN = Annotated[Path, typer.Argument(help="A run folder, as a training command names it.", metavar="RUN")]
+TRUST = Annotated[bool, typer.Option("--trust-code", help="Run the code that the run's owner trained it with.")]
+
+
+def with_options(*names: str, **defaults: Any) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Gives a command, which takes `**asked`, the request's options of these names, after parameters of its own.
+
+    Args:
+        names: fields of `Request`.
+        defaults: other defaults than the request's.
+    """
+    hints = get_type_hints(Request)
+
+    def decorated(command: Callable[..., None]) -> Callable[..., None]:
+        own = inspect.signature(command, eval_str=True)
+        kept = [each for each in own.parameters.values() if each.kind is not PARAMETER.VAR_KEYWORD]
+        asked = [_parameter(name, hints[name], defaults.get(name, default_of(FIELDS[name]))) for name in names]
+        required = [each for each in (*kept, *asked) if each.default is PARAMETER.empty]
+        optional = [each.replace(kind=PARAMETER.KEYWORD_ONLY) for each in (*asked, *kept) if each not in required]
+        command.__signature__ = inspect.Signature([*required, *optional])  # type: ignore[attr-defined]
+        command.__annotations__ = {}
+        return command
+
+    return decorated
+
+
+def _parameter(name: str, kind: Any, default: Any) -> inspect.Parameter:
+    """One option as typer reads it; pairs come as a list of texts."""
+    if name == "data":
+        return PARAMETER(name, PARAMETER.POSITIONAL_OR_KEYWORD, annotation=DATA)
+    told = FIELDS[name].metadata
+    kind, default = (list[str] | None, None) if isinstance(default, Mapping) else (kind, default)
+    kind = str | None if kind is str and default is None else kind
+    option = typer.Option(flag(name), help=told["help"], metavar=told["metavar"] or None, rich_help_panel=told["panel"])
+    return PARAMETER(name, PARAMETER.KEYWORD_ONLY, default=default, annotation=Annotated[kind, option])
+
+
+def flag(name: str) -> str:
+    """`--split-seed` for `split_seed`."""
+    told = FIELDS[name].metadata.get("flag") if name in FIELDS else ""
+    return told or f"--{name.replace('_', '-')}"
+
+
+def as_request(asked: Mapping[str, Any]) -> Request:
+    """The request that a command's options make; a pair is NAME=VALUE."""
+    pairs = {name: _pairs(asked.get(name), flag(name)) for name in ("variants", "changes")}
+    given: dict[str, Any] = {name: value for name, value in asked.items() if name in FIELDS}
+    return Request(**{**given, **pairs})
+
+
+def _pairs(texts: list[str] | None, flag: str) -> dict[str, Any]:
+    for text in texts or []:
+        if "=" not in text:
+            raise UserError(f"{flag} takes NAME=VALUE; got '{text}'.")
+    return {name: value for name, _, value in (text.partition("=") for text in texts or [])}
+
+
+def in_flags(sentence: str) -> str:
+    """A sentence about arguments as a command line says it: `val=0.1` becomes --val 0.1, `fresh` --fresh."""
+    return re.sub(r"`(\w+)(?:=([^`]*))?`", _in_flag, sentence)
+
+
+def _in_flag(found: re.Match[str]) -> str:
+    name, value = found.groups()
+    if name not in FIELDS and name != "trust_code":
+        return found.group()
+    if value in (None, "True"):
+        return flag(name)
+    if value.startswith("{"):
+        return " ".join(f"{flag(name)} {key}={each}" for key, each in ast.literal_eval(value).items())
+    return f"{flag(name)} {value}"

@@ -1,0 +1,192 @@
+"""A recipe line by line: what each value is, and the path that --set takes for it."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import groupby, pairwise
+from typing import Any
+
+from longtail.inference import reference_of
+from longtail.spec.description import name_of, parameters_of
+from longtail.spec.recipe import Recipe, Setting, Stage
+from longtail.weighting import Progress
+
+FITTED_ON = {"val": "validation images", "train": "training images", "test": "the test images it judges, without their labels"}
+OF_OPTIMIZER = ("lr", "momentum", "weight_decay", "nesterov")
+OF_HEAD = {"keep": "the head that there is", "reset": "the head that there is, its weights drawn anew"}
+OF_BATCH_NORM = {"train": "statistics follow the batches", "eval": "the backbone's statistics are held"}
+
+
+@dataclass(frozen=True)
+class Line:
+    """One value of a recipe or of its setting.
+
+    Args:
+        label: what the value is.
+        value: plain, or a function, which stands for its name.
+        path: dotted path for --set; with -- in front, an option that changes the value; "" where none does.
+        gloss: what the value means, in words.
+        depth: number of parts that this one belongs to.
+    """
+
+    label: str
+    value: Any
+    path: str = ""
+    gloss: str = ""
+    depth: int = 0
+
+    @property
+    def text(self) -> str:
+        """The value as --set takes it: JSON, or the name of a function; `none` for null."""
+        if callable(self.value):
+            return plain_name(self.value)
+        if isinstance(self.value, float):
+            return f"{self.value:.6g}"
+        if isinstance(self.value, (tuple, list)):
+            return f"[{', '.join(Line('', item).text for item in self.value)}]"
+        if self.value is None:
+            return "none"
+        return self.value if isinstance(self.value, str) else json.dumps(self.value)
+
+
+def setting_lines(setting: Setting) -> list[Line]:
+    """Data, backbone and the data's own augmentation, which the options of training choose."""
+    lines = [Line("setting", setting.name), Line("budget", setting.budget, "--budget")]
+    of_data = {"imbalance": "--imbalance", "size": "--size", "split_seed": "--split-seed"}
+    lines += part_lines("data", setting.data, options=of_data, only=("imbalance",))
+    lines += part_lines("backbone", setting.backbone, options={"": "--backbone", "pretrained": "--pretrained"})
+    lines += augmentation_lines("augmentation", setting.augment)
+    largest = "a quarter of the training images; a method's larger batch shrinks to it, and the learning rate with the batch"
+    return [*lines, Line("largest batch", setting.largest_batch, gloss=largest)] if setting.largest_batch else lines
+
+
+def network_lines(recipe: Recipe) -> list[Line]:
+    """What the recipe makes of the backbone."""
+    wrapper = part_lines("wrapper of the backbone", recipe.backbone_wrapper, "backbone_wrapper")
+    projection = part_lines("projection", recipe.projection, "projection")
+    return [*wrapper, *part_lines("head", recipe.head, "head"), *projection]
+
+
+def stage_lines(stage: Stage, path: str) -> list[Line]:
+    """All of a stage but its departures; `path` is the stage's own, such as stages.0."""
+    lines = [*part_lines("loss", stage.loss, f"{path}.loss"), *_if_any("loss on features", stage, path, "feature_loss")]
+    lines += part_lines("draw of images", stage.resample, f"{path}.resample")
+    lines += _if_any("second draw", stage, path, "companion")
+    lines += part_lines("weights of the loss", stage.reweight, f"{path}.reweight")
+    lines += [*part_lines("step", stage.step, f"{path}.step"), *_if_any("before the stage", stage, path, "start")]
+    lines += [Line("epochs", stage.epochs, f"{path}.epochs"), Line("batch size", stage.batch_size, f"{path}.batch_size")]
+    lines += [Line("drop a partial batch", stage.drop_last, f"{path}.drop_last")]
+    lines += _optimizer_lines(stage, path)
+    lines += [
+        *_trained_lines(stage, path),
+        Line("batch norm", stage.batch_norm, f"{path}.batch_norm", OF_BATCH_NORM[stage.batch_norm]),
+    ]
+    lines += augmentation_lines("augmentation", stage.augment, f"{path}.augment")
+    lines += [Line("views of each image", stage.views, f"{path}.views")] if stage.views > 1 else []
+    if callable(stage.head):
+        lines += part_lines("wrapper of the head", stage.head, f"{path}.head")
+    else:
+        lines.append(Line("head", stage.head, f"{path}.head", OF_HEAD[stage.head]))
+    if callable(stage.backbone_wrapper):
+        lines += part_lines("wrapper of the backbone", stage.backbone_wrapper, f"{path}.backbone_wrapper")
+    return lines
+
+
+def inference_lines(recipe: Recipe) -> list[Line]:
+    """The rule, and the images that it is fitted on."""
+    split = reference_of(recipe.inference)
+    return [
+        *part_lines("rule", recipe.inference, "inference"),
+        Line("fitted on", FITTED_ON[split] if split else "nothing"),
+    ]
+
+
+def part_lines(
+    label: str, part: Any, path: str = "", *, depth: int = 0, options: Mapping[str, str] | None = None, only: Sequence[str] = ()
+) -> Iterator[Line]:
+    """A function or class by name, and below it every hyper-parameter that is set.
+
+    Args:
+        options: option of the command line for each hyper-parameter, and for the part itself under "", where there is no path.
+        only: hyper-parameters that are listed though none was fixed; () for all that have a value.
+    """
+    options = options or {}
+    yield Line(label, part, "" if part is None else path or options.get("", ""), gloss_of(part), depth)
+    for name, value in _set_in(part, only).items():
+        below = f"{path}.{name}" if path else options.get(name, "")
+        yield from (
+            part_lines(name, value, below, depth=depth + 1) if callable(value) else [Line(name, value, below, depth=depth + 1)]
+        )
+
+
+def augmentation_lines(label: str, augment: Sequence[Callable[..., Any]], path: str = "") -> list[Line]:
+    """One part after the other; `none` where there is none."""
+    if not augment:
+        return [Line(label, "none", path)]
+    parts = (part_lines(label if not n else "then", part, f"{path}.{n}" if path else "") for n, part in enumerate(augment))
+    return [line for lines in parts for line in lines]
+
+
+def rates_in_words(rates: Sequence[float]) -> str:
+    """A learning rate per epoch as a sentence of its moves; epochs are counted from 1.
+
+    >>> rates_in_words([0.05, 0.1, 0.1, 0.1, 0.01, 0.01])
+    '0.05 in epoch 1; 0.1 from epoch 2; 0.01 from epoch 5'
+    """
+    said, epoch = [f"{rates[0]:.3g} in epoch 1" if len(set(rates[:2])) > 1 else f"{rates[0]:.3g} from epoch 1"], 1
+    moves = ((after > before) - (after < before) for before, after in pairwise(rates))
+    for move, moved in groupby(moves):
+        first, epoch = epoch + 1, epoch + len(list(moved))
+        if move and first == epoch:
+            said.append(f"{rates[epoch - 1]:.3g} from epoch {epoch}")
+        elif move:
+            said.append(f"{'rising' if move > 0 else 'falling'} to {rates[epoch - 1]:.3g} in epoch {epoch}")
+    return "; ".join(said)
+
+
+def gloss_of(part: Any) -> str:
+    """First sentence on a function or class of longtail or of the user's; "" for those of torch."""
+    function = part.func if isinstance(part, partial) else part
+    if not callable(function) or name_of(function).startswith("torch."):
+        return ""
+    return inspect.cleandoc(function.__doc__ or "").partition("\n")[0].partition(". ")[0].rstrip(".")
+
+
+def plain_name(function: Callable[..., Any]) -> str:
+    """Name of a function or class without its module, as --set takes it."""
+    return getattr(function.func if isinstance(function, partial) else function, "__name__", type(function).__name__)
+
+
+def _set_in(part: Any, only: Sequence[str]) -> dict[str, Any]:
+    if not callable(part):
+        return {}
+    fixed = part.keywords if isinstance(part, partial) else {}
+    known = parameters_of(part)
+    return {name: value for name, value in known.items() if name in fixed or (name in only if only else value is not None)}
+
+
+def _optimizer_lines(stage: Stage, path: str) -> Iterator[Line]:
+    yield from part_lines("optimizer", stage.optimizer, f"{path}.optimizer", only=OF_OPTIMIZER)
+    yield from part_lines("schedule", stage.schedule, f"{path}.schedule")
+    rate = parameters_of(stage.optimizer)["lr"]
+    rates = [rate * stage.schedule(Progress(epoch, stage.epochs)) for epoch in range(stage.epochs)]
+    yield Line("learning rate", rates_in_words(rates))
+
+
+def _trained_lines(stage: Stage, path: str) -> Iterator[Line]:
+    if stage.learning_rates is None:
+        yield Line("trained", "every parameter", f"{path}.learning_rates")
+        return
+    rest = "" if "*" in stage.learning_rates else "; what no pattern names is frozen"
+    yield Line("trained", "by name", f"{path}.learning_rates", f"pattern of parameter names, factor of the learning rate{rest}")
+    for pattern, factor in stage.learning_rates.items():
+        yield Line(pattern, factor, f"{path}.learning_rates.{pattern}", depth=1)
+
+
+def _if_any(label: str, stage: Stage, path: str, name: str) -> Iterable[Line]:
+    part = getattr(stage, name)
+    return () if part is None else part_lines(label, part, f"{path}.{name}")

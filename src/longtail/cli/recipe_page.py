@@ -1,0 +1,150 @@
+"""The recipe of a method as it would be trained: for a person to read, or as JSON."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import shlex
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from longtail import recipes, settings
+from longtail.cli.options import FIELDS, flag, in_flags
+from longtail.cli.recipe_lines import Line, inference_lines, network_lines, plain_name, setting_lines, stage_lines
+from longtail.cli.show import console, say
+from longtail.inference import reference_of
+from longtail.spec.description import describe, parameters_of
+from longtail.spec.recipe import Recipe, Setting, training_cost, with_epochs
+from longtail.workflow.choices import largest_batch
+from longtail.workflow.request import Request, default_of
+from longtail.workflow.resolve import check, chosen_recipe, chosen_setting, recipe_function
+
+VALUE = 15  # characters after which paths begin, so that they stand below one another
+
+
+def run_show(request: Request, *, as_json: bool) -> None:
+    """Prints the recipe that the request names; nothing is trained, and of images at most their sizes are read."""
+    check(request)
+    setting, said = _setting(request)
+    recipe = chosen_recipe(request, setting)
+    if as_json:
+        console.print_json(json.dumps(_for_machines(request, setting, recipe)))
+        return
+    say(f"[bold]{escape(recipe.name)}[/bold]{f' · {recipe.year}' * bool(recipe.year)} · {escape(recipe.source or 'no source')}")
+    for text in (_summary(request), in_flags(said), _variants_in_words(request)):
+        if text:
+            say(escape(text))
+    _say_sections(setting, recipe)
+    cost = f"{_cost(request, setting, recipe):.2f}"
+    say(f"\nTraining costs {cost} times what cross-entropy costs at the same budget, in passes over the images.")
+    say(escape(f"Next: {_command(request)}"))
+
+
+def sections_of(setting: Setting, recipe: Recipe) -> dict[str, tuple[list[Line], tuple[str, ...]]]:
+    """Lines and departures under each heading."""
+    sections = {"Data": (setting_lines(setting), ()), "Network": (network_lines(recipe), recipe.departures)}
+    for index, stage in enumerate(recipe.stages):
+        heading = f"Stage {index + 1} of {len(recipe.stages)}"
+        sections[heading] = (stage_lines(stage, f"stages.{index}"), stage.departures)
+    return sections | {"Inference": (inference_lines(recipe), ())}
+
+
+def _setting(request: Request) -> tuple[Setting, str]:
+    """The setting that the request would be trained on, and what was chosen for a folder.
+
+    The digits, which scikit-learn brings along, are counted anew where an imbalance was asked for.
+    """
+    setting, path, said = chosen_setting(request)
+    if setting.largest_batch is not None and request.imbalance is not None and str(request.data) in settings.NAMED:
+        setting = replace(setting, largest_batch=largest_batch(len(setting.data(path).train)))
+    return setting, said
+
+
+def _say_sections(setting: Setting, recipe: Recipe) -> None:
+    sections = sections_of(setting, recipe)
+    widest = max(len(_label(line)) for lines, _ in sections.values() for line in lines)
+    for heading, (lines, departures) in sections.items():
+        say(f"\n[bold]{heading}[/bold]")
+        table = Table(box=None, show_header=False, pad_edge=False)
+        table.add_column(width=widest, no_wrap=True)
+        table.add_column()
+        for line in lines:
+            table.add_row(Text(_label(line)), _value(line))
+        for departure in departures:
+            table.add_row("  departure", Text(departure))
+        say(table)
+
+
+def _label(line: Line) -> str:
+    return f"{'  ' * (line.depth + 1)}{line.label}"
+
+
+def _value(line: Line) -> Text:
+    """The value and its path in a row, and below them what the value means."""
+    shown = Text(f"{line.text:<{VALUE}} " if line.path else line.text)
+    shown.append(line.path, style="cyan")
+    return shown.append(f"\n{line.gloss}", style="dim") if line.gloss else shown
+
+
+def _summary(request: Request) -> str:
+    return (inspect.getdoc(recipe_function(request.method)) or "").partition("\n\n")[0].replace("\n", " ")
+
+
+def _variants(request: Request) -> dict[str, Any]:
+    """The keywords of the method, with what each may be: its choices, else its default."""
+    function = recipe_function(request.method)
+    hints = get_type_hints(function)
+    known = {name: value for name, value in parameters_of(function).items() if name != "setting"}
+    choices = {name: list(get_args(hints[name])) for name in known if get_origin(hints.get(name)) is Literal}
+    return {name: choices.get(name, plain_name(value) if callable(value) else value) for name, value in known.items()}
+
+
+def _variants_in_words(request: Request) -> str:
+    def said(value: Any) -> str:
+        return "|".join(map(str, value)) if isinstance(value, list) else Line("", value).text
+
+    told = (name if value is None else f"{name}={said(value)}" for name, value in _variants(request).items())
+    variants = ", ".join(told)
+    return f"Variants (--with): {variants}" if variants else ""
+
+
+def _cost(request: Request, setting: Setting, recipe: Recipe) -> float:
+    """Passes over the images, of those that cross-entropy makes at the same budget."""
+    plain = recipes.ce(setting)
+    return training_cost(recipe) / training_cost(plain if request.epochs is None else with_epochs(plain, request.epochs))
+
+
+def _command(request: Request) -> str:
+    """The command that trains what is shown."""
+    words = ["longtail", "train", str(request.data), "--method", request.method]
+    for name, option in FIELDS.items():
+        value = getattr(request, name)
+        if name in ("data", "method") or value == default_of(option):
+            continue
+        pairs = [f"{key}={each}" for key, each in value.items()] if isinstance(value, Mapping) else [value]
+        words += [word for each in pairs for word in ([flag(name)] if each is True else [flag(name), str(each)])]
+    return shlex.join(words)
+
+
+def _for_machines(request: Request, setting: Setting, recipe: Recipe) -> dict[str, Any]:
+    lines = [line for section, _ in sections_of(setting, recipe).values() for line in section]
+    paths = {line.path: line for line in lines if line.path and not line.path.startswith("--")}
+    return {
+        "method": recipe.name,
+        "year": recipe.year,
+        "source": recipe.source,
+        "summary": _summary(request),
+        "variants": _variants(request),
+        "setting": describe(setting),
+        "recipe": describe(recipe),
+        "values": {path: line.text if callable(line.value) else line.value for path, line in paths.items()},
+        "learning_rates_in_words": [line.value for line in lines if line.label == "learning rate"],
+        "fitted_on": reference_of(recipe.inference),
+        "cost": round(_cost(request, setting, recipe), 4),
+        "departures": {"recipe": recipe.departures, "stages": [stage.departures for stage in recipe.stages]},
+    }

@@ -1,0 +1,78 @@
+"""The two kinds of stages that recipes are made of: the whole network, and the classifier alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+from torch.optim import SGD
+
+from longtail.heads import LinearHead
+from longtail.losses import CrossEntropyLoss
+from longtail.recipes.budget import STEPS, THIRDS, Budget, is_large
+from longtail.spec.recipe import Setting, Stage
+
+SECOND_SHARE = 30 / 200
+CLASSIFIER = {"head.*": 1.0}
+
+
+def first_stage(setting: Setting, own: Budget | None = None, **fields: Any) -> Stage:
+    """The whole network: cross-entropy at the setting's budget, unless the method's `own` budget or `fields` say otherwise.
+
+    Args:
+        own: the method's budget, not used at the common budget; what it leaves open is the setting's, the schedule GCL's steps.
+        fields: of the stage, such as `loss`, `step`, `reweight` or `departures`.
+    """
+    return _stage(setting, own if own is not None and setting.budget == "paper" else Budget(), fields)
+
+
+def second_stage(
+    setting: Setting, first: Stage, own: Budget | None = None, *, learning_rates: Mapping[str, float] | None = None, **fields: Any
+) -> Stage:
+    """The classifier alone; second stages are the method's own at every budget.
+
+    Args:
+        own: the method's budget; what it leaves open: 15 % of the first stage's epochs (one at least), the first stage's batch,
+            drops of the rate at thirds, and the setting's learning rate and weight decay.
+        learning_rates: pattern of parameter names -> factor; None: the head alone.
+        fields: of the stage, such as `resample`, `head` or `departures`.
+    """
+    own = own or Budget()
+    share = SECOND_SHARE if own.share is None else own.share
+    budget = replace(
+        own,
+        epochs=max(round(first.epochs * share), 1) if own.epochs is None else own.epochs,
+        batch_size=own.batch_size or first.batch_size,
+        schedule=own.schedule or THIRDS,
+    )
+    return _stage(setting, budget, {"learning_rates": learning_rates or CLASSIFIER, **fields})
+
+
+def plain_head(setting: Setting) -> Callable[..., LinearHead]:
+    """A linear head with the start of the scripts: Kaiming-normal on CIFAR, torch's own on large data."""
+    return partial(LinearHead, kaiming=False) if is_large(setting) else LinearHead
+
+
+def _stage(setting: Setting, budget: Budget, fields: Mapping[str, Any]) -> Stage:
+    """A smaller batch than the method's own scales its learning rate in proportion."""
+    wished = budget.batch_size or setting.batch_size
+    batch_size = min(wished, setting.largest_batch or wished)
+    rate = setting.learning_rate if budget.lr is None else budget.lr
+    decay = setting.weight_decay if budget.weight_decay is None else budget.weight_decay
+    plain = Stage(
+        loss=CrossEntropyLoss,
+        epochs=budget.epochs or setting.epochs,
+        batch_size=batch_size,
+        optimizer=_sgd(rate * batch_size / wished, decay, nesterov=budget.nesterov),
+        schedule=budget.schedule or STEPS,
+        drop_last=budget.drop_last,
+        augment=budget.augment,
+    )
+    return replace(plain, **fields)
+
+
+def _sgd(lr: float, weight_decay: float, *, nesterov: bool) -> partial[SGD]:
+    plain = partial(SGD, lr=lr, momentum=0.9, weight_decay=weight_decay)
+    return partial(plain, nesterov=True) if nesterov else plain

@@ -1,0 +1,78 @@
+"""What a classifier is worth on the images of one split: plain numbers in groups of classes, printed without torch or numpy."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+GROUPS = ("many", "medium", "few")
+MANY_ABOVE, FEW_BELOW = 100, 20
+GROUP_RANGES: Mapping[str, Mapping[str, str]] = {
+    "shots": {"many": f"> {MANY_ABOVE}", "medium": f"{FEW_BELOW} to {MANY_ABOVE}", "few": f"< {FEW_BELOW}"},
+    "auto": {"many": "a third of the classes", "medium": "a third", "few": "a third"},
+}
+GROUP_RULES: Mapping[str, str] = {
+    "shots": f"many > {MANY_ABOVE} training images, medium {FEW_BELOW} to {MANY_ABOVE}, few < {FEW_BELOW}",
+    "auto": "thirds of the classes, those of most training images first",
+}
+INTERVAL_BELOW = 100
+
+
+@dataclass(frozen=True)
+class GroupResult:
+    """Mean recall over the evaluated classes of one group.
+
+    Args:
+        recall: share in [0, 1]; nan where no class of the group has test images.
+        classes: number of classes in the group.
+        evaluated_classes: those of them that have test images.
+        images: number of the group's test images.
+        interval: 95 % bootstrap interval of the recall where these images are fewer than 100, else None.
+    """
+
+    recall: float
+    classes: int
+    evaluated_classes: int
+    images: int
+    interval: tuple[float, float] | None = None
+
+    @property
+    def wants_interval(self) -> bool:
+        """Whether the test images are so few that the recall needs an interval beside it."""
+        return 0 < self.images < INTERVAL_BELOW
+
+
+@dataclass(frozen=True)
+class SplitResult:
+    """All rates are shares in [0, 1]; nan where nothing could be evaluated.
+
+    Args:
+        mean_recall: mean over the evaluated classes of their recall.
+        accuracy: share of the images that are right, whatever their class.
+        calibration_error: expected calibration error, 15 bins.
+        groups: result of each group of classes, by name.
+        recalls: recall of each class, (C,); nan for a class without images.
+        test_counts: images of each class, (C,).
+    """
+
+    mean_recall: float
+    accuracy: float
+    calibration_error: float
+    groups: Mapping[str, GroupResult]
+    recalls: tuple[float, ...]
+    test_counts: tuple[int, ...]
+
+    @property
+    def group_recalls(self) -> dict[str, float]:
+        """Recall of the groups that have evaluated classes."""
+        return {name: group.recall for name, group in self.groups.items() if group.evaluated_classes}
+
+
+def percent(share: float | None, *, unit: str = "") -> str:
+    """A share in [0, 1] as a person reads it, with `unit` behind it; a dash where there is nothing to say.
+
+    >>> percent(0.684), percent(0.684, unit=" %"), percent(float("nan"))
+    ('68.4', '68.4 %', '–')
+    """
+    return "–" if share is None or math.isnan(share) else f"{100 * share:.1f}{unit}"

@@ -1,0 +1,41 @@
+"""Reports of release 0.1.0, which have no version, in the form of today."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+Json = Mapping[str, Any]
+
+
+def translated(content: Json) -> Json:
+    """A report of release 0.1.0 as version 1.
+
+    Its stages told epochs apart by sentences ("last epoch", "best epoch on the test set") and held the recalls of groups beside
+    the mean recall, not those of classes. The last stage's end is what the test result judges, so its recalls are known.
+
+    Raises:
+        ValueError: this is no report.
+    """
+    try:
+        *earlier, last = content["stages"]
+        stages = [*(_stage(stage, None) for stage in earlier), _stage(last, content["test"]["recalls"])]
+    except KeyError as error:
+        raise ValueError(f"it lacks {error}") from error
+    except (TypeError, ValueError, AttributeError) as error:
+        raise ValueError("its stages are not those of a run") from error
+    return {"transductive": False, **content, "stages": stages}
+
+
+def _stage(former: Json, recalls: Sequence[float] | None) -> Json:
+    best = former.get("best epoch on the test set")
+    return {
+        **former,
+        "last_epoch": _epoch({"epoch": former["epochs"], **former["last epoch"]}, recalls),
+        "best_test_epoch": None if best is None else _epoch(best, None),
+    }
+
+
+def _epoch(former: Json, recalls: Sequence[float] | None) -> Json:
+    groups = {name: recall for name, recall in former.items() if name not in ("epoch", "mean_recall")}
+    return {"epoch": former["epoch"], "mean_recall": former["mean_recall"], "groups": groups, "recalls": recalls}

@@ -1,0 +1,167 @@
+"""report.json: what a run measured, with everything that a number needs beside it to be worth something. Needs no torch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Set
+from dataclasses import dataclass, is_dataclass
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Any, get_args, get_origin, get_type_hints
+
+from longtail.errors import UserError
+from longtail.results import SplitResult
+from longtail.runs.files import plain, read_json, write_json
+from longtail.runs.former_reports import translated
+
+VERSION = 1
+NAME = "report.json"
+
+
+@dataclass(frozen=True)
+class ClassEntry:
+    """A class: its name, its training images, and the group that it is read in."""
+
+    name: str
+    train_images: int
+    group: str
+
+
+@dataclass(frozen=True)
+class EpochResult:
+    """Recall on the test images after one epoch of a stage.
+
+    Args:
+        epoch: counted from 1 within the stage.
+        mean_recall: mean over the evaluated classes.
+        groups: mean recall of each group; empty where `recalls` is None and the groups are not those of training.
+        recalls: recall of each class, (C,), nan for a class without test images; None in reports of release 0.1.0, which did
+            not store it except for the last stage's end.
+    """
+
+    epoch: int
+    mean_recall: float
+    groups: Mapping[str, float]
+    recalls: tuple[float, ...] | None
+
+
+@dataclass(frozen=True)
+class StageResult:
+    """How one stage went.
+
+    Args:
+        stage: counted from 1.
+        epochs: number of epochs trained.
+        last_epoch: result at its end.
+        best_test_epoch: result of the epoch with the best mean recall on the test images; None but for the paper protocol.
+        seconds: training time, without the evaluation.
+        images_per_second: training images per second; None where no epoch was timed.
+    """
+
+    stage: int
+    epochs: int
+    last_epoch: EpochResult
+    best_test_epoch: EpochResult | None
+    seconds: float
+    images_per_second: float | None
+
+
+@dataclass(frozen=True)
+class RunReport:
+    """The result of a finished run.
+
+    Args:
+        method, setting, budget, protocol, seed, precision, device: what was run, and on what.
+        epoch_rule: the epoch that is judged.
+        imbalance: training images of the largest class per image of the smallest.
+        images: number of images in each split.
+        group_rule: rule that gathers classes in groups ("shots" or "auto").
+        test: result on the test images.
+        val_mean_recall: mean recall on the held-out validation images; None without them.
+        transductive: whether the inference rule saw all test images at once.
+        chosen: numbers that the inference rule learned on held-out images, by name.
+        stages: one entry per stage; none in a report on other images than the run's own.
+        classes: one entry per class, (C,), in the order of `test.recalls`.
+    """
+
+    method: str
+    setting: str
+    budget: str
+    protocol: str
+    epoch_rule: str
+    seed: int
+    precision: str
+    device: str
+    imbalance: float
+    images: Mapping[str, int]
+    group_rule: str
+    test: SplitResult
+    val_mean_recall: float | None
+    transductive: bool
+    chosen: Mapping[str, float]
+    stages: tuple[StageResult, ...]
+    classes: tuple[ClassEntry, ...]
+
+    @property
+    def class_counts(self) -> list[int]:
+        """Training images of each class, (C,)."""
+        return [entry.train_images for entry in self.classes]
+
+    @property
+    def train_seconds(self) -> float:
+        """Training time of all stages."""
+        return sum(stage.seconds for stage in self.stages)
+
+
+def write_report(folder: Path, report: RunReport) -> Path:
+    """Writes the report of the run in `folder`, which makes it a finished one; nan becomes null."""
+    return write_json(folder, NAME, {"version": VERSION, **plain(report)})
+
+
+def read_report(folder: Path) -> RunReport:
+    """The report of the finished run in `folder`; one of release 0.1.0, which has no version, is translated.
+
+    Raises:
+        MissingFileError: no finished run lies there.
+        UserError: the report is cut off, lacks something, or was written by a newer longtail.
+    """
+    content, path = read_json(folder, NAME), folder / NAME
+    version = content.get("version", 0) if isinstance(content, dict) else VERSION
+    if not isinstance(version, int) or version > VERSION:
+        raise UserError(f"'{path}' has version {version}, which is newer than this longtail reads ({VERSION}); update longtail.")
+    try:
+        report: RunReport = _restored(RunReport, content if version else translated(content), "report")
+    except ValueError as error:
+        raise UserError(
+            f"'{path}' is no whole report: {error}. Delete it and start the training command again; finished stages are kept."
+        ) from error
+    return report
+
+
+def _restored(kind: Any, content: Any, name: str) -> Any:
+    """JSON's `content` as the type `kind` that the field `name` declares; null is nan where a number is declared."""
+    origin, inner = get_origin(kind), get_args(kind)
+    if origin is UnionType:
+        return None if content is None else _restored(inner[0], content, name)
+    declared = get_type_hints(kind) if is_dataclass(kind) else {}
+    _check(kind, content, name, declared.keys())
+    if declared:
+        return kind(**{field: _restored(of, content[field], field) for field, of in declared.items()})
+    if origin is Mapping:
+        return {key: _restored(inner[1], value, f"{name}.{key}") for key, value in content.items()}
+    if origin is tuple:
+        kinds = inner[:1] * len(content) if inner[-1] is Ellipsis else inner
+        return tuple(_restored(of, item, name) for of, item in zip(kinds, content, strict=True))
+    return content if kind is not float else math.nan if content is None else float(content)
+
+
+def _check(kind: Any, content: Any, name: str, fields: Set[str]) -> None:
+    """Refuses a value of another type than the declared one, and an object without all of its fields."""
+    origin = get_origin(kind)
+    is_object = fields or origin is Mapping
+    expected: Any = dict if is_object else list if origin is tuple else (int, float, NoneType) if kind is float else kind
+    if not isinstance(content, expected):
+        raise ValueError(f"`{name}` cannot be {content!r:.40}")
+    missing = sorted(fields - content.keys()) if fields else []
+    if missing:
+        raise ValueError(f"`{name}` lacks {', '.join(f'`{field}`' for field in missing)}")

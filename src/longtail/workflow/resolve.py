@@ -1,0 +1,154 @@
+"""A request resolved: checked, and turned into a setting and a recipe. Nothing is read but the names of files."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+from longtail import recipes, settings
+from longtail.errors import UserError, WrongTypeError
+from longtail.results import GROUP_RULES
+from longtail.spec.description import change, checked, look_up, parameters_of, unknown
+from longtail.spec.own_code import file_of, is_own, own_function
+from longtail.spec.parsing import parse_value
+from longtail.spec.recipe import Recipe, Setting, with_epochs
+from longtail.workflow.choices import choose
+from longtail.workflow.request import Request
+
+
+def check(request: Request) -> None:
+    """Refuses values that mean nothing.
+
+    Raises:
+        UserError: names the option, what came, and what is expected.
+    """
+    if request.epochs is not None and request.epochs < 1:
+        raise UserError(f"`epochs` must be at least 1; got {request.epochs}.")
+    if request.imbalance is not None and not 1 <= request.imbalance < math.inf:
+        raise UserError(f"`imbalance` is n_max / n_min and cannot be below 1; got {request.imbalance:g}.")
+    if request.val is not None and not 0 <= request.val < 1:
+        raise UserError(f"`val` is a share of the training images, at least 0 and below 1; got {request.val:g}.")
+    if request.seed < 0 or request.split_seed < 0:
+        raise UserError("`seed` and `split_seed` must not be negative.")
+    if request.jobs is not None and request.jobs < 1:
+        raise UserError(f"`jobs` must be at least 1; got {request.jobs}.")
+    if request.size is not None and request.size < 8:
+        raise UserError(f"`size` must be at least 8 pixels; got {request.size}.")
+    if request.pretrained and request.weights is not None:
+        raise UserError("`pretrained` and `weights` both say where to start from; give one of them.")
+    known = {"protocol": ["clean", "paper"], "budget": ["paper", "common"], "groups": list(GROUP_RULES)}
+    for name, values in known.items():
+        if getattr(request, name) not in values:
+            raise UserError(unknown({"groups": "group rule"}.get(name, name), getattr(request, name), values))
+    if has_own_data(request):
+        _check_named(request, setting_function(str(request.data)))
+
+
+def has_own_data(request: Request) -> bool:
+    """Whether the request names a setting, which brings data of its own, and not a folder or a CSV."""
+    return str(request.data) in settings.NAMED or is_own(str(request.data))
+
+
+def own_files(request: Request) -> list[Path]:
+    """Files of the user's own that the request runs: those of its method and of its data."""
+    named = (str(text) for text in (request.method, request.data) if is_own(str(text)))
+    return list(dict.fromkeys(file_of(text) for text in named))
+
+
+def setting_function(name: str) -> Callable[..., Setting]:
+    """A setting's function by its name, or from `file.py:function`."""
+    return own_function(name) if is_own(name) else settings.NAMED[name]
+
+
+def _check_named(request: Request, function: Callable[..., Setting]) -> None:
+    for name in ("split", "size", "skip_corrupt"):
+        if getattr(request, name):
+            raise UserError(f"`{name}` is for folders and CSVs; '{request.data}' has its own.")
+    takes = parameters_of(function)
+    if request.imbalance is not None and "imbalance" not in takes:
+        raise UserError(f"'{request.data}' has the long tail that was published and takes no `imbalance`; leave it out.")
+    if request.pretrained and request.backbone is None and "pretrained" not in takes:
+        raise UserError("`pretrained` needs `backbone=NAME`, one of timm's models: there are no weights for the setting's own.")
+
+
+def chosen_setting(request: Request) -> tuple[Setting, Path, str]:
+    """The named setting, or one chosen for the folder, as it was asked for; where its data lie; what was chosen, in a line."""
+    name = str(request.data)
+    if has_own_data(request):
+        return _named(request), request.root or Path(os.environ.get("LONGTAIL_DATA", "data")), ""
+    path = Path(request.data)
+    if not path.exists() and path.parent == Path() and not path.suffix:
+        raise UserError(unknown("setting or folder", name, [*settings.NAMED, "a folder", "a CSV"]))
+    choice = choose(request, path)
+    return replace(choice.setting, budget=request.budget), path, choice.sentence
+
+
+def _named(request: Request) -> Setting:
+    function = setting_function(str(request.data))
+    takes = parameters_of(function)
+    options: dict[str, Any] = {"split_seed": request.split_seed} if "split_seed" in takes else {}
+    if request.imbalance is not None:
+        options["imbalance"] = request.imbalance
+    if "pretrained" in takes:
+        options["pretrained"] = request.weights is None and (request.pretrained or takes["pretrained"])
+    setting = function(**options)
+    if not isinstance(setting, Setting):
+        raise WrongTypeError(f"'{request.data}' must return a Setting; got {type(setting).__name__}.")
+    if request.epochs is not None:
+        setting = replace(setting, epochs=request.epochs)
+    if request.backbone is not None:
+        setting = replace(setting, backbone=settings.named_backbone(request.backbone, pretrained=request.pretrained))
+    return replace(setting, budget=request.budget)
+
+
+def chosen_recipe(request: Request, setting: Setting) -> Recipe:
+    """The recipe that the request names, with its variants and changes.
+
+    Raises:
+        UserError: a name is misspelled; the sentence lists what exists.
+    """
+    function = recipe_function(request.method)
+    recipe = function(setting, **_variants(request, function))
+    if not isinstance(recipe, Recipe):
+        raise WrongTypeError(f"'{request.method}' must return a Recipe; got {type(recipe).__name__}.")
+    if request.epochs is not None:
+        recipe = with_epochs(recipe, request.epochs)
+    for path, text in request.changes.items():
+        recipe = change(recipe, path, _value(text, look_up(recipe, path)))
+    return recipe
+
+
+def _variants(request: Request, function: Callable[..., Recipe]) -> dict[str, Any]:
+    """The keywords of the recipe's function that were asked for, checked against its signature."""
+    known = {name: value for name, value in parameters_of(function).items() if name != "setting"}
+    for name in request.variants:
+        if name not in known:
+            raise UserError(unknown(f"variant of {request.method}", name, list(known) or ["none"]))
+    variants = {name: checked(_value(text, known[name]), known[name], name) for name, text in request.variants.items()}
+    hints = get_type_hints(function)
+    for name, value in variants.items():
+        if get_origin(hints.get(name)) is Literal and value not in get_args(hints[name]):
+            raise UserError(unknown(name, str(value), list(get_args(hints[name]))))
+    return variants
+
+
+def recipe_function(method: str) -> Callable[..., Recipe]:
+    """A recipe's function by its name, or from `file.py:function`.
+
+    Raises:
+        UserError: there is no such recipe, file or function.
+    """
+    if is_own(method):
+        return own_function(method)
+    known = {function.__name__: function for function in recipes.ALL}
+    if method not in known:
+        raise UserError(unknown("method", method, sorted(known)))
+    return known[method]
+
+
+def _value(value: Any, current: Any) -> Any:
+    return parse_value(value, current) if isinstance(value, str) else value

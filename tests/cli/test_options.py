@@ -1,0 +1,70 @@
+"""Options are declared once: the command line, `longtail.train` and the sentences speak of the same ones."""
+
+import inspect
+import subprocess
+import sys
+from dataclasses import fields
+
+import pytest
+import typer.main
+
+import longtail
+from longtail.cli.app import app
+from longtail.cli.options import as_request, flag, in_flags
+from longtail.errors import UserError
+from longtail.workflow.request import Request
+
+NAMES = [each.name for each in fields(Request)]
+COMMANDS = typer.main.get_command(app).commands
+
+
+@pytest.mark.parametrize("each", fields(Request)[1:], ids=lambda each: each.name)
+def test_every_field_is_an_option_of_train_with_its_help_and_default(each):
+    option = next(option for option in COMMANDS["train"].params if option.name == each.name)
+    assert option.opts == [flag(each.name)]
+    assert not option.secondary_opts
+    assert option.help.startswith(each.metadata["help"])
+    if each.name not in ("method", "variants", "changes"):
+        assert option.default == each.default
+
+
+def test_the_python_function_has_the_same_options():
+    parameters = inspect.signature(longtail.train).parameters
+    assert [*NAMES, "watcher"] == list(parameters)
+    assert {name: parameters[name].default for name in NAMES[4:]} == {each.name: each.default for each in fields(Request)[4:]}
+    assert parameters["epochs"].annotation == int | None
+    for each in fields(Request):
+        assert f"{each.name}: {each.metadata['help']}" in longtail.train.__doc__
+
+
+def test_what_commands_have_in_common_is_declared_once():
+    for command, names in (("demo", ("runs", "epochs")), ("table", ("runs",)), ("evaluate", ("groups",)), ("show", ("size",))):
+        for name in names:
+            shown, whole = (next(o for o in COMMANDS[c].params if o.name == name) for c in (command, "train"))
+            assert (shown.opts, shown.help) == (whole.opts, whole.help)
+
+
+@pytest.mark.parametrize(
+    ("sentence", "said"),
+    [
+        ("`epochs` must be at least 1.", "--epochs must be at least 1."),
+        ("add `val=0.1` or leave out `skip_corrupt`.", "add --val 0.1 or leave out --skip-corrupt."),
+        ("try `changes={'stages.0.optimizer.lr': 0.01}`,", "try --set stages.0.optimizer.lr=0.01,"),
+        ("add `trust_code=True`.", "add --trust-code."),
+        ("`longtail inspect` and `lr=1` stay.", "`longtail inspect` and `lr=1` stay."),
+    ],
+)
+def test_arguments_are_said_as_flags(sentence, said):
+    assert in_flags(sentence) == said
+
+
+def test_pairs_become_mappings():
+    request = as_request({"data": "x", "variants": ["cloud=log", "a=b=c"], "changes": None, "epochs": 3})
+    assert request == Request("x", variants={"cloud": "log", "a": "b=c"}, epochs=3)
+    with pytest.raises(UserError, match=r"--set takes NAME=VALUE; got 'scale'"):
+        as_request({"data": "x", "changes": ["scale"]})
+
+
+def test_help_loads_no_torch():
+    code = "import sys; import longtail.cli.app; assert 'torch' not in sys.modules and 'numpy' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,0 +1,66 @@
+"""Losses and heads of a user's own in the loop: as good as those of the package, or refused with a sentence."""
+
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from longtail import recipes, settings
+from longtail.engine.devices import make_fabric
+from longtail.engine.training import train_stages
+from longtail.heads import CosineHead
+from longtail.losses import GCLLoss
+from longtail.runs.run import Run
+from longtail.spec.experiment import Experiment
+from longtail.weighting import effective_number
+
+SETTING = replace(settings.digits_lt(), epochs=2)
+
+
+class Handing(nn.Module):
+    """A plain module that contains a loss, hands all keywords on to it and says its scale."""
+
+    def __init__(self, class_counts):
+        super().__init__()
+        self.inner = GCLLoss(class_counts)
+        self.scale = self.inner.scale
+
+    def forward(self, logits, labels, **keywords):
+        return self.inner(logits, labels, **keywords)
+
+
+class OwnHead(CosineHead):
+    """A head of a user's with a buffer whose name ends with "scale"."""
+
+    def __init__(self, in_features, num_classes):
+        super().__init__(in_features, num_classes)
+        self.register_buffer("grey_scale", torch.tensor(5.0))
+
+
+def trained(folder, loss, head=CosineHead):
+    recipe = recipes.gcl(SETTING)
+    stage = replace(recipe.stages[0], loss=loss, reweight=partial(effective_number, beta=0.99))
+    experiment = Experiment(replace(recipe, stages=(stage,), head=head), SETTING, SETTING.data(Path()))
+    torch.manual_seed(len(folder.name))  # nothing may come from torch's own generator
+    return train_stages(experiment, Run(folder), make_fabric("cpu", "32-true")[0])[0].state_dict()
+
+
+def test_a_loss_inside_a_plain_module_trains_the_network_that_it_trains_alone(tmp_path):
+    alone, inside = trained(tmp_path / "alone", GCLLoss), trained(tmp_path / "inside", Handing)
+    assert alone["head.scale"].item() == 30
+    assert all(torch.equal(inside[name], value) for name, value in alone.items())
+
+
+def test_a_head_of_ones_own_keeps_the_scale_and_its_own_buffers(tmp_path):
+    package, own = trained(tmp_path / "package", GCLLoss), trained(tmp_path / "own", GCLLoss, head=OwnHead)
+    assert own.pop("head.grey_scale").item() == 5
+    assert own.keys() == package.keys()
+    assert all(torch.equal(own[name], value) for name, value in package.items())
+
+
+def test_a_head_that_is_no_head_is_refused_before_the_first_epoch(tmp_path):
+    with pytest.raises(ValueError, match=r"The head Linear does not derive from longtail\.heads\.Head"):
+        trained(tmp_path, GCLLoss, head=nn.Linear)

@@ -1,0 +1,189 @@
+"""A finished run judged again: other groups, another prior or other images, and nothing else."""
+
+import json
+import math
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import longtail
+from commands import longtail as command
+from commands import paint
+from longtail.errors import MissingFileError, UserError
+from longtail.results import GroupResult
+from longtail.runs.judging import accuracy_under, regrouped_report, report_on_images
+from longtail.runs.layout import chosen_run
+from longtail.runs.report import read_report, write_report
+
+FORMER = Path(__file__).parents[1] / "fixtures" / "runs_0_1_0" / "digits_lt"
+OPTIONS = {"epochs": 2, "size": 8, "backbone": "resnet8", "device": "cpu", "val": 0.2}
+COUNTS = {"apple": 60, "berry": 12, "citron": 6}
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    return paint(tmp_path_factory.mktemp("data") / "photos", COUNTS)
+
+
+@pytest.fixture
+def former(tmp_path):
+    return Path(shutil.copytree(FORMER, tmp_path / "digits_lt"))
+
+
+def but_groups(report):
+    """All that does not depend on the groups."""
+    stages = tuple(
+        replace(
+            stage,
+            last_epoch=replace(stage.last_epoch, groups={}),
+            best_test_epoch=stage.best_test_epoch and replace(stage.best_test_epoch, groups={}),
+        )
+        for stage in report.stages
+    )
+    classes = tuple(replace(entry, group="") for entry in report.classes)
+    return replace(report, group_rule="", test=replace(report.test, groups={}), stages=stages, classes=classes)
+
+
+def but_time(report):
+    stages = tuple(replace(stage, seconds=0.0, images_per_second=None) for stage in report.stages)
+    return replace(report, stages=stages)
+
+
+def test_other_groups_are_those_of_a_run_trained_with_them(photos, tmp_path):
+    """Intervals and the best test epochs of all stages included, to the bit."""
+    asked = {**OPTIONS, "method": "crt", "protocol": "paper"}
+    shots = longtail.train(photos, runs=tmp_path / "a", **asked)
+    again = longtail.train(photos, runs=tmp_path / "a", groups="auto", **asked)
+    auto = longtail.train(photos, runs=tmp_path / "b", groups="auto", **asked)
+    assert again.folder == shots.folder
+    assert but_time(again.report) == but_time(auto.report)
+    assert but_groups(again.report) == but_groups(shots.report)
+    assert again.report.val_mean_recall is not None
+    assert [entry.group for entry in shots.report.classes] == ["medium", "few", "few"]
+    assert [entry.group for entry in again.report.classes] == ["many", "medium", "few"]
+    assert all(group.interval is not None for group in again.report.test.groups.values())
+    assert all(set(stage.best_test_epoch.groups) == {"many", "medium", "few"} for stage in again.report.stages)
+    assert longtail.train(photos, runs=tmp_path / "a", **asked).report == shots.report, "the stored report is as it was"
+
+
+def test_answers_in_other_groups(photos, tmp_path):
+    command_line = ("train", photos, "--epochs", 2, "--size", 8, "--backbone", "resnet8", "--runs", tmp_path)
+    first = command(*command_line)
+    again = command(*command_line, "--groups", "auto")
+    assert again.code == 0
+    assert again.folder == first.folder
+    assert cells(again.out, "all", "accuracy", "ECE", "val") == cells(first.out, "all", "accuracy", "ECE", "val")
+    assert "many (a third of the classes): 1 class" in again.text
+    chosen = chosen_run(Path(first.folder))
+    assert but_groups(regrouped_report(Path(first.folder), groups="auto")) == but_groups(read_report(chosen))
+
+
+def cells(out, *headings):
+    """The cells of these columns in a printed table, row by row."""
+    rows = [
+        [cell.strip(" ┃│") for cell in line.replace("┃", "│").split("│")[1:-1]] for line in out.splitlines() if line[:1] in "┃│"
+    ]
+    places = [rows[0].index(heading) for heading in headings]
+    return [[row[place] for place in places] for row in rows[1:]]
+
+
+def test_a_former_run_in_other_groups(former):
+    (folder,) = (former / "logit_adjusted_post_hoc").iterdir()
+    measured = read_report(folder)
+    report = regrouped_report(folder, groups="auto")
+    assert but_groups(report) == but_groups(measured)
+    assert report.val_mean_recall == 0.25925925925925924
+    assert [group.classes for group in report.test.groups.values()] == [4, 3, 3]
+    few = [label for label, entry in enumerate(report.classes) if entry.group == "few"]
+    assert report.test.groups["few"].recall == pytest.approx(np.mean([measured.test.recalls[label] for label in few]))
+    assert report.stages[0].last_epoch.groups == {name: group.recall for name, group in report.test.groups.items()}
+    assert regrouped_report(folder, groups="shots") == measured
+
+
+def test_the_interval_of_a_former_run_is_drawn_from_its_scores(former):
+    """Named a report in thirds, it gets its own groups back, with the interval that the former release stored."""
+    (folder,) = (former / "logit_adjusted_post_hoc").iterdir()
+    measured = read_report(folder)
+    assert measured.test.groups["many"].interval == (0.8684426229508196, 0.9836065573770492)
+    write_report(folder, replace(measured, group_rule="auto"))
+    assert regrouped_report(folder, groups="shots").test == measured.test
+
+
+def test_stages_of_a_former_run_keep_what_is_known(former):
+    (folder,) = (former / "oltr").iterdir()
+    report = regrouped_report(folder, groups="auto")
+    assert report.stages[0].last_epoch.groups == {}, "recalls of classes are not stored"
+    assert report.stages[0].last_epoch.mean_recall == 0.24754098360655735
+    assert set(report.stages[1].last_epoch.groups) == {"many", "medium", "few"}
+
+
+def test_without_predictions_only_an_interval_is_out_of_reach(former):
+    (folder,) = (former / "oltr").iterdir()
+    assert not (folder / "predictions.npz").exists()
+    assert regrouped_report(folder, groups="auto").test.groups["few"].images == 177
+    write_report(folder, regrouped_report(folder, groups="auto"))
+    with pytest.raises(MissingFileError, match=r"oltr.*' has no predictions\.npz, from which the interval of a group of few"):
+        regrouped_report(folder, groups="shots")
+
+
+def test_evaluate_reads_former_runs(former, tmp_path):
+    (answers,) = (former / "answers").iterdir()
+    (chosen,) = (former / "logit_adjusted_post_hoc").iterdir()
+    assert chosen_run(answers).resolve() == chosen
+    said = command("evaluate", answers, "--groups", "auto", "--prior", "train")
+    measured = read_report(chosen)
+    prior = np.average(measured.test.recalls, weights=measured.class_counts)
+    assert cells(said.out, "", "all", "accuracy", "ECE", "val") == [["logit_adjusted_post_hoc", "26.4", "26.7", "56.8", "25.9"]]
+    assert f"Expected accuracy where classes come as in 'train': {100 * prior:.1f} %" in said.out
+
+
+def test_other_images_leave_out_what_tells_of_the_runs_own(photos, tmp_path):
+    run = longtail.train(photos, method="ce", runs=tmp_path / "runs", **OPTIONS)
+    more = paint(tmp_path / "more", {"berry": 3, "citron": 2}, seed=5)
+    report = report_on_images(run.folder, more, groups="auto")
+    assert (report.val_mean_recall, report.stages, report.group_rule) == (None, (), "auto")
+    assert report.images == {**run.report.images, "test": 5}
+    assert report.test.test_counts == (0, 3, 2)
+    assert math.isnan(report.test.recalls[0])
+    assert report.test.groups["medium"].images == 3
+
+
+@pytest.mark.parametrize(
+    ("answers", "said"),
+    [
+        ("{}", "does not say which run was chosen"),
+        ("[1]", "does not say which run"),
+        ('{"chosen_run": "..', "is cut off or not JSON"),
+    ],
+    ids=str,
+)
+def test_a_comparison_that_chose_nothing(tmp_path, answers, said):
+    (tmp_path / "answers.json").write_text(answers)
+    with pytest.raises(UserError, match=f"answers.json' {said}"):
+        chosen_run(tmp_path)
+
+
+def test_the_run_that_a_comparison_chose(tmp_path):
+    assert chosen_run(tmp_path) == tmp_path
+    (tmp_path / "answers.json").write_text(json.dumps({"chosen_run": "../ce/0-abcdef"}))
+    assert chosen_run(tmp_path) == tmp_path / "../ce/0-abcdef"
+
+
+def test_a_prior_weighs_the_classes(former):
+    (folder,) = (former / "oltr").iterdir()
+    report = read_report(folder)
+    assert accuracy_under(report, "uniform") == pytest.approx(report.test.mean_recall)
+    assert accuracy_under(report, "train") == pytest.approx(np.average(report.test.recalls, weights=report.class_counts))
+
+
+def test_an_empty_group_stays_empty(former):
+    (folder,) = (former / "oltr").iterdir()
+    report = read_report(folder)
+    rich = tuple(replace(entry, train_images=entry.train_images + 200, group="many") for entry in report.classes)
+    write_report(folder, replace(report, group_rule="auto", classes=rich))
+    groups = regrouped_report(folder, groups="shots").test.groups
+    assert groups["many"].recall == report.test.mean_recall
+    assert str(groups["few"]) == str(GroupResult(math.nan, 0, 0, 0))

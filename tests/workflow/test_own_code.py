@@ -1,0 +1,178 @@
+"""A recipe and a setting in a file of the user's own: trained, kept with the run, run again only when trusted."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+import longtail as package
+from commands import longtail, paint
+from longtail.errors import UserError
+from longtail.spec.own_code import module_name
+
+RECIPE = '''
+"""A recipe whose loss, head, wrapper and rule are its own."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from longtail.heads import Head
+from longtail.inference import fitted_on, not_fitted
+from longtail.losses import Loss
+from longtail.recipes import Recipe, Setting, first_stage
+from longtail.settings import digits_lt
+from torch import nn
+
+Path("ran").write_text(Path("ran").read_text() + "x" if Path("ran").exists() else "x")
+
+
+class Halved(Head):
+    def __init__(self, in_features, num_classes, *, share=0.5):
+        super().__init__()
+        self.linear, self.share = nn.Linear(in_features, num_classes), share
+
+    def forward(self, features):
+        return self.share * self.linear(features.float()) * self.scale
+
+
+class Smoothed(Loss):
+    def __init__(self, class_counts, *, smoothing=0.1, weight=None):
+        super().__init__(class_counts, weight=weight)
+        self.smoothing = smoothing
+
+    def forward(self, logits, labels):
+        return nn.functional.cross_entropy(logits.float(), labels, label_smoothing=self.smoothing)
+
+
+class Doubled(nn.Module):
+    timm_name = None
+
+    def __init__(self, backbone, *, image_size):
+        super().__init__()
+        self.inner, self.num_features = backbone, 2 * backbone.num_features
+
+    def forward(self, images):
+        features = self.inner(images)
+        return torch.cat([features, features.square()], dim=1)
+
+
+@fitted_on("val", keyword="offset", learn=lambda rule, val: {"offset": val.logits.mean(0)})
+def centred(predictions, *, offset=None):
+    if offset is None:
+        raise not_fitted(centred)
+    return predictions.logits - offset
+
+
+def mine(setting: Setting) -> Recipe:
+    """My recipe."""
+    stage = first_stage(setting, loss=Smoothed)
+    return Recipe("mine", (stage,), head=Halved, backbone_wrapper=Doubled, inference=centred)
+
+
+def whole(setting: Setting) -> Setting:
+    return setting
+
+
+def small(*, imbalance: float = 20) -> Setting:
+    """My setting."""
+    return replace(digits_lt(imbalance=imbalance), name="small", epochs=1)
+'''
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my_file.py").write_text(RECIPE)
+    monkeypatch.delitem(sys.modules, module_name(tmp_path / "my_file.py"), raising=False)
+    return tmp_path
+
+
+@pytest.fixture
+def run(place):
+    said = longtail("train", "digits_lt", "--method", "my_file.py:mine", "--epochs", 2, "--device", "cpu")
+    return Path(said.folder)
+
+
+def images(place):
+    return paint(place / "new", {"a": 3}, size=8)
+
+
+def test_the_run_keeps_the_file_with_its_hash(run, place):
+    kept = json.loads((run / "record.json").read_text())["code"]
+    assert [entry["file"] for entry in kept] == [f"code/{module_name(place / 'my_file.py')}.py"]
+    assert (run / kept[0]["file"]).read_text() == RECIPE
+
+
+def test_an_untrusted_run_is_refused_and_its_code_not_run(run, place):
+    before = (place / "ran").read_text()
+    for said in (longtail("predict", run, images(place)), longtail("evaluate", run, paint(place / "labelled", {"3": 2, "4": 2}))):
+        assert said.sentence == (
+            f"'{run}' was made with code of its owner's (code/{module_name(place / 'my_file.py')}.py), which using it would run. "
+            "Read that code; where you trust it, add --trust-code."
+        )
+    with pytest.raises(UserError, match="add `trust_code=True`"):
+        package.load(run)
+    assert (place / "ran").read_text() == before
+
+
+def test_a_trusted_run_predicts_what_was_judged(run, place):
+    assert longtail("predict", run, images(place), "--trust-code").code == 0
+    assert longtail("evaluate", run, paint(place / "labelled", {"3": 2, "4": 2}), "--trust-code").code == 0
+    from longtail.data.digits import digits_lt
+
+    test, predictor = digits_lt().test, package.load(run, trust_code=True)
+    right = (predictor.scores(test.pixels).argmax(1) == torch.from_numpy(test.labels)).double().mean().item()
+    assert right == pytest.approx(json.loads((run / "report.json").read_text())["test"]["accuracy"], abs=0.01)
+
+
+def test_stored_predictions_need_no_code(run):
+    assert longtail("evaluate", run, "--groups", "auto").code == 0
+
+
+def test_a_copy_that_was_changed_is_refused(run):
+    copy = next((run / "code").iterdir())
+    copy.write_text(copy.read_text() + "\nraise RuntimeError('the changed copy was run')\n")
+    with pytest.raises(UserError, match=r"code/my_file@\w+\.py' is gone or is not what the run was made with"):
+        package.load(run, trust_code=True)
+
+
+def test_changed_code_is_another_experiment(run, place):
+    file = place / "my_file.py"
+    assert longtail("train", "digits_lt", "--method", "my_file.py:mine", "--epochs", 2, "--device", "cpu").folder == str(run)
+    file.write_text(RECIPE.replace("smoothing=0.1", "smoothing=0.2"))
+    assert longtail("train", "digits_lt", "--method", "my_file.py:mine", "--epochs", 2, "--device", "cpu").folder != str(run)
+
+
+def test_a_setting_of_ones_own(place):
+    said = longtail("train", "my_file.py:small", "--method", "ce", "--imbalance", 5, "--seeds", 2, "--jobs", 2, "--device", "cpu")
+    record = json.loads((Path(said.folder) / "record.json").read_text())
+    assert (record["setting"]["name"], record["setting"]["data"]["imbalance"]) == ("small", 5)
+    assert record["code"][0]["file"].startswith("code/my_file@")
+    assert longtail("predict", said.folder, images(place)).code == 0  # nothing of the file's own is in the model
+    assert "small" in longtail("table", "small").text
+    assert longtail("train", "my_file.py:small", "--size", 9).sentence.startswith("--size is for folders and CSVs")
+
+
+def test_several_seeds_of_a_recipe_of_ones_own_train_side_by_side(place):
+    many = longtail("train", "my_file.py:small", "--method", "my_file.py:mine", "--seeds", 2, "--jobs", 2, "--device", "cpu")
+    assert "seed 1" in many.text
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("gone.py:mine", "There is no file 'gone.py'; name a function as path/to/file.py:function."),
+        ("my_file.py:mime", "There is no function in my_file.py 'mime'. Did you mean 'mine'?"),
+        ("my_file.py:whole", "'my_file.py:whole' must return a Recipe; got Setting."),
+        ("needy.py:f", "'needy.py' imports 'not_installed_anywhere', which is not there"),
+        ("broken.py:f", "broken.py', line 1, is not Python (invalid syntax)."),
+    ],
+)
+def test_what_is_wrong_with_a_file_is_one_sentence(place, text, sentence):
+    (place / "needy.py").write_text("import not_installed_anywhere\n")
+    (place / "broken.py").write_text("def f(:\n")
+    said = longtail("train", "digits_lt", "--method", text)
+    assert sentence in said.sentence
