@@ -1,4 +1,4 @@
-"""The command line run inside the test's process, and small folders of images for it."""
+"""Runs the command line inside the test's process, and makes small folders of images for it."""
 
 import io
 import os
@@ -27,7 +27,7 @@ class Said:
 
     @property
     def sentence(self):
-        """What went wrong: one line without a traceback, and exit code 2."""
+        """The error message: one line without a traceback, and exit code 2."""
         assert self.code == 2, (self.code, self.out, self.err)
         assert "Traceback" not in self.err
         assert self.err.count("\n") == 1, self.err
@@ -35,7 +35,7 @@ class Said:
 
     @property
     def text(self):
-        """What was printed, however the lines were broken."""
+        """The printed text, however the lines were broken."""
         return " ".join(self.out.split())
 
     @property
@@ -46,7 +46,7 @@ class Said:
 
 
 def longtail(*words):
-    """`longtail WORDS`."""
+    """Runs `longtail WORDS`."""
     out, err = io.StringIO(), io.StringIO()
     with (
         mock.patch.object(sys, "argv", ["longtail", *map(str, words)]),
@@ -65,17 +65,17 @@ def longtail(*words):
 
 
 def paint(root, counts, *, size=12, suffix="png", seed=0):
-    """One folder per class; noise around the class's own colour, every image another."""
+    """Makes one folder per class, of images with noise around the colour of the class, each with its own noise."""
     for name, count in counts.items():
         (root / name).mkdir(parents=True, exist_ok=True)
         colour = COLOURS.get(name, (120, 120, 120))
-        for place in range(count):
-            noise = np.random.default_rng((seed, len(name), place)).normal(0, 40, (size, size, 3))
-            Image.fromarray((noise + colour).clip(0, 255).astype(np.uint8)).save(root / name / f"{place:03}.{suffix}")
+        for index in range(count):
+            noise = np.random.default_rng((seed, len(name), index)).normal(0, 40, (size, size, 3))
+            Image.fromarray((noise + colour).clip(0, 255).astype(np.uint8)).save(root / name / f"{index:03}.{suffix}")
     return root
 
 
 def truncated(path):
-    """The same file, cut off in the middle."""
+    """Cuts a file off in the middle, and returns its path."""
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     return path

@@ -1,5 +1,8 @@
-"""One thread, and the annotated shapes of the mathematics checked in every call."""
+"""Set-up of all tests: one thread, annotated shapes of the mathematics checked in every call, and a marker for slow tests."""
 
+from pathlib import Path
+
+import pytest
 import torch
 from jaxtyping import install_import_hook
 
@@ -10,3 +13,12 @@ install_import_hook(
     [f"longtail.{module}" for module in MATHEMATICS],
     "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))",
 )
+
+TRAINING = {"cli", "engine", "recipes", "runs", "workflow"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests of the folders that train are slow: `pytest -m "not slow"` leaves them out and takes less than a minute."""
+    for item in items:
+        if Path(item.path).parent.name in TRAINING and "tests" in Path(item.path).parts:
+            item.add_marker(pytest.mark.slow)

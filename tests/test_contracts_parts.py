@@ -1,4 +1,4 @@
-"""What every public rule, schedule, head and recipe promises. A new one is taken up by being public."""
+"""The contract that every public rule, schedule, head and recipe keeps. A new one is tested as soon as it is public."""
 
 import inspect
 import json
@@ -81,7 +81,7 @@ def test_schedule(schedule, epochs):
 
 
 def build_head(head, dtype=torch.float32, seed=0):
-    """The head on 6 features and 4 classes, around a linear one where it wraps; what it remembers of features is drawn."""
+    """The head for 6 features and 4 classes, around a linear head if it wraps one; what it remembers of features is random."""
     torch.manual_seed(seed)
     wraps = next(iter(inspect.signature(head).parameters)) == "head"
     built = (head(heads.LinearHead(6, 4)) if wraps else head(6, 4)).to(dtype)
@@ -151,7 +151,7 @@ def test_head_is_float32_under_autocast(head):
 
 
 def drawn_predictions(images=12):
-    """Predictions of a head whose state every post hoc rule finds what it needs in."""
+    """Predictions of a head whose state holds what every post hoc rule needs."""
     head = build_head(heads.CausalHead)
     features, labels = torch.randn(images, 6), torch.arange(images) % 4
     return Predictions(features, head(features).detach(), labels, torch.tensor(COUNTS, dtype=torch.float64), head.state_dict())

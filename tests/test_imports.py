@@ -1,4 +1,4 @@
-"""Imports go downwards; this is the table of the design."""
+"""Modules import only from the floors below their own; `FLOORS` is the table of docs/design.md."""
 
 import ast
 import subprocess
@@ -101,6 +101,7 @@ def test_the_mathematics_loads_nothing_heavy():
     assert done.stdout.strip() == "set()"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", [["list"], ["inspect", "."], ["train", "--help"]], ids=lambda command: command[0])
 def test_commands_that_do_not_train_load_no_library_of_training(command, tmp_path):
     for number, name in enumerate("aabb"):

@@ -13,7 +13,7 @@ COUNTS = [100, 10, 1]
 
 
 class Watched(nn.Module):
-    """Remembers what it was shown; the logits are the first numbers of each image."""
+    """A model that keeps its input; the logits are the first numbers of each image."""
 
     def forward(self, images):
         self.seen = images
@@ -21,7 +21,7 @@ class Watched(nn.Module):
 
 
 class Counted(nn.Module):
-    """Remembers its labels and the noise that it would draw."""
+    """A loss that keeps its labels and a random number that it draws."""
 
     def __init__(self):
         super().__init__()
@@ -117,7 +117,7 @@ def test_a_loss_without_a_generator_is_called_without_one():
 
 
 class Handing(nn.Module):
-    """A module of a user's that contains a loss and hands all keywords on to it."""
+    """A user's module that contains a loss and passes all keywords on to it."""
 
     def __init__(self, inner):
         super().__init__()
@@ -128,14 +128,14 @@ class Handing(nn.Module):
 
 
 class Named(Handing):
-    """The same, with the generator by name."""
+    """The same module, but it takes the generator by name."""
 
     def forward(self, logits, labels, *, generator=None):
         return self.inner(logits, labels, generator=generator)
 
 
 class Silent(Handing):
-    """The same, without a generator."""
+    """The same module, but it takes no generator."""
 
     def forward(self, logits, labels):
         return self.inner(logits, labels)

@@ -29,7 +29,7 @@ def half(progress):
 
 
 class Branches(nn.Module):
-    """A backbone whose branches say what the reference document says."""
+    """A backbone whose branches return the features of the reference document."""
 
     def branch(self, images, which):
         return images[:, :2] if which == "conventional" else images[:, 2:]
@@ -98,7 +98,7 @@ def test_half_cosines_of_the_reference(shape, epochs, expected):
 
 
 class Constant(nn.Module):
-    """A loss on features of a given value, which remembers what it was shown."""
+    """A loss on features with a given value, which keeps its input."""
 
     def __init__(self, value):
         super().__init__()

@@ -1,4 +1,4 @@
-"""longtail: train and judge image classifiers on data in which few classes have most of the images.
+"""longtail: train and evaluate image classifiers on data in which few classes have most of the images.
 
 `longtail.train("photos/", method="gcl")` trains, `longtail.load("runs/...").predict("a.jpg")` uses what was trained.
 """

@@ -1,34 +1,34 @@
-"""What a user can mend: errors whose message is one sentence that says how. All else that is raised is a fault of longtail."""
+"""Errors that a user can fix; their message says how. Any other exception is a fault of longtail."""
 
 from __future__ import annotations
 
 
 class UserError(ValueError):
-    """Something that a user can mend, as a bad value, folder or name; the command line prints its sentence and exits with 2."""
+    """An error that a user can fix (a bad value, folder or name): the command line prints its message and exits with 2."""
 
 
 class MissingFileError(UserError, FileNotFoundError):
-    """A file or folder that is not there."""
+    """A file or folder does not exist."""
 
 
 class WrongTypeError(UserError, TypeError):
-    """A value of another type than the one expected."""
+    """A value has another type than the one expected."""
 
 
 class NoConnectionError(UserError, ConnectionError):
-    """Something that would have to be fetched and cannot be."""
+    """A download is needed but fails."""
 
 
 class BadFolder(UserError):  # noqa: N818
-    """Data that cannot be used as they are."""
+    """A data folder or a list of images cannot be used as it is."""
 
 
 class CorruptImage(UserError):  # noqa: N818
-    """A file that cannot be decoded as an image."""
+    """A file cannot be decoded as an image."""
 
 
 class TrainingFailed(UserError, RuntimeError):  # noqa: N818
-    """Training that cannot go on; the sentence says where it stopped and what to try."""
+    """Training cannot continue; the message says where it stopped and what to try."""
 
 
 class OutOfSpace(UserError, OSError):  # noqa: N818

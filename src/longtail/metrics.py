@@ -1,4 +1,4 @@
-"""How good a classifier is on a long tail: everything from a confusion matrix and the stored scores.
+"""Metrics of a classifier on long-tailed data, computed from a confusion matrix and from scores.
 
 A class without test images is not evaluated: its recall is nan and it enters no mean.
 """
@@ -22,7 +22,7 @@ Groups = Mapping[str, Sequence[int]]
 
 
 def report(scores: Scores, labels: Labels, groups: Groups) -> SplitResult:
-    """Judges scores (M, C) against labels (M,), with class indices gathered in named groups (`shot_groups`)."""
+    """Evaluates scores (M, C) against labels (M,), over all classes and per named group of class indices (`shot_groups`)."""
     confusion = confusion_matrix(scores, labels)
     recalls, test_counts = per_class_recall(confusion), confusion.sum(1)
     results = group_results(recalls, test_counts, groups)
@@ -37,7 +37,7 @@ def report(scores: Scores, labels: Labels, groups: Groups) -> SplitResult:
 
 
 def group_results(recalls: Recalls, test_counts: Counts, groups: Groups) -> dict[str, GroupResult]:
-    """Result of each group from the classes' recalls (C,) and test images (C,); `with_intervals` adds the intervals."""
+    """Result of each group from the recalls (C,) and test images (C,) of the classes; `with_intervals` adds the intervals."""
     means = group_means(recalls, groups)
     images = {name: test_counts[sorted(classes)] for name, classes in groups.items()}
     return {
@@ -46,14 +46,14 @@ def group_results(recalls: Recalls, test_counts: Counts, groups: Groups) -> dict
 
 
 def group_means(recalls: Recalls, groups: Groups) -> dict[str, float]:
-    """Mean over each group's evaluated classes of their recalls (C,); nan where there are none."""
+    """Mean recall over each group's evaluated classes, from the recalls (C,); nan if it has none."""
     return {name: nan_mean(recalls[sorted(classes)]) for name, classes in groups.items()}
 
 
 def with_intervals(
     results: Mapping[str, GroupResult], groups: Groups, predicted: Labels, labels: Labels
 ) -> dict[str, GroupResult]:
-    """The results with a bootstrap interval for each group of few test images, from predicted and true labels (M,)."""
+    """The results with a bootstrap interval for each group with few test images, from predicted and true labels (M,)."""
     return {
         name: replace(result, interval=_interval(predicted, labels, groups[name])) if result.wants_interval else result
         for name, result in results.items()
@@ -61,19 +61,19 @@ def with_intervals(
 
 
 def confusion_matrix(scores: Scores, labels: Labels) -> Int[Tensor, "classes classes"]:
-    """Row: true class, column: predicted class."""
+    """Number of images of each pair of true class (row) and predicted class (column)."""
     classes = scores.shape[1]
     pairs = labels * classes + scores.argmax(1)
     return torch.bincount(pairs, minlength=classes * classes).reshape(classes, classes)
 
 
 def accuracy(confusion: Int[Tensor, "classes classes"]) -> float:
-    """Share of the images that are right, whatever their class."""
+    """Share of the images that are classified correctly, whatever their class."""
     return (confusion.diagonal().sum().double() / confusion.sum()).item()
 
 
 def per_class_recall(confusion: Int[Tensor, "classes classes"]) -> Recalls:
-    """Share of each class's images that are right; nan for a class without test images."""
+    """Share of each class's images that are classified correctly; nan for a class without test images."""
     return confusion.diagonal().double() / confusion.sum(1).double()
 
 
@@ -99,8 +99,8 @@ def expected_calibration_error(probabilities: Scores, labels: Labels, bins: int 
 def open_f_measure(predicted: Labels, labels: Labels) -> float:
     """F-measure where -1 stands for images of no known class, both in the predictions and in the labels.
 
-    F = 2 TP / (2 TP + FP + FN): TP, known images that are right; FP, known images that are wrong, -1 among the predictions
-    included; FN, unknown images that are given a class. nan without either.
+    F = 2 TP / (2 TP + FP + FN). TP: images of known classes that are classified correctly; FP: images of known classes that are
+    classified wrongly, as -1 too; FN: images of no known class that are given a class. nan where all three are 0.
 
     Source: Liu et al., CVPR 2019 (OLTR), utils.py, which follows OpenMax; there 1e-12 is added to precision + recall.
     """
@@ -123,7 +123,7 @@ def _interval(predicted: Labels, labels: Labels, classes: Sequence[int]) -> tupl
 
 
 def _bootstrap(hits: Tensor, member: Tensor, classes: int, draws: int = 1000) -> tuple[float, float]:
-    """95 % percentile interval of the group's mean recall, its test images drawn again with replacement."""
+    """95 % percentile interval of the group's mean recall, its test images resampled with replacement."""
     generator = torch.Generator().manual_seed(0)
     drawn = torch.randint(len(hits), (draws, len(hits)), generator=generator)
     images, right = torch.zeros(draws, classes, dtype=torch.float64), torch.zeros(draws, classes, dtype=torch.float64)

@@ -1,4 +1,4 @@
-"""What a classifier is worth on the images of one split: plain numbers in groups of classes, printed without torch or numpy."""
+"""Results of a classifier on the images of one split, as plain numbers that can be printed without torch or numpy."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ GROUP_RANGES: Mapping[str, Mapping[str, str]] = {
 }
 GROUP_RULES: Mapping[str, str] = {
     "shots": f"many > {MANY_ABOVE} training images, medium {FEW_BELOW} to {MANY_ABOVE}, few < {FEW_BELOW}",
-    "auto": "thirds of the classes, those of most training images first",
+    "auto": "thirds of the classes, those with the most training images first",
 }
 INTERVAL_BELOW = 100
 
@@ -24,11 +24,11 @@ class GroupResult:
     """Mean recall over the evaluated classes of one group.
 
     Args:
-        recall: share in [0, 1]; nan where no class of the group has test images.
+        recall: mean recall, a share in [0, 1]; nan if no class of the group has test images.
         classes: number of classes in the group.
-        evaluated_classes: those of them that have test images.
+        evaluated_classes: number of classes in the group that have test images.
         images: number of the group's test images.
-        interval: 95 % bootstrap interval of the recall where these images are fewer than 100, else None.
+        interval: 95 % bootstrap interval of the recall if the group has fewer than 100 test images, else None.
     """
 
     recall: float
@@ -39,21 +39,21 @@ class GroupResult:
 
     @property
     def wants_interval(self) -> bool:
-        """Whether the test images are so few that the recall needs an interval beside it."""
+        """Whether the test images are so few that an interval of the recall is needed."""
         return 0 < self.images < INTERVAL_BELOW
 
 
 @dataclass(frozen=True)
 class SplitResult:
-    """All rates are shares in [0, 1]; nan where nothing could be evaluated.
+    """Results of a classifier on one split. All rates are shares in [0, 1]; nan where nothing could be evaluated.
 
     Args:
         mean_recall: mean over the evaluated classes of their recall.
-        accuracy: share of the images that are right, whatever their class.
+        accuracy: share of the images that are classified correctly, whatever their class.
         calibration_error: expected calibration error, 15 bins.
         groups: result of each group of classes, by name.
         recalls: recall of each class, (C,); nan for a class without images.
-        test_counts: images of each class, (C,).
+        test_counts: number of images of each class, (C,).
     """
 
     mean_recall: float
@@ -70,7 +70,7 @@ class SplitResult:
 
 
 def percent(share: float | None, *, unit: str = "") -> str:
-    """A share in [0, 1] as a person reads it, with `unit` behind it; a dash where there is nothing to say.
+    """A share in [0, 1] as a percentage with one decimal, followed by `unit`; a dash for None and nan.
 
     >>> percent(0.684), percent(0.684, unit=" %"), percent(float("nan"))
     ('68.4', '68.4 %', '–')

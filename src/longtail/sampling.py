@@ -1,4 +1,4 @@
-"""Which images an epoch shows, and in which order: a pure function of labels, weights, seed and epoch."""
+"""Samples the images of an epoch and their order, as a pure function of labels, weights, seed and epoch."""
 
 from __future__ import annotations
 
@@ -15,31 +15,31 @@ from longtail.weighting import Progress, Rule, uniform
 
 
 class Stream(IntEnum):
-    """What random numbers are drawn for; each stream has a seed of its own. The numbers are part of every run's bits."""
+    """Purposes of random numbers; each stream has a seed of its own. To change these values changes the bits of every run."""
 
     NETWORK = 0  # the network's initial weights
     STAGE = 1  # what a stage resets or wraps: head and backbone wrapper
     DRAW = 2  # which images an epoch shows
     BATCHES = 3  # augmentation, mixup and the losses' noise
-    COMPANION = 4  # the second draw of methods that need one
-    LOSS = 5  # the initial weights of losses that learn
+    COMPANION = 4  # the images of the companion batches, for methods that need them
+    LOSS = 5  # the initial weights of losses that have parameters
 
 
 class EpochSampler(Sampler[int]):
-    """The indices of one epoch, drawn by image weights per class.
+    """Samples the image indices of one epoch by image weights per class.
 
     Equal weights give a permutation without replacement; all others draw as many images as there are, with replacement. Every
-    process draws the same global list from (seed, epoch) and takes each world-th of it, so the number of processes changes
-    nothing. Set `epoch` before iterating; there is no hidden state, so a resumed run continues exactly.
+    process draws the same global list from (seed, epoch) and takes every `world`-th index of it, so the list does not depend on
+    the number of processes. Set `epoch` before iterating; there is no hidden state, so a resumed run continues exactly.
 
     Works as `DataLoader(dataset, sampler=EpochSampler(labels, rule=power))`.
 
     Args:
         labels: class index of every image (N,); images are never opened.
         rule: from `longtail.weighting`, (class_counts, progress) -> weights (C,).
-        seed: of the draw.
-        epochs: epochs of the stage, for rules that change with progress.
-        rank, world: this process, and how many there are.
+        seed: seed of the sampling.
+        epochs: number of epochs of the stage, for rules that change with progress.
+        rank, world: index of this process, and number of processes.
 
     >>> sampler = EpochSampler([0, 0, 0, 1], seed=0)
     >>> sorted(sampler)

@@ -1,4 +1,4 @@
-"""Learning-rate multipliers as functions of progress. All are staircases over epochs, as in the papers' scripts."""
+"""Learning-rate multipliers as functions of progress. All are constant within an epoch, as in the papers' scripts."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ FEWEST_WARM_EPOCHS = 5
 
 
 def constant(progress: Progress) -> float:
-    """1 throughout."""
+    """A multiplier of 1 in every epoch."""
     return 1.0
 
 
 def steps(progress: Progress, *, milestones: Sequence[float] = (0.8, 0.9), factor: float = 0.1) -> float:
-    """Multiplied by `factor` at each milestone, given as a fraction of the stage's epochs.
+    """Multiplies the rate by `factor` at each milestone, a fraction of the stage's epochs.
 
     >>> [round(steps(Progress(epoch, 200)), 6) for epoch in (159, 160, 180)]
     [1.0, 0.1, 0.01]
@@ -27,12 +27,12 @@ def steps(progress: Progress, *, milestones: Sequence[float] = (0.8, 0.9), facto
 
 
 def cosine(progress: Progress, *, first: int = 0, last: int = 0, begin: float = 0.0) -> float:
-    """Half a cosine per epoch: (1 + cos(pi e / E)) / 2 with e counted from 0.
+    """Cosine decay, (1 + cos(pi e / E)) / 2 in epoch e of E, with e counted from 0.
 
     Args:
-        first: the epoch at which it is still 1; -1 where the authors' scripts step before the first epoch.
-        last: how many epochs before the end it reaches 0; 1 where the last epoch is trained at 0.
-        begin: the part of the stage after which it begins to fall.
+        first: the last epoch in which the multiplier is 1; -1 where the authors' scripts step before the first epoch.
+        last: number of epochs before the end at which the multiplier reaches 0; 1 where the last epoch is trained at rate 0.
+        begin: the fraction of the stage after which the multiplier begins to fall.
     """
     held = first + round(begin * progress.epochs)
     passed = (progress.epoch - held) / max(progress.epochs - held - last, 1)
@@ -40,7 +40,7 @@ def cosine(progress: Progress, *, first: int = 0, last: int = 0, begin: float = 
 
 
 def parabolic(progress: Progress, *, horizon: float = 1.0) -> float:
-    """1 - (e / T)^2 with e counted from 0 and T = horizon * epochs.
+    """Parabolic decay, 1 - (e / T)^2 with e counted from 0 and T = horizon * epochs.
 
     Zhou et al., CVPR 2020 (cumulative learning); BBN's iNaturalist runs have T = 100 for 90 epochs and 200 for 180.
     """
@@ -57,11 +57,11 @@ def warmed_up(
 ) -> float:
     """Linear warm-up, (e + 1) / W in epoch e of W, then `schedule`.
 
-    W is `share` of the epochs, and in short runs `fewest` of them, or a quarter where there are fewer than four times as many:
-    the first steps at the full rate do lasting damage, however long the run.
+    W is the fraction `share` of the epochs, but at least `fewest` epochs, or a quarter of the epochs in runs of fewer than four
+    times `fewest`, since first steps at the full rate do lasting damage, however long the run is.
 
     Args:
-        start: the multiplier of the first epoch, from which it rises by equal steps to 1; None: 1 / W.
+        start: the multiplier of the first epoch, from which the multiplier rises by equal steps to 1; None: 1 / W.
 
     >>> warmed_up(Progress(0, 200), schedule=constant)
     0.2

@@ -1,4 +1,4 @@
-"""Named settings: data, network and budget. Each is a function of what the user may choose."""
+"""Named settings: data, network and budget. Each is a function whose arguments are what the user may choose."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def places_lt(*, pretrained: bool = True, split_seed: int = 0) -> Setting:
     """Places-LT: 62,500 images of 365 classes, ResNet-152 with ImageNet weights, 90 epochs.
 
     Departures: those of `imagenet_lt`, and colour jitter, which GCL's script leaves out. The whole network is trained; GCL and
-    MiSLAS train its last block, drawn anew, and the classifier, and hold the rest. `weights` takes torchvision's file.
+    MiSLAS train the last block, newly initialised, and the classifier, and freeze the rest. `weights` takes torchvision's file.
     """
     return _large("places_lt", "resnet152.tv_in1k", pretrained, split_seed, weight_decay=5e-4)
 
@@ -96,7 +96,16 @@ def folder(
 def named_backbone(
     name: str, *, pretrained: bool = False, image_size: int | None = None
 ) -> Callable[..., CifarResNet | TimmBackbone]:
-    """`resnet32` and its sisters (`resnet20`, ..., of the CIFAR papers), else timm's model of that name."""
+    """Builder of the backbone called `name`: a ResNet of the CIFAR papers (`resnet20`, `resnet32`, ...), else timm's model.
+
+    Args:
+        name: name of the network.
+        pretrained: whether timm's network starts from its pretrained weights.
+        image_size: side of the square images in pixels, for timm's networks.
+
+    Raises:
+        UserError: there is no such network, or there are no pretrained weights for it.
+    """
     depth = CIFAR_RESNETS.get(name)
     if depth is not None:
         if pretrained:
@@ -123,7 +132,7 @@ def _cifar(name: Name, imbalance: float | None, split_seed: int) -> Setting:
 
 
 def _large(name: Listed, backbone: str, pretrained: bool, split_seed: int, *, weight_decay: float) -> Setting:
-    """The budget is that of the decoupling repository, as in `recipes.budget.BASE`."""
+    """A setting of one of the large data sets; its budget is that of the decoupling repository, as in `recipes.budget.BASE`."""
     jitter = () if name == "inaturalist2018" else (color_jitter,)
     return Setting(
         name=name,

@@ -1,6 +1,7 @@
-"""From a batch to a scalar: the one place where a method touches the training step.
+"""Training steps, which compute a scalar loss from a batch: the one place where a method changes the training step.
 
-`step(model, loss, batch, progress) -> scalar`. Random numbers come from `batch.generator`, those of losses by `apply_loss`.
+A step is called as `step(model, loss, batch, progress) -> scalar`. It draws random numbers from `batch.generator`, which
+`apply_loss` passes to losses that draw.
 """
 
 from __future__ import annotations
@@ -19,12 +20,12 @@ from longtail.weighting import Progress
 
 
 def classify(model: nn.Module, loss: nn.Module, batch: Batch, progress: Progress) -> Float[Tensor, ""]:
-    """The loss of the images under their own labels."""
+    """The loss of the images with their own labels."""
     return apply_loss(loss, model(batch.images), batch.labels, batch.generator)
 
 
 def mixup(model: nn.Module, loss: nn.Module, batch: Batch, progress: Progress, *, alpha: float = 1.0) -> Float[Tensor, ""]:
-    """Mixes each image with another of the batch and asks for both labels in the same proportion.
+    """Mixes each image with another of the batch, and the losses of both labels in the same proportion.
 
     lam ~ Beta(alpha, alpha), one per batch;  x' = lam x + (1 - lam) x[perm];  L = lam L(z', y) + (1 - lam) L(z', y[perm])
 
@@ -40,13 +41,13 @@ def mixup(model: nn.Module, loss: nn.Module, batch: Batch, progress: Progress, *
 def bilateral(
     model: Any, loss: nn.Module, batch: Batch, progress: Progress, *, curriculum: Schedule = parabolic
 ) -> Float[Tensor, ""]:
-    """Two branches, each fed by a draw of its own, whose features are mixed and asked for both labels.
+    """Mixes the features of two branches, each given images from its own sampler, and the losses of both labels.
 
     h = 2 [a f_c ; (1 - a) f_r];  z = W h + b;  L = a L(z, y_c) + (1 - a) L(z, y_r)
 
-    a falls from 1 as `curriculum` says. The conventional branch sees the batch, the re-balancing one its companion, in two
-    passes.
-    Needs `TwoBranchBackbone`. Zhou et al., CVPR 2020 (BBN); as in the authors' code, there is one bias and a factor 2.
+    a falls from 1 as `curriculum` says. The conventional branch is given the batch, the re-balancing branch its companion, in
+    two forward passes.
+    The step needs a `TwoBranchBackbone`. Zhou et al., CVPR 2020 (BBN); as in the authors' code, there is one bias and a factor 2.
     """
     assert batch.companion is not None
     share = curriculum(progress)
@@ -58,18 +59,18 @@ def bilateral(
 
 
 def mixed_features(conventional: Tensor, rebalancing: Tensor, share: float) -> Float[Tensor, "batch features"]:
-    """2 [a f_c ; (1 - a) f_r]: at a = 1/2 what the finished network sees."""
+    """2 [a f_c ; (1 - a) f_r]; at a = 1/2 these are the features on which the trained network is used."""
     return 2 * torch.cat([share * conventional, (1 - share) * rebalancing], dim=1)
 
 
 def contrast(
     model: Any, loss: nn.Module, batch: Batch, progress: Progress, *, curriculum: Schedule = parabolic
 ) -> Float[Tensor, ""]:
-    """A loss on projected features of the batch's views, giving way to the classification of the companion batch.
+    """Moves from a loss on projected features of the batch's views to the classification loss of the companion batch.
 
     L = a L_feature(q, y) + (1 - a) L(z', y'),  a falls from 1 as `curriculum` says
 
-    Wang et al., CVPR 2021 (Hybrid-SC, Hybrid-PSC): the batch is drawn as the images come, its companion class-balanced.
+    Wang et al., CVPR 2021 (Hybrid-SC, Hybrid-PSC): the batch is drawn instance-balanced, its companion class-balanced.
     """
     assert batch.companion is not None
     share = curriculum(progress)
@@ -91,27 +92,27 @@ def meta_embed(
     feature_weight: float = 0.01,
     form: Literal["code", "paper"] = "code",
 ) -> Float[Tensor, ""]:
-    """Classification by a head that remembers class centroids, plus a loss that learns the centroids from the features.
+    """Adds to the classification loss of a head with a memory of class centroids the loss that learns the centroids.
 
     code:  L = L(z, y) + feature_weight L_feature(v, y)
     paper: L = L(z, y) + feature_weight L_feature(v_meta, y)
 
-    The head's memory is set to the centroids of `CentroidLoss` before each step; the classification sends them no gradient.
-    Needs `MetaHead`. Liu et al., CVPR 2019; the weight is 0.01 in the released code, 0.1 in the paper.
+    The head's memory is set to the centroids of `CentroidLoss` before each step; the classification loss sends them no gradient.
+    The step needs a `MetaHead`. Liu et al., CVPR 2019; the weight is 0.01 in the released code, 0.1 in the paper.
     """
     centroid_loss: Any = loss.get_submodule("feature_loss")
     model.head.memory.copy_(centroid_loss.centroids.detach())
     features = model.backbone(batch.images)
     value = apply_loss(loss, model.head(features), batch.labels, batch.generator)
-    represented = features if form == "code" else model.head.meta_embedding(features)
-    value += feature_weight * apply_loss(centroid_loss, represented, batch.labels, batch.generator)
+    loss_features = features if form == "code" else model.head.meta_embedding(features)
+    value += feature_weight * apply_loss(centroid_loss, loss_features, batch.labels, batch.generator)
     return value
 
 
 def remember(
     model: Any, loss: nn.Module, batch: Batch, progress: Progress, *, momentum: Schedule, base: float = 0.1
 ) -> Float[Tensor, ""]:
-    """`classify` by a `CausalHead` whose moving average slows down as the learning rate falls.
+    """`classify` with a `CausalHead` whose moving average slows down as the learning rate falls.
 
     mu = 1 - 0.1 min(50 lr, 1),  lr = base * momentum(progress);  Tang et al., NeurIPS 2020, run_networks.py (not on CIFAR)
     """
@@ -129,14 +130,15 @@ def beta_sample(alpha: float, batch: Batch) -> Float[Tensor, ""]:
 
 
 def apply_loss(loss: nn.Module, logits: Tensor, labels: Tensor, generator: torch.Generator | None) -> Tensor:
-    """Calls the loss, with the batch's generator where it draws random numbers. A step of your own calls every loss by this.
+    """Calls the loss, and passes it the generator if it draws random numbers. A step of your own must call every loss by this.
 
     Args:
-        logits: (B, C), or features (B, D) for a loss on features.
+        logits: logits (B, C), or features (B, D) for a loss on features.
         labels: class indices (B,).
+        generator: the generator of the batch.
 
     Raises:
-        UserError: random numbers would not come from the generator.
+        UserError: the loss draws random numbers but takes no generator.
     """
     random = {"generator": generator} if needs_generator(loss) else {}
     value: Tensor = loss(logits, labels, **random)
@@ -146,15 +148,15 @@ def apply_loss(loss: nn.Module, logits: Tensor, labels: Tensor, generator: torch
 def class_means(model: Any, loss: nn.Module, data: Data, *, batch_size: int = 256) -> None:
     """Sets the centroids of `loss.feature_loss` to the mean training feature of each class, without augmentation.
 
-    Source: Liu et al., CVPR 2019; OLTR's code does the same pass before its second stage.
+    Source: Liu et al., CVPR 2019; OLTR's code computes them in the same way before its second stage.
     """
     centroids: Any = loss.get_submodule("feature_loss").get_parameter("centroids")
     sums = torch.zeros_like(centroids)
     training = model.training
     model.eval()
     with torch.no_grad():
-        every = torch.arange(len(data.train))
-        for batch in Feed(data.train, data, centroids.device).batches(every, batch_size):
+        indices = torch.arange(len(data.train))
+        for batch in Feed(data.train, data, centroids.device).batches(indices, batch_size):
             sums.index_add_(0, batch.labels, model.backbone(batch.images).to(sums.dtype))
         centroids.copy_(sums / torch.as_tensor(data.class_counts, device=sums.device, dtype=sums.dtype)[:, None])
     model.train(training)

@@ -1,7 +1,7 @@
 """Image weights per class: one vocabulary for re-weighting the loss and re-sampling the data.
 
-A rule is a function `(class_counts, progress) -> weights (C,)`. Weight j is carried by every IMAGE of class j, in the loss
-or in the draw, so a draw shows class j with probability n_j w_j / sum_k n_k w_k. Only ratios of weights matter.
+A rule is a function `(class_counts, progress) -> weights (C,)`. Weight j applies to every IMAGE of class j, in the loss
+or in sampling, so sampling draws class j with probability n_j w_j / sum_k n_k w_k. Only ratios of weights matter.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Rule = Callable[..., Weights]
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a stage stands: `epoch` of `epochs` and `step` of `steps`, all counted from 0."""
+    """Progress of a stage: it is in `epoch` of `epochs` and `step` of `steps`; epochs and steps are counted from 0."""
 
     epoch: int = 0
     epochs: int = 1
@@ -31,12 +31,12 @@ class Progress:
 
     @property
     def fraction(self) -> float:
-        """Part of the stage that lies behind, in [0, 1)."""
+        """Fraction of the stage that is completed, in [0, 1)."""
         return (self.epoch + self.step / self.steps) / self.epochs
 
 
 def as_counts(class_counts: Counts) -> Weights:
-    """Training images per class as a float64 vector (C,), refused where a class has none.
+    """Returns the training images per class as a float64 vector (C,); raises an error if a class has none.
 
     Raises:
         UserError: the vector is empty, not one-dimensional, not finite, or a count is not positive (the class is named).
@@ -48,13 +48,13 @@ def as_counts(class_counts: Counts) -> Weights:
     if empty:
         raise UserError(
             f"class_counts[{empty[0]}] is {counts[empty[0]].item():g}, but every class needs at least one training image "
-            f"(classes without: {empty[:10]}). Remove those classes from the counts and from the head."
+            f"(classes without images: {empty[:10]}). Remove those classes from the counts and from the head."
         )
     return counts
 
 
 def uniform(class_counts: Counts, progress: Progress | None = None) -> Weights:
-    """Every image weighs the same (instance-balanced). As a draw: a permutation without replacement."""
+    """Gives every image the same weight (instance-balanced). Sampling with it is a permutation, without replacement."""
     return torch.ones_like(as_counts(class_counts))
 
 
@@ -77,8 +77,8 @@ def class_based_effective_number(
 ) -> Weights:
     """CBEN: the effective number with a beta per class, beta_j = a + b d_j, d_j = log(n_max / n_j) / max_k log(n_max / n_k).
 
-    GCL (Li et al., CVPR 2022), sampler of the second stage. The defaults are the paper's; the released code has a=0.9999, b=1e-5,
-    which is nearly class-balanced.
+    Sampler of the second stage of GCL (Li et al., CVPR 2022). The defaults are the paper's; the released code has a=0.9999,
+    b=1e-5, which is nearly class-balanced.
     """
     counts = as_counts(class_counts)
     return _inverse_effective_number(counts, a + b * relative_rarity(counts))
@@ -98,7 +98,7 @@ def reverse(class_counts: Counts, progress: Progress | None = None) -> Weights:
 
 
 def deferred(class_counts: Counts, progress: Progress | None = None, *, rule: Rule, start: float = 0.8) -> Weights:
-    """`uniform` for the first part of the stage, `rule` from the epoch at `start` on (LDAM-DRW, Cao et al., NeurIPS 2019)."""
+    """`uniform` at first, then `rule` after the fraction `start` of the epochs (LDAM-DRW, Cao et al., NeurIPS 2019)."""
     progress = progress or Progress()
     begun = progress.epoch >= start * progress.epochs - 1e-9
     return rule(class_counts, progress) if begun else uniform(class_counts, progress)
@@ -110,7 +110,7 @@ def relative_rarity(counts: Weights) -> Weights:
 
 
 def scaled_to_one(sizes: Weights) -> Weights:
-    """Divided by the maximum; a vector of zeros stays as it is."""
+    """Divides the sizes by their maximum; a vector of zeros is returned unchanged."""
     largest = sizes.max()
     return sizes / largest if largest > 0 else sizes
 

@@ -1,4 +1,4 @@
-"""What a user can get wrong: one sentence that says what was expected, came and exists; exit code 2; nothing lost."""
+"""A user's mistakes: one sentence that says what was expected, what came and what exists; exit code 2; nothing is lost."""
 
 import errno
 import inspect
@@ -19,9 +19,9 @@ DIGITS = ("train", "digits_lt", "--method", "ce", "--epochs", "1")
 CRT = (*DIGITS, "--method", "crt", "--with")
 
 
-def train(place, runs_at, *more):
+def train(path, runs_at, *more):
     return longtail(
-        "train", place, "--method", "ce", "--epochs", 1, "--size", 8, "--backbone", "resnet8", "--runs", runs_at, *more
+        "train", path, "--method", "ce", "--epochs", 1, "--size", 8, "--backbone", "resnet8", "--runs", runs_at, *more
     )
 
 
@@ -130,7 +130,7 @@ def test_skip_corrupt_does_not_lose_a_class(tmp_path):
         ((*DIGITS, "--set", "stages.1.epochs=3"), "tuple has no '1'. It has 0."),
         ((*DIGITS, "--set", "stages.0.epochs=many"), "'epochs' is 1 and cannot become 'many'."),
         ((*DIGITS, "--set", "stages.0.epochs=0"), "'epochs' must be at least 1; got 0."),
-        ((*DIGITS, "--set", "stages.0.epochs"), "--set takes NAME=VALUE; got 'stages.0.epochs'."),
+        ((*DIGITS, "--set", "stages.0.epochs"), "--set takes PATH=VALUE; got 'stages.0.epochs'."),
         ((*DIGITS, "--set", "stages.0.resample=rare_first"), "There is no function in longtail.weighting 'rare_first'."),
         (("train", "digits_lt", "--set", "stages.0.epochs=3"), "--with and --set change one method; name it with --method."),
         ((*DIGITS, "--device", "gpu"), "There is no device 'gpu'."),
@@ -139,15 +139,15 @@ def test_skip_corrupt_does_not_lose_a_class(tmp_path):
         ((*DIGITS, "--groups", "quarters"), "There is no group rule 'quarters'. There are: shots, auto."),
         ((*DIGITS, "--backbone", "resnet19"), "There is no backbone 'resnet19'. Similar: "),
         ((*DIGITS, "--backbone", "resnet8", "--pretrained"), "There are no pretrained weights for 'resnet8'"),
-        ((*DIGITS, "--imbalance", "0.5"), "--imbalance is n_max / n_min and cannot be below 1; got 0.5."),
-        ((*DIGITS, "--imbalance", "nan"), "cannot be below 1; got nan."),
+        ((*DIGITS, "--imbalance", "0.5"), "--imbalance is n_max / n_min, a finite number of at least 1; got 0.5."),
+        ((*DIGITS, "--imbalance", "nan"), "a finite number of at least 1; got nan."),
         ((*DIGITS, "--imbalance", "5000"), "An imbalance of 5000 needs at least 10000 images in the largest class"),
         ((*DIGITS, "--epochs", "0"), "--epochs must be at least 1; got 0."),
         ((*DIGITS, "--epochs", "-3"), "--epochs must be at least 1; got -3."),
         ((*DIGITS, "--seed", "-1"), "--seed and --split-seed must not be negative."),
         ((*DIGITS, "--split-seed", "-1"), "--seed and --split-seed must not be negative."),
         ((*DIGITS, "--val", "1"), "--val is a share of the training images, at least 0 and below 1; got 1."),
-        (("train", "digits_lt", "--val", "0"), "Three answers are compared on validation images"),
+        (("train", "digits_lt", "--val", "0"), "Three methods are compared on validation images"),
         (("train", "cifar10_lt", "--method", "ce", "--root", "/no/such/root"), "let longtail fetch them with --download"),
         (("demo", "--epochs", "0"), "--epochs must be at least 1; got 0."),
         (("inspect", "/no/such/place"), "'/no/such/place' does not exist."),
@@ -205,9 +205,9 @@ def test_a_recipe_file_that_cannot_be_used(content, name, said, tmp_path):
     ("name", "content", "said"),
     [
         ("gone.safetensors", None, "There are no weights at '"),
-        ("text.safetensors", b"no tensors", "is no safetensors file"),
+        ("text.safetensors", b"no tensors", "is not a safetensors file"),
         ("text.pth", b"no tensors", "holds more than tensors, or is damaged"),
-        ("model.safetensors", "deeper", "does not hold this backbone"),
+        ("model.safetensors", "deeper", "does not hold the weights of this backbone"),
     ],
     ids=["missing", "text", "pickle", "another network"],
 )
@@ -302,7 +302,7 @@ def test_a_split_that_is_none(photos, tmp_path):
 
 @pytest.mark.parametrize("counts", [{"apple": 1, "berry": 1}, {"apple": 2, "berry": 2}])
 def test_too_few_images_to_judge(counts, tmp_path):
-    """Without a test image, or for the three answers without a validation image, nothing can be said."""
+    """Nothing can be evaluated without a test image, or compared without a validation image."""
     paint(tmp_path / "photos", counts)
     said = longtail("train", tmp_path / "photos", "--epochs", 1, "--backbone", "resnet8", "--runs", tmp_path / "runs").sentence
     assert "images" in said

@@ -222,16 +222,16 @@ def test_evaluate_under_another_prior(prior, digits, tmp_path):
         prior.write_text("label,share\n0,3\n1,1\n")
     expected = 100 * sum(r * s for r, s in zip(recalls, shares, strict=True)) / sum(shares)
     said = longtail("evaluate", digits.folder, "--prior", prior)
-    assert f"Expected accuracy where classes come as in '{prior}': {expected:.1f} %" in said.out
+    assert f"Expected accuracy under the class prior '{prior}': {expected:.1f} %" in said.out
 
 
 def test_evaluate_on_other_images(photo_run, tmp_path):
     """Classes are matched by name: without the first one, the others keep their place."""
     said = longtail("evaluate", photo_run, paint(tmp_path / "more", {"berry": 3, "citron": 2}, seed=5))
     assert said.code == 0
-    assert "Not evaluated, for want of test images: apple" in said.out
+    assert "Not evaluated, since there are no test images: apple" in said.out
     assert "2 of 3 classes" in said.text
-    assert "5 images" in said.text
+    assert "5 test images" in said.text
     assert "nan" not in said.out
 
 
@@ -275,7 +275,7 @@ def test_a_stored_split_is_taken_again(photo_run, photos, tmp_path):
     other = on_photos(photos, tmp_path, "--split-seed", 9)
     first, second, third = ((Path(folder) / "split.csv").read_text() for folder in (photo_run, again.folder, other.folder))
     assert first == second != third
-    assert "the split of --split" in again.out
+    assert "the split given by --split" in again.out
 
 
 def test_imbalance_cuts_a_folder(photos, tmp_path):
@@ -295,7 +295,10 @@ def test_demo(tmp_path):
     assert said.code == 0
     assert "336 training images, 122 to 2 per class; 599 test images" in said.out
     assert all(name in said.out for name in ("cross-entropy", "post hoc logit adjustment", "GCL", "n=2", "±"))
-    assert re.search(r"What GCL changes for the rare classes: [+-]\d+\.\d points. What the common ones pay: [+-]\d", said.out)
+    assert re.search(
+        r"Change of recall from cross-entropy to GCL: rare classes \(few\) [+-]\d+\.\d points, common classes \(many\) [+-]\d",
+        said.out,
+    )
     figure = tmp_path / "digits_lt" / "demo.png"
     assert figure.read_bytes().startswith(b"\x89PNG")
     assert f"Figure: {figure}" in said.out

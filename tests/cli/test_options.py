@@ -1,4 +1,4 @@
-"""Options are declared once: the command line, `longtail.train` and the sentences speak of the same ones."""
+"""Options are declared once: the command line, `longtail.train` and the messages have the same ones."""
 
 import inspect
 import subprocess
@@ -61,7 +61,7 @@ def test_arguments_are_said_as_flags(sentence, said):
 def test_pairs_become_mappings():
     request = as_request({"data": "x", "variants": ["cloud=log", "a=b=c"], "changes": None, "epochs": 3})
     assert request == Request("x", variants={"cloud": "log", "a": "b=c"}, epochs=3)
-    with pytest.raises(UserError, match=r"--set takes NAME=VALUE; got 'scale'"):
+    with pytest.raises(UserError, match=r"--set takes PATH=VALUE; got 'scale'"):
         as_request({"data": "x", "changes": ["scale"]})
 
 

@@ -49,8 +49,8 @@ def rates(schedule, epochs, lr):
     return [lr * schedule(Progress(epoch, epochs)) for epoch in range(epochs)]
 
 
-def trained(place, runs, *words):
-    said = longtail("train", place, *words, "--runs", runs, "--device", "cpu")
+def trained(path, runs, *words):
+    said = longtail("train", path, *words, "--runs", runs, "--device", "cpu")
     return json.loads((Path(said.folder) / "record.json").read_text())
 
 
@@ -94,7 +94,7 @@ def test_a_page_says_what_is_trained_stage_by_stage():
     assert "Variants (--with): cloud=log, sampler=class_based_effective_number, retraining=crt|lws|tau_norm|none, alpha\n" in out
     for begin, end, words in (
         (data, first, ("setting cifar100_lt", "budget paper --budget", "imbalance 100 --imbalance", "head CosineHead head")),
-        (data, first, ("wrapper of the backbone none", "Scale 30, then 20")),
+        (data, first, ("wrapper of the backbone none", "The scale is 30, then 20")),
         (first, second, ("loss GCLLoss stages.0.loss", "scale 30 stages.0.loss.scale", "trained every parameter")),
         (first, second, ("draw of images uniform", "epochs 200 stages.0.epochs", "batch size 64 stages.0.batch_size")),
         (first, second, ("lr 0.1 stages.0.optimizer.lr", "momentum 0.9", "weight_decay 0.0002", "nesterov false")),
@@ -154,7 +154,7 @@ def test_a_class_without_a_docstring_has_no_meaning_of_its_base():
     assert gloss_of(GCLLoss).startswith("Lowers the rare classes' logits by a random amount")
 
 
-def test_for_machines():
+def test_a_page_as_json():
     page = as_json("gcl", "cifar100_lt")
     assert (page["method"], page["year"], page["cost"], page["fitted_on"]) == ("gcl", 2022, 1.05, None)
     assert page["summary"] == "Gaussian clouded logits on mixed images, then the classifier alone on re-balanced draws."
@@ -213,10 +213,10 @@ def test_the_digits_are_shown_as_they_are_trained(asked, tmp_path):
 
 @pytest.mark.parametrize("asked", [("--imbalance", 3), ("--budget", "common"), ()])
 def test_a_folder_is_shown_as_it_is_trained(asked, tmp_path):
-    place = paint(tmp_path / "photos", SMALL)
+    path = paint(tmp_path / "photos", SMALL)
     words = ("--epochs", 1, "--size", 8, "--backbone", "resnet8", "--device", "cpu", *asked)
-    record = trained(place, tmp_path / "runs", "--method", "crt", *words)
-    page = as_json("crt", place, *words)
+    record = trained(path, tmp_path / "runs", "--method", "crt", *words)
+    page = as_json("crt", path, *words)
     assert record["recipe"] == page["recipe"]
     assert record["setting"] == page["setting"]
     departures = page["departures"]
@@ -224,12 +224,12 @@ def test_a_folder_is_shown_as_it_is_trained(asked, tmp_path):
 
 
 def test_the_choice_for_a_folder_is_said_and_no_image_is_decoded(tmp_path):
-    place = paint(tmp_path / "photos", SMALL, size=40)
-    truncated(place / "apple" / "003.png")
-    said = shown("ce", place, "--device", "cpu").text
+    path = paint(tmp_path / "photos", SMALL, size=40)
+    truncated(path / "apple" / "003.png")
+    said = shown("ce", path, "--device", "cpu").text
     assert "32x32 pixels (--size); resnet32 (--backbone); 200 epochs (--epochs)" in said
     assert "size 32 --size" in said
-    assert longtail("train", place, "--method", "ce", "--runs", tmp_path / "runs", "--device", "cpu").code == 2, "it is corrupt"
+    assert longtail("train", path, "--method", "ce", "--runs", tmp_path / "runs", "--device", "cpu").code == 2, "it is corrupt"
 
 
 def test_a_recipe_of_one_s_own(tmp_path):
@@ -253,7 +253,7 @@ def test_a_recipe_of_one_s_own(tmp_path):
         (("gcl", "cifar11_lt"), "There is no setting or folder 'cifar11_lt'."),
         (("gcl", "cifar10_lt", "--set", "stages.0.los.scale=1"), "Stage has no 'los'. Did you mean 'loss'?"),
         (("gcl", "cifar10_lt", "--with", "retraning=lws"), "There is no variant of gcl 'retraning'."),
-        (("gcl", "cifar10_lt", "--size", "32"), "--size is for folders and CSVs; 'cifar10_lt' has its own."),
+        (("gcl", "cifar10_lt", "--size", "32"), "--size is for folders and CSVs; leave it out for the setting 'cifar10_lt'."),
         (("gcl", "imagenet_lt", "--imbalance", "10"), "takes no --imbalance"),
         (("gcl", "cifar10_lt", "--epochs", "0"), "--epochs must be at least 1; got 0."),
     ],

@@ -82,7 +82,7 @@ def test_policies_are_those_of_torchvision():
 def test_every_operation_in_every_bin_equals_pillow(name, magnitude, sign, size):
     images = some_images(12, *size)
     gaps = difference(by_us(images, name, magnitude, sign), torch.stack([by_pillow(i, name, magnitude, sign) for i in images]))
-    # Pillow rotates in fixed point; its autocontrast is in places one level below the exact one; shear is summed in float32.
+    # Pillow rotates in fixed point; its autocontrast is sometimes one level below the exact one; shear is summed in float32.
     differing, levels = {"Rotate": (0.002, 255), "ShearY": (0.002, 1), "AutoContrast": (0.01, 1)}.get(name, (0, 0))
     assert gaps.max() <= levels
     assert (gaps > 0).float().mean() <= differing
@@ -113,9 +113,9 @@ def test_auto_augment_is_two_operations_of_one_policy_by_pillow():
     draw = torch.rand((2, 2, 400), generator=generator)
     expected = []
     for i, image in enumerate(images):
-        for place, (name, probability, magnitude) in enumerate(POLICIES[policy[i]]):
-            if draw[0, place, i] < probability:
-                image = by_pillow(image, name, magnitude, -1 if name in SIGNED and draw[1, place, i] < 0.5 else 1)
+        for index, (name, probability, magnitude) in enumerate(POLICIES[policy[i]]):
+            if draw[0, index, i] < probability:
+                image = by_pillow(image, name, magnitude, -1 if name in SIGNED and draw[1, index, i] < 0.5 else 1)
         expected.append(image)
     gaps = difference(auto_augment(images, seeded()), torch.stack(expected)).flatten(1).float()
     assert (gaps > 1).float().mean() < 1e-3

@@ -1,4 +1,4 @@
-"""Digits: real images that need no download, with a tail."""
+"""Digits: real images that need no download, with a long-tailed training set."""
 
 import numpy as np
 import pytest
@@ -32,9 +32,9 @@ def test_a_third_of_each_class_is_for_test_whatever_the_tail():
 
 def test_pixels_belong_to_their_labels():
     bundle, data = load_digits(), digits_lt()
-    places = [int(file.removeprefix("digits/")) for file in data.train.files]
-    assert np.array_equal(bundle.target[places], data.train.labels)
-    expected = (bundle.images[places] * 255 / 16).round()
+    indices = [int(file.removeprefix("digits/")) for file in data.train.files]
+    assert np.array_equal(bundle.target[indices], data.train.labels)
+    expected = (bundle.images[indices] * 255 / 16).round()
     assert all(np.array_equal(data.train.pixels[:, channel].numpy(), expected) for channel in range(3))
 
 

@@ -1,4 +1,4 @@
-"""Any folder of images: found, split, cut and read; what cannot be used is refused with a sentence that helps."""
+"""Any folder of images is listed, split, cut and read; a folder that cannot be used is refused with a helpful message."""
 
 from collections import Counter
 
@@ -175,7 +175,8 @@ def test_words_called_jpg_are_counted_with_the_others(tmp_path):
     (root / "a" / "words.jpg").write_text("these are words")
     (root / "b" / "words.jpg").write_text("these are words")
     with pytest.raises(
-        BadFolder, match=r"words\.jpg' cannot be read .*\(it is no image\)\. 1 more cannot either\. Remove or repair them"
+        BadFolder,
+        match=r"words\.jpg' cannot be read .*\(it is no image\)\. 1 more file cannot be read either\. Remove or repair them",
     ):
         folder_data(root, size=6)
 

@@ -1,4 +1,4 @@
-"""Reading one file: every mode and shape becomes a square of RGB; a broken file becomes a sentence."""
+"""Reading one file: every mode and shape becomes an RGB square; a broken file gives an error that names it."""
 
 import warnings
 

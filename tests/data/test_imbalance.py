@@ -142,9 +142,9 @@ def test_a_cut_ranks_by_count_and_keeps_the_order_of_ties():
     [
         (lambda: cut_counts([100, 50], 60), "at least 120 images in the largest class, but these data allow 100"),
         (lambda: cut_counts([100, 50], 60), "largest imbalance they allow is about 50"),
-        (lambda: cut_counts([100, 100], 0.5), "cannot be below 1; got 0.5"),
-        (lambda: exponential_counts(10, 100, 0.1), "cannot be below 1; got 0.1"),
-        (lambda: exponential_counts(10, 100, float("nan")), "cannot be below 1; got nan"),
+        (lambda: cut_counts([100, 100], 0.5), "a finite number of at least 1; got 0.5"),
+        (lambda: exponential_counts(10, 100, 0.1), "a finite number of at least 1; got 0.1"),
+        (lambda: exponential_counts(10, 100, float("nan")), "a finite number of at least 1; got nan"),
         (lambda: step_counts(10, 100, float("inf")), "got inf"),
         (lambda: shot_groups([3, 2], rule="quarters"), "no group rule 'quarters'; there are 'shots' and 'auto'"),
     ],

@@ -1,4 +1,4 @@
-"""Inspection: everything that would spoil training is found and said, and nothing stops at the first broken file."""
+"""Inspection: every problem that would spoil training is found and reported, and inspection continues past broken files."""
 
 import json
 import subprocess
@@ -72,7 +72,7 @@ def test_corrupt_files_are_reported_and_passed_over(tmp_path):
     assert found.corrupt["a/words.jpg"] == found.corrupt["b/empty.png"] == "it is no image"
     assert "truncated" in found.corrupt["b/000.png"]
     assert found.formats == {"PNG": 5}
-    assert only_warning(found).startswith("3 files cannot be read (first 'a/words.jpg': it is no image). Repair or remove")
+    assert only_warning(found).startswith("3 files cannot be read (first 'a/words.jpg': it is no image). Repair or remove them,")
 
 
 def test_nothing_can_be_read(tmp_path):
@@ -91,6 +91,7 @@ def test_identical_files_with_different_labels(tmp_path):
     assert found.conflicts == (("cat/001.png", "dog/copy.png"),)
     assert (found.leaks, found.duplicates) == ((), 0)
     assert "1 group of identical files with different labels (first 'cat/001.png' = 'dog/copy.png')" in only_warning(found)
+    assert only_warning(found).endswith("Keep the file with the right label in each group.")
 
 
 def test_identical_files_in_different_splits(tmp_path):
@@ -111,7 +112,7 @@ def test_identical_files_in_different_splits(tmp_path):
     assert [sentence.split(" (")[0] for sentence in found.warnings] == [
         "1 group of identical files with different labels",
         "3 groups of identical files in different splits",
-        "Further exact copies of other files: 1. Keep one of each.",
+        "Further exact copies of other files: 1. Keep one file of each set of copies.",
     ]
 
 
@@ -121,7 +122,7 @@ def test_further_copies_may_be_split_apart(tmp_path):
         copy(root, "a/000.png", f"a/{name}.png")
     found = inspect(root)
     assert found.duplicates == 2
-    assert only_warning(found).startswith("Further exact copies of other files: 2, which may come to lie in both train and test.")
+    assert only_warning(found).startswith("Further exact copies of other files: 2, which may end up in both train and test.")
 
 
 def test_files_of_one_size_that_differ_are_no_copies(tmp_path):
@@ -164,14 +165,14 @@ def test_a_split_that_is_missing(tmp_path):
     assert (found.unknown, found.imbalance) == ({}, 1.0)
 
 
-def test_files_that_training_does_not_look_at(tmp_path):
+def test_files_that_training_does_not_read(tmp_path):
     root = paint(tmp_path, {"train/a": 2, "train/b": 2, "test/a": 1, "test/b": 1, "valid/a": 2, ".ipynb_checkpoints/a": 1})
     (root / "README.md").write_text("words")
     (root / "train" / "a" / "labels.txt").write_text("words")
     found = inspect(root)
     assert found.ignored == 2
     assert found.outside == ("valid/a/000.png", "valid/a/001.png")
-    assert only_warning(found).startswith("2 images in places that training does not look at (valid/a/000.png, valid/a/001.png)")
+    assert only_warning(found).startswith("2 images in folders that training does not read (valid/a/000.png, valid/a/001.png)")
 
 
 @pytest.mark.parametrize(
@@ -179,7 +180,7 @@ def test_files_that_training_does_not_look_at(tmp_path):
     [
         ({"a": 3}, "There is one class only (a). A classifier needs at least two."),
         ({"Training": 3, "Validation": 2}, "The classes are called Training, Validation. If they are splits, call their folders"),
-        ({"a": 3, "b": 1}, "Classes of a single image: b. Train gets it, so they cannot be evaluated: add images."),
+        ({"a": 3, "b": 1}, "Classes with a single image: b. It is used for training, so they cannot be evaluated: add images."),
         ({"a": 3, "b": 2, "c": 0}, "Class folders without images: c. Add images, or remove the folders."),
     ],
 )

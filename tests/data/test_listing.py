@@ -1,4 +1,4 @@
-"""Listing: what counts as an image, a class, a split; and what is said where data cannot be used. No image is opened."""
+"""Listing: what counts as an image, a class, a split; and the messages on data that cannot be used. No image is opened."""
 
 import pytest
 

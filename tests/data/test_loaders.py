@@ -1,4 +1,4 @@
-"""Feed: every index once, in the given order; out of memory or out of files, the batches are the same."""
+"""Feed: every index is read once, in the given order; batches from memory and from files are the same."""
 
 from dataclasses import replace
 from functools import partial

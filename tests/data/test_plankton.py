@@ -1,4 +1,4 @@
-"""A collection that nobody made long-tailed: what inspection says of it, and how it is split."""
+"""A data set that is long-tailed by nature: what inspection finds in it, and how it is split."""
 
 import os
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Published lists: ImageNet-LT, Places-LT and iNaturalist 2018 in small, with their own labels and their own splits."""
+"""Published lists: small versions of ImageNet-LT, Places-LT and iNaturalist 2018, with their own labels and splits."""
 
 import json
 from dataclasses import replace
@@ -29,10 +29,10 @@ every_name = pytest.mark.parametrize("name", NAMES)
 
 
 def lines_of(part, folders=FOLDERS):
-    """As published: the val images lie in the training folders."""
-    place = "val" if part == "test" else "train"
+    """Lines of a list, where the val images are in the training folders, as published."""
+    parent = "val" if part == "test" else "train"
     counts = COUNTS[part]
-    return [f"{place}/{folder}/{part} {i}.png {label}" for label, folder in enumerate(folders) for i in range(counts[label])]
+    return [f"{parent}/{folder}/{part} {i}.png {label}" for label, folder in enumerate(folders) for i in range(counts[label])]
 
 
 @pytest.fixture
@@ -137,14 +137,14 @@ def test_a_blank_line_is_no_image(publish):
     [
         (
             lines_of("train")[:-1],
-            r"ImageNet_LT_train.txt' names 16 images, the published list 17: get it again from https://.*LT\.",
+            r"ImageNet_LT_train.txt' names 16 images, the published list names 17: get it again from https://.*LT\.",
         ),
-        ([], r"names 0 images, the published list 17"),
+        ([], r"names 0 images, the published list names 17"),
         (
             [line.replace(" 2", " 1") for line in lines_of("train")],
-            r"has 2 classes from 0 to 1, the published list 3 from 0 to 2",
+            r"has 2 classes from 0 to 1, the published list has 3 from 0 to 2",
         ),
-        ([line[:-1] + str(int(line[-1]) + 1) for line in lines_of("train")], r"has 3 classes from 1 to 3, .* 3 from 0 to 2"),
+        ([line[:-1] + str(int(line[-1]) + 1) for line in lines_of("train")], r"has 3 classes from 1 to 3, .* has 3 from 0 to 2"),
         (["a/1.jpg 0", "a/2.jpg"], r"line 2: expected a path and a number, as in a/1\.jpg 0; got 'a/2\.jpg'"),
         (["a/1.jpg zero"], r"line 1: expected a path and a number"),
         (["0"], r"line 1: expected a path and a number.* got '0'"),
@@ -157,17 +157,17 @@ def test_a_list_that_is_not_the_published_one(publish, lines, said):
 
 
 @every_name
-def test_missing_lists_are_named_with_the_place_that_publishes_them(tmp_path, name):
+def test_missing_lists_are_named_with_their_address(tmp_path, name):
     said = command("train", name, "--root", tmp_path, "--method", "ce").sentence
     prefix = PUBLISHED[name].prefix
     assert said.startswith(f"The list '{tmp_path}/{name}/{prefix}_train.txt' is not there: give the folder that has {name}/")
     assert f"classifier-balancing/tree/main/data/{prefix} into {name}/" in said
 
 
-@pytest.mark.parametrize("place", [0, -1])
-def test_missing_images_are_named_with_the_place_that_publishes_them(publish, place):
+@pytest.mark.parametrize("index", [0, -1])
+def test_missing_images_are_named_with_their_source(publish, index):
     root = publish("imagenet_lt")
-    file = root / "imagenet_lt" / lines_of("val")[place].rsplit(" ", 1)[0]
+    file = root / "imagenet_lt" / lines_of("val")[index].rsplit(" ", 1)[0]
     file.unlink()
     said = rf"'{file}', which ImageNet_LT_val.txt names, is not there: put the images of ILSVRC 2012 .* into '{root}/imagenet_lt'"
     with pytest.raises(FileNotFoundError, match=said):

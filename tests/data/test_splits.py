@@ -1,4 +1,4 @@
-"""Splits: drawn per class, repeatable, and recognised by their fingerprint."""
+"""Splits are drawn per class, are repeatable, and are identified by their fingerprint."""
 
 from dataclasses import replace
 

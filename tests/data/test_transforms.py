@@ -42,9 +42,9 @@ def test_random_crop_is_a_window_of_the_padded_image(padding):
 def test_random_crop_reaches_every_corner():
     marked = torch.zeros(500, 3, 3, 3, dtype=torch.uint8)
     marked[:, :, 1, 1] = 1
-    places = random_crop(marked, seeded(), padding=1)[:, 0].flatten(1).float().argmax(1)
-    assert sorted(set(places.tolist())) == list(range(9))
-    assert torch.bincount(places).min() > 30
+    indices = random_crop(marked, seeded(), padding=1)[:, 0].flatten(1).float().argmax(1)
+    assert sorted(set(indices.tolist())) == list(range(9))
+    assert torch.bincount(indices).min() > 30
 
 
 def test_random_flip_mirrors_every_second_image():

@@ -1,4 +1,4 @@
-"""One exact pass: every image once and in order, whatever the batch size and the number of processes."""
+"""A pass over a split sees every image once and in order, whatever the batch size and the number of processes."""
 
 import logging
 import os
@@ -60,7 +60,7 @@ def sampled(rank=0, world=1):
 
 
 def in_each_process(fabric):
-    """What a process finds, as arrays; the last split has fewer images than there are processes."""
+    """Results of one process as arrays; the last split has fewer images than there are processes."""
     data, model = some_data(), a_model()
     found = [predict(model, split, data, fabric, batch_size=4) for split in (data.test, data.test.take([5]))]
     indices = fabric.all_gather(sampled(fabric.global_rank, fabric.world_size))
@@ -69,7 +69,7 @@ def in_each_process(fabric):
 
 
 def in_one_of_two(fabric):
-    """The group ends before its process does: threads of Gloo left at exit abort it now and then."""
+    """Ends the process group before the process: threads of Gloo that are left at exit abort it now and then."""
     found = in_each_process(fabric)
     torch.distributed.destroy_process_group()
     return found
@@ -82,7 +82,7 @@ def fabric():
 
 @pytest.fixture(scope="module")
 def of_two():
-    """What two processes found together, as the first of them tells it."""
+    """Results of two processes together, returned by the first of them."""
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     before = os.environ.copy()
     pair = Fabric(accelerator="cpu", devices=2, strategy="ddp_spawn", precision="32-true")
@@ -93,11 +93,11 @@ def of_two():
 # --- Two processes ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("place", [0, 1])
-def test_two_processes_find_what_one_finds(of_two, fabric, place):
-    (features, logits, labels), (own_features, own_logits, own_labels) = of_two[0][place], in_each_process(fabric)[0][place]
+@pytest.mark.parametrize("index", [0, 1])
+def test_two_processes_find_what_one_finds(of_two, fabric, index):
+    (features, logits, labels), (own_features, own_logits, own_labels) = of_two[0][index], in_each_process(fabric)[0][index]
     assert labels == own_labels
-    assert len(features) == len(labels) == (37, 1)[place]
+    assert len(features) == len(labels) == (37, 1)[index]
     np.testing.assert_allclose(features, own_features, rtol=1e-5, atol=1e-5)
     np.testing.assert_allclose(logits, own_logits, rtol=1e-5, atol=1e-5)
 

@@ -1,6 +1,6 @@
-"""No recipe's forward pass and loss read back from a GPU or copy to it: shown on tensors that have a device but no values.
+"""No recipe's forward pass or loss reads back from a GPU or copies to it: tested on tensors with a device but no values.
 
-The backward pass needs a GPU that is there: tests/engine/test_replay.py. What depends on values, FakeTensorMode refuses by itself.
+The backward pass needs a real GPU: tests/engine/test_replay.py. FakeTensorMode itself refuses what depends on values.
 """
 
 import pytest
@@ -20,7 +20,7 @@ from longtail.weighting import Progress
 
 SETTING = settings.digits_lt()
 DATA = SETTING.data(None)
-STAGES = [(build, place) for build in recipes.ALL for place in range(len(build(SETTING).stages))]
+STAGES = [(build, index) for build in recipes.ALL for index in range(len(build(SETTING).stages))]
 AUGMENTATIONS = ["random_crop", "random_flip", "cutout", "random_resized_crop", "color_jitter", "random_grayscale"]
 IMAGES = 16
 
@@ -68,19 +68,19 @@ def a_batch(stage):
     return Batch(images(), labels(), None, tuple(images() for _ in range(stage.views - 1)), companion)
 
 
-def of_stage(build, place):
+def of_stage(build, index):
     experiment = Experiment(build(SETTING), SETTING, DATA)
-    stage, model = experiment.recipe.stages[place], new_model(experiment)
-    for earlier in range(place + 1):
+    stage, model = experiment.recipe.stages[index], new_model(experiment)
+    for earlier in range(index + 1):
         enter_stage(model, experiment, earlier)
-    loss = new_loss(model, experiment, place)
+    loss = new_loss(model, experiment, index)
     parameter_groups(model, loss, stage)
     return stage, fast_network(model, stage, "32-true"), loss
 
 
-@pytest.mark.parametrize(("build", "place"), STAGES, ids=lambda value: getattr(value, "__name__", value))
-def test_a_step_stays_on_the_device(build, place):
-    stage, network, loss = of_stage(build, place)
+@pytest.mark.parametrize(("build", "index"), STAGES, ids=lambda value: getattr(value, "__name__", value))
+def test_a_step_stays_on_the_device(build, index):
+    stage, network, loss = of_stage(build, index)
     with without_values():
         network, loss, batch = network.to("cuda").train(), loss.to("cuda"), a_batch(stage)
         with OnOneDevice():

@@ -1,4 +1,4 @@
-"""Losses and heads of a user's own in the loop: as good as those of the package, or refused with a sentence."""
+"""Losses and heads of a user's own in the loop: they train like those of the package, or are refused with a sentence."""
 
 from dataclasses import replace
 from functools import partial

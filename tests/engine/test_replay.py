@@ -93,8 +93,8 @@ def test_every_tensor_of_a_batch_is_refilled():
 def test_a_batch_of_another_size_and_the_first_of_a_stage_run_plainly():
     recorder, seen = OnTheSpot(), []
     replay = Replay(recorder)
-    for place, sizes in ((0, [4, 4, 4, 4, 3]), (0, [4, 3]), (1, [4, 4, 4, 4])):
-        played = replay.begin(place, lambda batch, progress: seen.append((len(batch.labels), int(batch.labels[0]))))
+    for index, sizes in ((0, [4, 4, 4, 4, 3]), (0, [4, 3]), (1, [4, 4, 4, 4])):
+        played = replay.begin(index, lambda batch, progress: seen.append((len(batch.labels), int(batch.labels[0]))))
         for number, size in enumerate(sizes):
             played(batch_of(size, number), Progress(0, 3, number, len(sizes)))
     assert (recorder.plain, recorder.recorded, recorder.played) == (3 + 1 + 1 + 3, 3, 3)

@@ -1,4 +1,4 @@
-"""The loop: what is interrupted continues to the same bits, what is finished is used again, what cannot go on says why."""
+"""The loop: interrupted runs continue to the same bits, finished stages are used again, and failures say why."""
 
 import ast
 import json
@@ -47,7 +47,7 @@ class Watched(Silent):
 
 
 class Closed:
-    """A split that can be counted and named, but not looked at."""
+    """A split whose files and labels can be read, but not its images."""
 
     root = None
 
@@ -90,7 +90,7 @@ def shared_runs(tmp_path_factory):
 
 @pytest.fixture
 def run_one(data, shared_runs):
-    """Trains and judges a method in the runs folder that all tests share, and notes which stages it trained."""
+    """Trains and evaluates a method in the runs folder that all tests share, and notes which stages it trained."""
 
     def run(method, **options):
         watched = Watched()
@@ -106,9 +106,9 @@ def two_stages(build, first=2, second=3):
     return replace(recipe, stages=tuple(stages))
 
 
-def cut_off(place, epoch, step=3):
+def cut_off(index, epoch, step=3):
     def watch(stage, progress):
-        if (stage, progress.epoch, progress.step) == (place, epoch, step):
+        if (stage, progress.epoch, progress.step) == (index, epoch, step):
             raise InterruptedRun
 
     return watch
@@ -136,12 +136,12 @@ def nan_at(model, loss, batch, progress, *, epoch, step):
 
 
 @pytest.mark.parametrize("build", [recipes.gcl, recipes.crt, recipes.lws])
-@pytest.mark.parametrize("place_and_epoch", [(0, 0), (0, 1), (1, 0), (1, 1), (1, 2)])
-def test_an_interrupted_run_continues_to_the_same_bits(trained, build, place_and_epoch):
+@pytest.mark.parametrize("index_and_epoch", [(0, 0), (0, 1), (1, 0), (1, 1), (1, 2)])
+def test_an_interrupted_run_continues_to_the_same_bits(trained, build, index_and_epoch):
     recipe = two_stages(build)
     model, history = trained(recipe, "whole")
     with pytest.raises(InterruptedRun):
-        trained(recipe, "cut", cut_off(*place_and_epoch))
+        trained(recipe, "cut", cut_off(*index_and_epoch))
     torch.rand(7)
     continued, entries = trained(recipe, "cut")
     assert equal(model.state_dict(), continued.state_dict())
@@ -150,9 +150,9 @@ def test_an_interrupted_run_continues_to_the_same_bits(trained, build, place_and
 
 def test_a_run_may_be_interrupted_again_and_again(trained):
     recipe = two_stages(recipes.gcl)
-    for place, epoch in [(0, 0), (0, 1), (1, 0), (1, 1), (1, 2)]:
+    for index, epoch in [(0, 0), (0, 1), (1, 0), (1, 1), (1, 2)]:
         with pytest.raises(InterruptedRun):
-            trained(recipe, "cut", cut_off(place, epoch))
+            trained(recipe, "cut", cut_off(index, epoch))
     assert equal(trained(recipe, "cut")[0].state_dict(), trained(recipe, "whole")[0].state_dict())
 
 
@@ -323,16 +323,16 @@ def test_a_loss_that_explodes_ends_the_run(trained):
         trained(recipe)
 
 
-@pytest.mark.parametrize(("place", "epoch", "step"), [(0, 1, 4), (1, 0, 0), (1, 2, 10)])
-def test_a_loss_that_is_not_finite_is_located(trained, data, fabric, tmp_path, place, epoch, step):
+@pytest.mark.parametrize(("index", "epoch", "step"), [(0, 1, 4), (1, 0, 0), (1, 2, 10)])
+def test_a_loss_that_is_not_finite_is_located(trained, data, fabric, tmp_path, index, epoch, step):
     recipe = two_stages(recipes.crt)
     stages = list(recipe.stages)
-    stages[place] = replace(stages[place], step=partial(nan_at, epoch=epoch, step=step))
+    stages[index] = replace(stages[index], step=partial(nan_at, epoch=epoch, step=step))
     recipe = replace(recipe, stages=tuple(stages))
-    shown = epoch_indices(Experiment(recipe, SETTING, data), place, epoch, fabric, recipe.stages[place].resample)
+    shown = epoch_indices(Experiment(recipe, SETTING, data), index, epoch, fabric, recipe.stages[index].resample)
     drawn = shown[32 * step : 32 * (step + 1)]
     names = ", ".join(sorted(set(map(str, data.train.labels[drawn.numpy()].tolist()))))
-    where = rf"stage {place + 1}, epoch {epoch + 1}, batch {step + 1} \(classes in it: {names}\)"
+    where = rf"stage {index + 1}, epoch {epoch + 1}, batch {step + 1} \(classes in it: {names}\)"
     with pytest.raises(TrainingFailed, match=where):
         trained(recipe)
     state = Run(tmp_path / "run").load_state()
@@ -351,7 +351,7 @@ def test_a_loss_that_needs_another_head_says_so(trained):
 def test_a_learning_rate_for_nothing_is_refused(trained, pattern):
     recipe = change(recipes.ce(SETTING), "stages.0.learning_rates", {"backbone.*": 0.1, pattern: 1.0})
     with pytest.raises(
-        ValueError, match=rf"names '{pattern[:5]}.*, but no parameter is called so; there are backbone\.\*, head\.\*"
+        ValueError, match=rf"names '{pattern[:5]}.*, but no parameter has such a name; there are backbone\.\*, head\.\*"
     ):
         trained(recipe)
 

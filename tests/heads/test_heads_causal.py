@@ -1,4 +1,4 @@
-"""The head of de-confounded training: the vectors, the formulas in loops, and what it remembers."""
+"""The head of de-confounded training: the reference vectors, the formulas in loops, and the average that it keeps."""
 
 import copy
 
@@ -120,6 +120,7 @@ def in_each_process(rank, folder):
     torch.distributed.destroy_process_group()
 
 
+@pytest.mark.slow
 def test_two_processes_remember_what_one_does(tmp_path):
     torch.multiprocessing.spawn(in_each_process, (str(tmp_path),), nprocs=2)
     head = CausalHead(6, 3)

@@ -1,4 +1,4 @@
-"""Heads that wrap another (distribution alignment, dynamic meta-embedding): vectors, loops, and how they start."""
+"""Heads that wrap another (distribution alignment, dynamic meta-embedding): vectors, loops, and initial values."""
 
 import jaxtyping
 import numpy as np

@@ -1,4 +1,4 @@
-"""A rule of one's own declares what it is fitted on, as the rules of longtail do."""
+"""A user's rule declares the split that it is fitted on, as the rules of longtail do."""
 
 from functools import partial
 
@@ -15,7 +15,7 @@ TWO = predictions([[2, 1, 0], [0, 3, 6]])
 
 
 def shifted(predictions, *, strength=1.0, split="val", shift=None):
-    """Logits less a multiple of what was learned."""
+    """Logits minus a multiple of the learned shift."""
     if shift is None:
         raise not_fitted(shifted)
     return predictions.logits - strength * shift
@@ -26,7 +26,7 @@ def mean_logits(rule, predictions):
 
 
 def declared(split="val", keyword="shift", learn=mean_logits):
-    """A fresh function, so that one test's declaration is not another's."""
+    """A new function in each call, so that the declarations of two tests are independent."""
 
     def own(predictions, *, strength=1.0, split="val", shift=None):
         return shifted(predictions, strength=strength, split=split, shift=shift)
@@ -91,7 +91,9 @@ def test_a_declared_rule_is_the_function_itself():
 
 
 def test_a_rule_that_declares_nothing_and_wants_to_be_fitted_is_told_so():
-    with pytest.raises(UserError, match=r"^shifted does not say what it is fitted on; declare it with fitted_on\.$"):
+    with pytest.raises(
+        UserError, match=r"^shifted does not declare the split that it is fitted on; declare it with fitted_on\.$"
+    ):
         shifted(TWO)
 
 
@@ -111,12 +113,12 @@ def test_a_declaration_that_makes_no_sense(arguments, said):
 @pytest.mark.parametrize(
     ("learned", "said"),
     [
-        ({}, r"^Fitting own has to give its keyword `shift`; got none\.$"),
-        ({"bias": 1.0}, r"^Fitting own has to give its keyword `shift`; got bias\.$"),
-        ({"shift": None}, r"^Fitting own has to give its keyword `shift`; got shift\.$"),
-        ({"shift": 1.0, "bias": 2.0}, r"gave `bias`, which is none of its keywords: strength, split, shift\.$"),
-        ({"shift": np.ones(3)}, r"gave `shift` as ndarray, which is not stored; give a tensor, a number or a text\.$"),
-        ({"shift": np.float32(1)}, r"gave `shift` as float32, which is not stored"),
+        ({}, r"^Fitting own has to give its keyword `shift` a value; it gave none\.$"),
+        ({"bias": 1.0}, r"^Fitting own has to give its keyword `shift` a value; it gave bias\.$"),
+        ({"shift": None}, r"^Fitting own has to give its keyword `shift` a value; it gave none\.$"),
+        ({"shift": 1.0, "bias": 2.0}, r"gave `bias`, which is not one of its keywords: strength, split, shift\.$"),
+        ({"shift": np.ones(3)}, r"gave `shift` as ndarray, which cannot be stored; give a tensor, a number or a string\.$"),
+        ({"shift": np.float32(1)}, r"gave `shift` as float32, which cannot be stored"),
     ],
 )
 def test_what_is_learned_and_cannot_be_kept(learned, said):

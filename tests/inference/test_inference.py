@@ -178,14 +178,14 @@ def test_a_fitted_rule_judges_one_image_as_it_judges_all(rule):
     whole, reference = random_predictions(1), random_predictions(2)
     ready = fitted(rule, reference)
     assert reference_of(ready) is None
-    for place in (0, 7):
+    for index in (0, 7):
         one = dataclasses.replace(
             whole,
-            features=whole.features[place : place + 1],
-            logits=whole.logits[place : place + 1],
-            labels=whole.labels[place : place + 1],
+            features=whole.features[index : index + 1],
+            logits=whole.logits[index : index + 1],
+            labels=whole.labels[index : index + 1],
         )
-        torch.testing.assert_close(ready(one)[0], ready(whole)[place], rtol=1e-12, atol=1e-12)
+        torch.testing.assert_close(ready(one)[0], ready(whole)[index], rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("rule", [*EVERY_RULE, inference.deconfounded])

@@ -69,7 +69,7 @@ def test_rebalanced_names_its_sources(monkeypatch):
 
 
 def remembered(weight, average, features, **values):
-    """What a `CausalHead` with this average makes of the features."""
+    """The predictions of a `CausalHead` with this average on the features."""
     weight, features = (torch.as_tensor(given, dtype=torch.float64) for given in (weight, features))
     head = CausalHead(weight.shape[1], len(weight), heads=len(average), **values).double().eval()
     state = {"weight": weight, "average": torch.as_tensor(average, dtype=torch.float64)}
@@ -141,7 +141,7 @@ def test_deconfounded_before_any_training_takes_nothing_away():
 
 def test_deconfounded_needs_a_causal_head():
     given = dataclasses.replace(random_predictions(), head=LinearHead(5, 4).state_dict())
-    with pytest.raises(ValueError, match=r"state of a CausalHead .*; average, temperature, shrinkage missing"):
+    with pytest.raises(ValueError, match=r"state of a CausalHead .*; missing: average, temperature, shrinkage\."):
         inference.deconfounded(given)
 
 
@@ -149,7 +149,7 @@ def test_deconfounded_needs_a_causal_head():
 
 
 def sampled_labels(temperature, images=40_000):
-    """Images whose labels are drawn with the probabilities softmax(z / T)."""
+    """Predictions on images whose labels are drawn with the probabilities softmax(z / T)."""
     generator = torch.Generator().manual_seed(0)
     logits = 3 * torch.randn(images, 4, generator=generator, dtype=torch.float64)
     labels = (logits / temperature).softmax(1).multinomial(1, generator=generator).squeeze(1)

@@ -1,4 +1,4 @@
-"""LDAM, logit adjustment and balanced softmax against vectors, loops and each other; what re-balancing losses refuse."""
+"""LDAM, logit adjustment and balanced softmax against vectors, loops and each other; bad values that losses refuse."""
 
 import jaxtyping
 import pytest

@@ -1,4 +1,4 @@
-"""The contract of losses: what training does with one that keeps it, and what it says of one that does not."""
+"""The contract of losses: how training treats a loss that keeps it, and the errors for a loss that does not."""
 
 import jaxtyping
 import pytest
@@ -15,12 +15,12 @@ LOGITS, LABELS = torch.tensor([[0.5, 0.2, -0.1], [0.1, 0.3, 0.6]]), torch.tensor
 
 @pytest.fixture(autouse=True)
 def unchecked_types(monkeypatch):
-    """A user's process has no checks of types, so the sentences here are what it is told."""
+    """Users run without the type checks of the tests, so the messages tested here are those that users see."""
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
 
 
 class Handing(nn.Module):
-    """A module of a user's that contains a loss and hands all keywords on to it."""
+    """A user's module that contains a loss and passes all keywords on to it."""
 
     def __init__(self, inner, **attributes):
         super().__init__()
@@ -33,21 +33,21 @@ class Handing(nn.Module):
 
 
 class Named(Handing):
-    """The same, with the generator by name."""
+    """The same module, but it takes the generator by name."""
 
     def forward(self, logits, labels, *, generator=None):
         return 2 * self.inner(logits, labels, generator=generator)
 
 
 class Silent(Handing):
-    """The same, without a generator."""
+    """The same module, but it takes no generator."""
 
     def forward(self, logits, labels):
         return 2 * self.inner(logits, labels)
 
 
 class Plain(nn.Module):
-    """A loss of a user's with the class weights that it is given."""
+    """A user's loss with the given class weights."""
 
     def __init__(self, weight=None, **attributes):
         super().__init__()

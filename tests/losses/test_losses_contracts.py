@@ -1,4 +1,4 @@
-"""What every public loss promises. A new one is taken up by being public."""
+"""The contract that every public loss keeps. A new loss is tested as soon as it is public."""
 
 import inspect
 import re
@@ -71,7 +71,7 @@ def call(loss, logits, labels, noise):
 
 
 def made(loss, counts, seed=0, **values):
-    """The loss, with features of length 4 where it takes features; what it draws comes from the seed."""
+    """The loss, for features of length 4 if it takes features; its initial weights are drawn with the seed."""
     size = {"feature_size": 4} if takes(loss, "features") else {}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -197,7 +197,7 @@ def test_loss_is_float32_under_autocast(loss, values):
 
 @every_loss
 def test_loss_reads_no_value_back_from_the_device(loss, values, monkeypatch):
-    """On the meta device, which has no autocast, tensors have no values, so a branch on one or an `item` is an error."""
+    """On the meta device, which has no autocast, tensors have no values, so a branch on a value or an `item` is an error."""
     monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())
     built = made(loss, COUNTS, weight=WEIGHT, **values).to("meta")
     logits, labels, noise = (tensor.to("meta") for tensor in batch(loss, torch.float32))

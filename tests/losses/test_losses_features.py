@@ -1,4 +1,4 @@
-"""Contrastive and centroid losses against the vectors, against loops, and at their edges."""
+"""Contrastive and centroid losses against the reference vectors, against loops, and in edge cases."""
 
 import io
 
@@ -17,7 +17,7 @@ VIEW_LABELS = torch.tensor([0, 0, 1, 1, 1])
 
 
 def with_parameter(loss, name, values):
-    """The loss with the rows given."""
+    """The loss with the given values of one parameter."""
     loss.get_parameter(name).data = torch.as_tensor(values, dtype=torch.float64)
     return loss
 
@@ -239,7 +239,7 @@ def test_distances_far_from_the_origin_are_exact_in_float32():
 
 
 def trained(loss, optimizer, batches):
-    """The losses of consecutive steps."""
+    """The values of the loss in consecutive training steps."""
     values = []
     for features, labels in batches:
         optimizer.zero_grad()

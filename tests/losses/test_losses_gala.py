@@ -1,4 +1,4 @@
-"""GALA against the vectors, against loops and full matrices, and in what it must keep."""
+"""GALA against the reference vectors, against loops and full matrices, and the state that it must keep."""
 
 import io
 
@@ -119,7 +119,7 @@ def test_gala_against_full_matrices(weighted, form, seed):
 
 
 def after_steps(batches, *args, **values):
-    """The losses of consecutive batches, and what was accumulated."""
+    """The values of the loss on consecutive batches, and the loss with what it accumulated."""
     loss = GALALoss(*args, **values)
     return torch.stack([loss(logits, labels) for logits, labels in batches]), loss
 
@@ -246,7 +246,7 @@ def shared_steps():
 
 
 def in_each_process(rank, folder):
-    """Half of each batch in each of two processes."""
+    """Computes the loss on half of each batch in one of two processes."""
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
     halves = [(logits[rank::2], labels[rank::2]) for logits, labels in shared_steps()]
@@ -255,6 +255,7 @@ def in_each_process(rank, folder):
     dist.destroy_process_group()
 
 
+@pytest.mark.slow
 def test_gala_in_two_processes_is_gala_in_one(tmp_path):
     torch.multiprocessing.spawn(in_each_process, args=(tmp_path,), nprocs=2)
     first, second = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in (0, 1))

@@ -1,4 +1,4 @@
-"""Label-aware smoothing against the vectors, against loops, and at its limits."""
+"""Label-aware smoothing against the reference vectors, against loops, and in limiting cases."""
 
 import pytest
 import torch

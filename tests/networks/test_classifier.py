@@ -1,4 +1,4 @@
-"""The classifier at the beginning of a stage: whose scale is set back, what is reset, and which heads are refused."""
+"""The classifier at the beginning of a stage: which scales and heads are reset, and which heads are refused."""
 
 import jaxtyping
 import pytest
@@ -11,7 +11,7 @@ from longtail.networks.classifier import Classifier, assemble, prepare_for_stage
 
 
 class OwnHead(Head):
-    """A head of a user's with buffers whose names end with "scale"."""
+    """A user's head with buffers whose names end with "scale"."""
 
     def __init__(self, in_features, num_classes):
         super().__init__()
@@ -30,7 +30,7 @@ class Tempered(nn.Module):
 
 
 class PlainHead(nn.Linear):
-    """A head of a user's that does not derive from `Head`, with a scale of its own."""
+    """A user's head that does not derive from `Head`, with a scale of its own."""
 
     def __init__(self, in_features, num_classes):
         super().__init__(in_features, num_classes)

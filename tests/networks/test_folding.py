@@ -31,7 +31,7 @@ BACKBONES = {
 
 
 def moved(backbone):
-    """With running statistics that are not the initial ones."""
+    """The backbone with running statistics that are not the initial ones."""
     torch.manual_seed(0)
     built = backbone()
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""Attention and branches on residual networks: the vectors, the formula in loops, and what is shared and what is not."""
+"""Attention and branches on residual networks: the vectors, the formula in loops, and which parts are shared."""
 
 import numpy as np
 import pytest
@@ -142,7 +142,7 @@ def test_attentive_backbone_needs_maps():
 
 
 def counted(module):
-    """How often a module is run."""
+    """A list that grows by one element each time the module is run."""
     calls = []
     module.register_forward_hook(lambda *_: calls.append(1))
     return calls
@@ -167,7 +167,7 @@ def test_the_conventional_branch_is_the_network_that_was_there(network, features
     backbone = network().eval()
     last = backbone.last_group[-1]
     for norm in (module for module in last.modules() if isinstance(module, nn.BatchNorm2d)):
-        nn.init.ones_(norm.weight)  # timm starts the last one at 0, where two branches would be one
+        nn.init.ones_(norm.weight)  # timm starts the last scale at 0, where both branches would be equal
     before = backbone(images(side))
     model = TwoBranchBackbone(backbone).eval()
     assert model.conventional is last

@@ -1,4 +1,4 @@
-"""Where a recipe departs from its paper is said where it belongs: beside the stage, or beside the recipe."""
+"""Departures from the paper are stated where they belong: at the stage, or at the recipe."""
 
 from dataclasses import replace
 
@@ -85,7 +85,8 @@ def test_gcl_without_a_second_stage_leaves_out_what_is_said_of_it_and_nothing_el
 def test_gcl_on_large_data_says_of_each_stage_that_it_was_not_published(retraining, name):
     begin = "No script was published for these data: "
     of_first = (
-        f"{begin}200 epochs are the author's word, loss constants CIFAR's, batch and learning rate the decoupling repository's."
+        f"{begin}the 200 epochs are what the author stated, the loss constants are CIFAR's, "
+        "batch and learning rate are the decoupling repository's."
     )
     of_second = f"{begin}the second stage is CIFAR's."
     unpublished = [note for note in recipes.gcl(SETTINGS[name]).all_departures if note.startswith(begin)]
@@ -97,11 +98,11 @@ def test_gcl_on_large_data_says_of_each_stage_that_it_was_not_published(retraini
 @pytest.mark.parametrize("name", ["cifar10_lt", "cifar100_lt"])
 def test_gcl_without_a_second_stage_on_cifar(name):
     noise, scale = recipes.gcl(SETTINGS[name], retraining="none").all_departures
-    assert noise.startswith("Noise as in the code: one sample per logit")
-    assert scale == "Scale 30, then 20 (Places-LT 15) as in the code; the paper has one scale."
+    assert noise.startswith("The noise is as in the code: one sample per logit")
+    assert scale == "The scale is 30, then 20 (15 on Places-LT) as in the code; the paper has one scale."
 
 
-def test_gcl_on_places_keeps_what_is_frozen_there_and_not_the_bug_of_the_second_stage():
+def test_gcl_on_places_names_the_frozen_trunk_and_the_bug_of_the_second_stage():
     first, second = recipes.gcl(SETTINGS["places_lt"]).stages
     assert FROZEN_TRUNK in first.departures
     assert second.departures[0].endswith("the code mixes the labels and feeds the images unmixed (a bug).")

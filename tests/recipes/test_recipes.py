@@ -1,4 +1,4 @@
-"""Every method in the one loop: it trains, beats chance where images are few, and continues to the same bits."""
+"""Every method in the training loop: it trains, beats chance on classes of few images, and resumes to the same bits."""
 
 import math
 from dataclasses import replace
@@ -136,7 +136,7 @@ def test_other_data_take_values_of_cifar_100_and_say_so(build):
 
 def test_nothing_near_falls_back_to_imagenet_lt():
     value, notes = published(settings.cifar10_lt(), {("imagenet_lt", None): 3, ("places_lt", None): 4})
-    assert (value, notes) == (3, ("Not published for this setting: values of imagenet_lt.",))
+    assert (value, notes) == (3, ("Not published for this setting: the values are those of imagenet_lt.",))
 
 
 def test_ablations_of_the_gcl_paper():

@@ -1,4 +1,4 @@
-"""A budget becomes a stage: what it leaves open is the setting's, and what it fixes is the method's."""
+"""A budget becomes a stage: values that the budget leaves open are the setting's, values that it fixes are the method's."""
 
 from dataclasses import replace
 
@@ -76,17 +76,21 @@ def test_epochs_carry_over_between_imbalances_and_not_between_data():
     values = {("cifar100", 100): OWN, ("cifar100", 10): replace(OWN, epochs=80)}
     assert own_budget(SETTING, values) == (OWN, ())
     near, said = own_budget(replace(SETTING, imbalance=20), values)
-    assert (near.epochs, said) == (80, ("Not published for this setting: values of cifar100 at imbalance 10.",))
+    assert (near.epochs, said) == (80, ("Not published for this setting: the values are those of cifar100 at imbalance 10.",))
     other, said = own_budget(replace(SETTING, benchmark=""), values)
     assert other == replace(OWN, epochs=None)
-    assert said == ("Not published for this setting: values of cifar100 at imbalance 100.", "Epochs are the setting's.")
+    assert said == (
+        "Not published for this setting: the values are those of cifar100 at imbalance 100.",
+        "The number of epochs is the setting's.",
+    )
     assert own_budget(replace(SETTING, budget="common"), values) == (Budget(), (COMMON,))
 
 
-def test_of_what_was_asked_for_nothing_is_said():
+def test_a_value_that_was_asked_for_is_no_departure():
     values = {("imagenet_lt", None): 3.0}
     assert asked_or_published(SETTING, 0.0, values) == (0.0, ())
-    assert asked_or_published(SETTING, None, values) == (3.0, ("Not published for this setting: values of imagenet_lt.",))
+    said = ("Not published for this setting: the values are those of imagenet_lt.",)
+    assert asked_or_published(SETTING, None, values) == (3.0, said)
 
 
 def test_batch_and_weight_decay_of_a_second_stage_stay_with_their_data():

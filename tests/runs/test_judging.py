@@ -1,4 +1,4 @@
-"""A finished run judged again: other groups, another prior or other images, and nothing else."""
+"""A finished run evaluated again: other groups, another prior or other images change nothing else."""
 
 import json
 import math
@@ -86,8 +86,8 @@ def cells(out, *headings):
     rows = [
         [cell.strip(" ┃│") for cell in line.replace("┃", "│").split("│")[1:-1]] for line in out.splitlines() if line[:1] in "┃│"
     ]
-    places = [rows[0].index(heading) for heading in headings]
-    return [[row[place] for place in places] for row in rows[1:]]
+    indices = [rows[0].index(heading) for heading in headings]
+    return [[row[index] for index in indices] for row in rows[1:]]
 
 
 def test_a_former_run_in_other_groups(former):
@@ -104,7 +104,7 @@ def test_a_former_run_in_other_groups(former):
 
 
 def test_the_interval_of_a_former_run_is_drawn_from_its_scores(former):
-    """Named a report in thirds, it gets its own groups back, with the interval that the former release stored."""
+    """A report that is marked as in thirds gets its own groups back, with the interval that the former release stored."""
     (folder,) = (former / "logit_adjusted_post_hoc").iterdir()
     measured = read_report(folder)
     assert measured.test.groups["many"].interval == (0.8684426229508196, 0.9836065573770492)
@@ -137,7 +137,7 @@ def test_evaluate_reads_former_runs(former, tmp_path):
     measured = read_report(chosen)
     prior = np.average(measured.test.recalls, weights=measured.class_counts)
     assert cells(said.out, "", "all", "accuracy", "ECE", "val") == [["logit_adjusted_post_hoc", "26.4", "26.7", "56.8", "25.9"]]
-    assert f"Expected accuracy where classes come as in 'train': {100 * prior:.1f} %" in said.out
+    assert f"Expected accuracy under the class prior 'train': {100 * prior:.1f} %" in said.out
 
 
 def test_other_images_leave_out_what_tells_of_the_runs_own(photos, tmp_path):

@@ -1,4 +1,4 @@
-"""report.json: written and read by one pair of functions; those of release 0.1.0 are read too, and what is no report is named."""
+"""report.json: written and read by one pair of functions; reports of release 0.1.0 are read too, other files are refused."""
 
 import json
 import math
@@ -147,7 +147,7 @@ def test_a_truncated_report_is_one_sentence(tmp_path, share):
 @pytest.mark.parametrize("text", ["[]", "null", "3", '"text"'])
 def test_json_that_is_no_report(tmp_path, text):
     (tmp_path / "report.json").write_text(text)
-    assert f"is no whole report: `report` cannot be {json.loads(text)!r}." in refused(tmp_path)
+    assert f"is not a complete report: `report` cannot be {json.loads(text)!r}." in refused(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -161,15 +161,15 @@ def test_json_that_is_no_report(tmp_path, text):
         ({"images": [61, 4]}, r"`images` cannot be [61, 4]"),
         ({"chosen": {"tau": "half"}}, "`chosen.tau` cannot be 'half'"),
         ({"version": "leave out"}, "it lacks 'last epoch'"),
-        ({"version": "leave out", "stages": []}, "its stages are not those of a run"),
-        ({"version": "leave out", "stages": 3}, "its stages are not those of a run"),
+        ({"version": "leave out", "stages": []}, "its stages are not those of a finished run"),
+        ({"version": "leave out", "stages": 3}, "its stages are not those of a finished run"),
     ],
     ids=str,
 )
 def test_what_a_report_lacks_is_said(tmp_path, values, said):
     sentence = refused(changed(tmp_path, **values))
     assert sentence.endswith(
-        f"is no whole report: {said}. Delete it and start the training command again; finished stages are kept."
+        f"is not a complete report: {said}. Delete it and start the training command again; finished stages are kept."
     )
 
 
@@ -181,7 +181,9 @@ def test_a_broken_report_is_named_by_the_table(tmp_path):
 
 
 def test_a_run_that_is_not_finished(tmp_path):
-    with pytest.raises(MissingFileError, match=r"has no report\.json: it is not a longtail run, or has not come so far yet"):
+    with pytest.raises(
+        MissingFileError, match=r"has no report\.json: it is not a longtail run, or the run has not written it yet"
+    ):
         read_report(tmp_path)
 
 

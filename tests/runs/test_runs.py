@@ -160,7 +160,9 @@ def test_another_experiment_is_refused(run):
 
 @pytest.mark.parametrize("name", ["record.json", "report.json", "model/config.json"])
 def test_what_is_not_there_is_named(run, name):
-    with pytest.raises(FileNotFoundError, match=rf"'.*run' has no {name}: it is not a longtail run, or has not come so far"):
+    with pytest.raises(
+        FileNotFoundError, match=rf"'.*run' has no {name}: it is not a longtail run, or the run has not written it yet"
+    ):
         run.read_json(name)
 
 

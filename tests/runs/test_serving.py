@@ -1,4 +1,4 @@
-"""A finished run at work: every kind of image in, the run's own answer out; timm reads what is timm's."""
+"""Prediction with a finished run: every kind of image gets the run's own scores, and timm loads models in its layout."""
 
 import json
 from pathlib import Path
@@ -223,12 +223,12 @@ def test_files_get_the_answer_that_the_run_stored(photo_run, photos, method):
 def test_a_backbone_starts_from_a_run_or_a_file(digits_run, tmp_path, form):
     folder = digits_run("ce").folder
     tensors = load_file(folder / "model" / "model.safetensors")
-    places = {"run folder": folder, "safetensors": folder / "model" / "model.safetensors"}
-    places |= {"pth": tmp_path / "a.pth", "wrapped pth": tmp_path / "b.pth"}
-    torch.save(tensors, places["pth"])
-    torch.save({"epoch": 3, "state_dict": {f"module.{n}": t for n, t in tensors.items()}}, places["wrapped pth"])
+    paths = {"run folder": folder, "safetensors": folder / "model" / "model.safetensors"}
+    paths |= {"pth": tmp_path / "a.pth", "wrapped pth": tmp_path / "b.pth"}
+    torch.save(tensors, paths["pth"])
+    torch.save({"epoch": 3, "state_dict": {f"module.{n}": t for n, t in tensors.items()}}, paths["wrapped pth"])
     backbone = CifarResNet(depth=8)
-    assert load_backbone(backbone, places[form]) == len(backbone.state_dict())
+    assert load_backbone(backbone, paths[form]) == len(backbone.state_dict())
     assert all(torch.equal(tensor, tensors[f"backbone.{name}"]) for name, tensor in backbone.state_dict().items())
 
 
@@ -264,10 +264,11 @@ def test_other_weights_of_the_same_name_are_another_run(digits_run, tmp_path):
     ("content", "words"),
     [
         (None, r"There are no weights at '.*a\.safetensors'; give a \.safetensors file or a run folder"),
-        (b"words", r"a\.safetensors' is no safetensors file"),
+        (b"words", r"a\.safetensors' is not a safetensors file"),
         (
             CifarResNet(depth=14),
-            r"does not hold this backbone: .* of its .* are missing or have another shape \(first: .*`backbone=NAME`",
+            r"does not hold the weights of this backbone: .* of its .* are missing or have another shape "
+            r"\(first: .*`backbone=NAME`",
         ),
         (CifarResNet(depth=8, width=8), r"first: conv\.weight"),
     ],

@@ -1,4 +1,4 @@
-"""All runs of a setting as rows: seeds together, experiments apart, each difference named."""
+"""All runs of a setting as rows: one row per experiment with its seeds, and how it differs from the others."""
 
 import pytest
 import torch

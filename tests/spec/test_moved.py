@@ -1,4 +1,4 @@
-"""Runs made before the parts moved: their descriptions name places that are no more, and they are still found and used."""
+"""Runs made before the parts moved: their descriptions have import paths that no longer exist, and still load and predict."""
 
 import importlib
 import json

@@ -1,4 +1,4 @@
-"""What a folder gets when nothing is asked for: image size, network, epochs, and the sentence that says so."""
+"""Defaults for a folder of images: image size, network, epochs, and the sentence that says what was chosen."""
 
 from functools import partial
 
@@ -95,9 +95,9 @@ def test_a_large_size_on_a_cpu_gets_a_small_network(tmp_path, on):
 
 def test_what_is_asked_for_is_taken(tmp_path, on):
     on("cpu")
-    place = paint(tmp_path, {"apple": 10, "berry": 10})
-    asked = Request(place, size=9, backbone="resnet20", epochs=7, imbalance=3, split_seed=4, skip_corrupt=True)
-    choice = choose(asked, place)
+    path = paint(tmp_path, {"apple": 10, "berry": 10})
+    asked = Request(path, size=9, backbone="resnet20", epochs=7, imbalance=3, split_seed=4, skip_corrupt=True)
+    choice = choose(asked, path)
     wanted = {"size": 9, "imbalance": 3, "split_seed": 4, "skip_corrupt": True}
     assert choice.setting.data.keywords == wanted
     assert (choice.setting.epochs, choice.setting.backbone.keywords) == (7, {"depth": 20})
@@ -118,11 +118,11 @@ def test_what_cannot_be_trained_on_is_refused_first(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("place", "name"),
+    ("path", "name"),
     [("photos", "photos"), ("my photos/2024", "2024"), ("my photos", "my_photos"), ("é (1)", "é_1_"), ("/", "folder")],
 )
-def test_the_name_is_safe_for_a_path(place, name):
-    assert folder_name(choices.Path(place)) == name
+def test_the_name_is_safe_for_a_path(path, name):
+    assert folder_name(choices.Path(path)) == name
 
 
 def test_a_csv_is_named_without_its_suffix(tmp_path):

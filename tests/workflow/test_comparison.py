@@ -1,4 +1,4 @@
-"""Three answers for one folder, the one that validation images choose, and what is kept of them."""
+"""Comparison of three methods on one folder: the choice by validation images, and the files that are kept."""
 
 import csv
 import json
@@ -54,7 +54,7 @@ def test_three_answers_are_printed_and_one_is_marked(said, stored):
 
 
 def test_validation_recall_chooses(said, stored):
-    reports = {method: read_report(Path(said.folder) / place) for method, place in stored["runs"].items()}
+    reports = {method: read_report(Path(said.folder) / path) for method, path in stored["runs"].items()}
     assert set(reports) == set(METHODS)
     best = max(report.val_mean_recall for report in reports.values())
     assert reports[stored["chosen"]].val_mean_recall == best
@@ -63,7 +63,7 @@ def test_validation_recall_chooses(said, stored):
 
 
 def test_every_class_is_in_train_and_where_it_can_be_in_test(said, stored):
-    splits = [split_of(Path(said.folder) / place) for place in stored["runs"].values()]
+    splits = [split_of(Path(said.folder) / path) for path in stored["runs"].values()]
     assert splits[0] == splits[1] == splits[2]
     where = Counter(splits[0].values())
     assert sum(where.values()) == sum(COUNTS.values())
@@ -105,7 +105,7 @@ def report(val, few, many):
 
 @dataclass
 class Told:
-    """What each method's run is made to report."""
+    """Takes the place of training: reports the given validation recall of each method."""
 
     val: dict
 
@@ -131,15 +131,15 @@ def test_each_can_win(val, chosen, photos, tmp_path, monkeypatch):
 def test_the_sentence_where_cross_entropy_wins():
     reports = {"ce": report(0.6, 0.2, 0.9), "logit_adjusted_post_hoc": report(0.5, 0.3, 0.8), "gcl": report(0.55, 0.4, 0.7)}
     assert sentence(reports, "ce") == (
-        "Plain cross-entropy wins: mean recall 60.0 % on validation images, against 55.0 % of GCL. The latter would change the "
-        "recall on test images so: many 90.0 % to 70.0 %; few 20.0 % to 40.0 %; mean recall 55.0 % to 55.0 %."
+        "Plain cross-entropy wins: mean recall 60.0 % on validation images, against 55.0 % for GCL. Recall on the test "
+        "images, from cross-entropy to GCL: many 90.0 % to 70.0 %; few 20.0 % to 40.0 %; mean recall 55.0 % to 55.0 %."
     )
 
 
 def test_the_sentence_where_another_wins():
     reports = {"ce": report(0.5, 0.2, 0.9), "logit_adjusted_post_hoc": report(0.6, 0.4, 0.8), "gcl": report(0.55, 0.4, 0.7)}
     assert sentence(reports, "logit_adjusted_post_hoc") == (
-        "Post hoc logit adjustment wins: mean recall 60.0 % on validation images, against 50.0 % of "
-        "cross-entropy. It changes the recall on test images so: many 90.0 % to 80.0 %; few 20.0 % to 40.0 %; mean recall 55.0 % "
-        "to 60.0 %."
+        "Post hoc logit adjustment wins: mean recall 60.0 % on validation images, against 50.0 % for "
+        "cross-entropy. Recall on the test images, from cross-entropy to post hoc logit adjustment: many 90.0 % to 80.0 %; "
+        "few 20.0 % to 40.0 %; mean recall 55.0 % to 60.0 %."
     )

@@ -19,7 +19,7 @@ SETTING = settings.digits_lt()
 
 
 class Notebook(Silent):
-    """Writes down what a run tells."""
+    """A watcher that keeps what a run reports."""
 
     def __init__(self):
         self.notes, self.read, self.begun, self.steps = [], [], [], []
@@ -51,8 +51,8 @@ def run(tmp_path, digits, **asked):
     ("asked", "said"),
     [
         ({"epochs": 0}, "`epochs` must be at least 1; got 0"),
-        ({"imbalance": 0.99}, "cannot be below 1; got 0.99"),
-        ({"imbalance": float("inf")}, "cannot be below 1; got inf"),
+        ({"imbalance": 0.99}, "a finite number of at least 1; got 0.99"),
+        ({"imbalance": float("inf")}, "a finite number of at least 1; got inf"),
         ({"val": -0.1}, "at least 0 and below 1; got -0.1"),
         ({"val": 1.0}, "at least 0 and below 1; got 1"),
         ({"seed": -1}, "must not be negative"),
@@ -147,16 +147,16 @@ def test_a_recipe_from_a_file(tmp_path):
 
 
 def test_train_from_python(tmp_path):
-    place, watcher = paint(tmp_path / "photos", {"apple": 6, "berry": 4}), Notebook()
+    path, watcher = paint(tmp_path / "photos", {"apple": 6, "berry": 4}), Notebook()
     options = {"epochs": 1, "size": 8, "backbone": "resnet8", "runs": str(tmp_path / "runs"), "device": "cpu"}
-    result = longtail.train(str(place), method="ce", watcher=watcher, **options)
+    result = longtail.train(str(path), method="ce", watcher=watcher, **options)
     assert result.folder.parent == tmp_path / "runs" / "photos" / "ce"
     assert result.report.images == {"train": 8, "test": 2}
     assert (watcher.read[-1], len(watcher.read)) == ((10, 10), 10)
     assert watcher.begun == ["ce"]
     assert watcher.steps == [(0, 0, 0)]
     assert "8x8 pixels" in watcher.notes[0]
-    assert longtail.train(place, method="ce", **options).report == result.report
+    assert longtail.train(path, method="ce", **options).report == result.report
 
 
 def test_an_option_that_does_not_exist():

@@ -83,7 +83,7 @@ def small(*, imbalance: float = 20) -> Setting:
 
 
 @pytest.fixture
-def place(tmp_path, monkeypatch):
+def path(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "my_file.py").write_text(RECIPE)
     monkeypatch.delitem(sys.modules, module_name(tmp_path / "my_file.py"), raising=False)
@@ -91,36 +91,36 @@ def place(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def run(place):
+def run(path):
     said = longtail("train", "digits_lt", "--method", "my_file.py:mine", "--epochs", 2, "--device", "cpu")
     return Path(said.folder)
 
 
-def images(place):
-    return paint(place / "new", {"a": 3}, size=8)
+def images(path):
+    return paint(path / "new", {"a": 3}, size=8)
 
 
-def test_the_run_keeps_the_file_with_its_hash(run, place):
+def test_the_run_keeps_the_file_with_its_hash(run, path):
     kept = json.loads((run / "record.json").read_text())["code"]
-    assert [entry["file"] for entry in kept] == [f"code/{module_name(place / 'my_file.py')}.py"]
+    assert [entry["file"] for entry in kept] == [f"code/{module_name(path / 'my_file.py')}.py"]
     assert (run / kept[0]["file"]).read_text() == RECIPE
 
 
-def test_an_untrusted_run_is_refused_and_its_code_not_run(run, place):
-    before = (place / "ran").read_text()
-    for said in (longtail("predict", run, images(place)), longtail("evaluate", run, paint(place / "labelled", {"3": 2, "4": 2}))):
+def test_an_untrusted_run_is_refused_and_its_code_not_run(run, path):
+    before = (path / "ran").read_text()
+    for said in (longtail("predict", run, images(path)), longtail("evaluate", run, paint(path / "labelled", {"3": 2, "4": 2}))):
         assert said.sentence == (
-            f"'{run}' was made with code of its owner's (code/{module_name(place / 'my_file.py')}.py), which using it would run. "
-            "Read that code; where you trust it, add --trust-code."
+            f"'{run}' was trained with a user's own code (code/{module_name(path / 'my_file.py')}.py), which would be run now. "
+            "Read that code; if you trust it, add --trust-code."
         )
     with pytest.raises(UserError, match="add `trust_code=True`"):
         package.load(run)
-    assert (place / "ran").read_text() == before
+    assert (path / "ran").read_text() == before
 
 
-def test_a_trusted_run_predicts_what_was_judged(run, place):
-    assert longtail("predict", run, images(place), "--trust-code").code == 0
-    assert longtail("evaluate", run, paint(place / "labelled", {"3": 2, "4": 2}), "--trust-code").code == 0
+def test_a_trusted_run_predicts_what_was_judged(run, path):
+    assert longtail("predict", run, images(path), "--trust-code").code == 0
+    assert longtail("evaluate", run, paint(path / "labelled", {"3": 2, "4": 2}), "--trust-code").code == 0
     from longtail.data.digits import digits_lt
 
     test, predictor = digits_lt().test, package.load(run, trust_code=True)
@@ -135,28 +135,28 @@ def test_stored_predictions_need_no_code(run):
 def test_a_copy_that_was_changed_is_refused(run):
     copy = next((run / "code").iterdir())
     copy.write_text(copy.read_text() + "\nraise RuntimeError('the changed copy was run')\n")
-    with pytest.raises(UserError, match=r"code/my_file@\w+\.py' is gone or is not what the run was made with"):
+    with pytest.raises(UserError, match=r"code/my_file@\w+\.py' is missing or is not the file that the run was trained with"):
         package.load(run, trust_code=True)
 
 
-def test_changed_code_is_another_experiment(run, place):
-    file = place / "my_file.py"
+def test_changed_code_is_another_experiment(run, path):
+    file = path / "my_file.py"
     assert longtail("train", "digits_lt", "--method", "my_file.py:mine", "--epochs", 2, "--device", "cpu").folder == str(run)
     file.write_text(RECIPE.replace("smoothing=0.1", "smoothing=0.2"))
     assert longtail("train", "digits_lt", "--method", "my_file.py:mine", "--epochs", 2, "--device", "cpu").folder != str(run)
 
 
-def test_a_setting_of_ones_own(place):
+def test_a_setting_of_ones_own(path):
     said = longtail("train", "my_file.py:small", "--method", "ce", "--imbalance", 5, "--seeds", 2, "--jobs", 2, "--device", "cpu")
     record = json.loads((Path(said.folder) / "record.json").read_text())
     assert (record["setting"]["name"], record["setting"]["data"]["imbalance"]) == ("small", 5)
     assert record["code"][0]["file"].startswith("code/my_file@")
-    assert longtail("predict", said.folder, images(place)).code == 0  # nothing of the file's own is in the model
+    assert longtail("predict", said.folder, images(path)).code == 0  # nothing of the file's own is in the model
     assert "small" in longtail("table", "small").text
     assert longtail("train", "my_file.py:small", "--size", 9).sentence.startswith("--size is for folders and CSVs")
 
 
-def test_several_seeds_of_a_recipe_of_ones_own_train_side_by_side(place):
+def test_several_seeds_of_a_recipe_of_ones_own_train_side_by_side(path):
     many = longtail("train", "my_file.py:small", "--method", "my_file.py:mine", "--seeds", 2, "--jobs", 2, "--device", "cpu")
     assert "seed 1" in many.text
 
@@ -171,8 +171,8 @@ def test_several_seeds_of_a_recipe_of_ones_own_train_side_by_side(place):
         ("broken.py:f", "broken.py', line 1, is not Python (invalid syntax)."),
     ],
 )
-def test_what_is_wrong_with_a_file_is_one_sentence(place, text, sentence):
-    (place / "needy.py").write_text("import not_installed_anywhere\n")
-    (place / "broken.py").write_text("def f(:\n")
+def test_what_is_wrong_with_a_file_is_one_sentence(path, text, sentence):
+    (path / "needy.py").write_text("import not_installed_anywhere\n")
+    (path / "broken.py").write_text("def f(:\n")
     said = longtail("train", "digits_lt", "--method", text)
     assert sentence in said.sentence

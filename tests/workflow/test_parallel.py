@@ -1,4 +1,4 @@
-"""Runs at once equal runs alone, and what goes wrong in one is said once."""
+"""Runs trained at the same time equal runs trained alone, and an error in one of them is reported once."""
 
 from dataclasses import replace
 from pathlib import Path

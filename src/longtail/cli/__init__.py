@@ -1,10 +1,10 @@
-"""The command line: argv, environment and printing live here, and nowhere else."""
+"""The command line: the only package that reads command-line arguments and prints."""
 
 import sys
 
 
 def main() -> None:
-    """The `longtail` command."""
+    """Runs the `longtail` command."""
     try:
         from longtail.cli.app import main as run
     except ModuleNotFoundError as error:

@@ -1,4 +1,4 @@
-"""The commands. Each body imports what it needs, so that help is there at once."""
+"""The commands. Each one imports what it needs in its body, so that help is shown without delay."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
-    help="Train and judge image classifiers on data in which few classes have most of the images.\n\n"
+    help="Train and evaluate image classifiers on data in which few classes have most of the images.\n\n"
     "Start with [bold]longtail demo[/bold], then [bold]longtail inspect FOLDER[/bold] and [bold]longtail train FOLDER[/bold].",
 )
 
 INTERRUPTED = 130
 RECIPE = ("data", "variants", "changes", "imbalance", "split", "split_seed", "size", "backbone", "pretrained", "epochs", "device")
-Json = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def _show_version(wanted: bool) -> None:
@@ -40,13 +40,13 @@ def options(
         bool, typer.Option("--version", help="Print the installed version.", callback=_show_version, is_eager=True)
     ] = False,
 ) -> None:
-    """What stands before a command."""
+    """Options that stand before a command."""
 
 
 @app.command()
 @with_options("imbalance", "epochs", "runs", "device", "precision", "fresh", imbalance=50, device="cpu", precision="32-true")
 def demo(seeds: Annotated[int, typer.Option(help="Number of runs per method.", min=1)] = 5, **asked: Any) -> None:
-    """Cross-entropy, logit adjustment and GCL on real handwritten digits, with no download: about a minute."""
+    """Compare cross-entropy, logit adjustment and GCL on real handwritten digits, with no download, in about a minute."""
     from longtail.cli.commands import run_demo
 
     run_demo(as_request({"data": "digits_lt", **asked}), seeds=seeds)
@@ -60,7 +60,7 @@ def train(
     ] = None,
     **asked: Any,
 ) -> None:
-    """Train on a folder of images, a CSV, or a named setting; without --method, three answers. Started again, it continues."""
+    """Train on an image folder, CSV or named setting; without --method, compare three methods. Started again, it continues."""
     from longtail.cli.commands import run_train
 
     request = as_request({**asked, "method": asked["method"] or "gcl"})
@@ -86,12 +86,12 @@ def evaluate(
     run: RUN,
     data: Annotated[Path | None, typer.Argument(help="A labelled folder or CSV; the run's own test images if not given.")] = None,
     prior: Annotated[
-        str, typer.Option(help="Class frequencies where it will be used: uniform, train, or a CSV label,share.")
+        str, typer.Option(help="Class prior where the classifier will be used: uniform, train, or a CSV label,share.")
     ] = "uniform",
     trust_code: TRUST = False,
     **asked: Any,
 ) -> None:
-    """Judge a finished run again: other groups, another class prior, or other labelled images."""
+    """Evaluate a finished run again: with other groups, under another class prior, or on other labelled images."""
     from longtail.cli.commands import run_evaluate
 
     run_evaluate(run, data, prior=prior, groups=asked["groups"], trust_code=trust_code)
@@ -104,7 +104,7 @@ def predict(
     output: Annotated[Path | None, typer.Option("--output", "-o", help="CSV to write; RUN/predict.csv if not given.")] = None,
     trust_code: TRUST = False,
 ) -> None:
-    """Name what images show: path,label,probability,top5."""
+    """Predict the classes of images, and write a CSV with the columns path,label,probability,top5."""
     from longtail.cli.commands import run_predict
 
     run_predict(run, images, output, trust_code=trust_code)
@@ -125,7 +125,7 @@ def table(
     budget: Annotated[str | None, typer.Option(help="Only runs at this budget: paper or common.")] = None,
     **asked: Any,
 ) -> None:
-    """All finished runs of one setting side by side, mean and deviation over seeds."""
+    """Show all finished runs of one setting side by side, with mean and standard deviation over seeds."""
     from longtail.cli.look import run_table
 
     run_table(setting, asked["runs"], budget=budget)
@@ -136,7 +136,7 @@ def list_(
     what: Annotated[str, typer.Argument(help="methods, settings or backbones.")] = "methods",
     json: Json = False,
 ) -> None:
-    """Methods, settings and backbones by name."""
+    """List methods, settings or backbones."""
     from longtail.cli.look import run_list
 
     run_list(what, as_json=json)
@@ -144,14 +144,14 @@ def list_(
 
 @app.command()
 def doctor() -> None:
-    """Versions, the device, and why CUDA is not available when it is not."""
+    """Print versions, the device and, if CUDA is not available, the reason."""
     from longtail.cli.look import run_doctor
 
     run_doctor()
 
 
 def main() -> None:
-    """Runs a command; what a user can mend is one sentence on stderr and exit code 2, all else keeps its trace."""
+    """Runs a command; an error that a user can fix is one sentence on stderr and exit code 2, others keep their traceback."""
     if os.environ.get("LONGTAIL_DEBUG"):
         app()
         return

@@ -1,4 +1,4 @@
-"""What the commands that train, judge and predict do and say."""
+"""The commands that train, evaluate and predict, and what they print."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from longtail.workflow.request import Request
 
 
 def run_demo(request: Request, *, seeds: int) -> None:
-    """Trains, prints the table and what the head paid, draws the figure."""
+    """Trains the methods, prints a table and the change of recall for rare and common classes, and draws the figure."""
     with Bars() as bars:
         results = demonstrate(request, bars, seeds=seeds)
     first = results["ce"][0].report
@@ -38,8 +38,8 @@ def run_demo(request: Request, *, seeds: int) -> None:
     say(summary_table({NAMES[method]: [result.report for result in runs] for method, runs in results.items()}))
     baseline, gcl = (_group_recalls(results[method]) for method in ("ce", "gcl"))
     say(
-        f"What GCL changes for the rare classes: {_difference(gcl, baseline, 'few')}. "
-        f"What the common ones pay: {_difference(gcl, baseline, 'many')}."
+        f"Change of recall from cross-entropy to GCL: rare classes (few) {_difference(gcl, baseline, 'few')}, "
+        f"common classes (many) {_difference(gcl, baseline, 'many')}."
     )
     figure = recall_figure(results, demo_figure(request.runs, first.setting))
     say(f"Figure: {escape(str(figure))}")
@@ -47,7 +47,7 @@ def run_demo(request: Request, *, seeds: int) -> None:
 
 
 def run_train(request: Request, *, compared: bool, seeds: int | None) -> None:
-    """One method at one or more seeds, or the three answers."""
+    """Trains one method at one or more seeds, or compares three methods."""
     requests = [request] if seeds is None else [replace(request, seed=seed) for seed in range(seeds)]
     if compared:
         if request.variants or request.changes:
@@ -69,7 +69,7 @@ def run_train(request: Request, *, compared: bool, seeds: int | None) -> None:
 
 
 def run_evaluate(folder: Path, data: Path | None, *, prior: str, groups: str, trust_code: bool = False) -> None:
-    """A finished run's report under other groups or another prior, or on other labelled images."""
+    """Prints a finished run's report with other groups or another prior, or on other labelled images."""
     if data is None:
         report = regrouped_report(folder, groups=groups)
     else:
@@ -77,18 +77,18 @@ def run_evaluate(folder: Path, data: Path | None, *, prior: str, groups: str, tr
     say(result_table({report.method: report}))
     missing = [entry.name for entry, count in zip(report.classes, report.test.test_counts, strict=True) if not count]
     if missing:
-        say(f"Not evaluated, for want of test images: {escape(', '.join(missing))}")
+        say(f"Not evaluated, since there are no test images: {escape(', '.join(missing))}")
     if prior != "uniform":
-        say(f"Expected accuracy where classes come as in '{escape(prior)}': {percent(accuracy_under(report, prior), unit=' %')}")
+        say(f"Expected accuracy under the class prior '{escape(prior)}': {percent(accuracy_under(report, prior), unit=' %')}")
     _closing(folder, f"longtail predict {folder} IMAGES", "to use it")
 
 
 def run_predict(folder: Path, paths: Sequence[Path], output: Path | None, *, trust_code: bool = False) -> None:
-    """Judges images and writes the list; files that cannot be read are named and left out."""
+    """Predicts the classes of images and writes a CSV; files that cannot be read are named and left out."""
     predictor = load(folder, trust_code=trust_code)
-    judged = list(predictor.read(_files(paths)))
-    found = [(path, result) for path, result in judged if isinstance(result, Prediction)]
-    corrupt = [result for _, result in judged if isinstance(result, CorruptImage)]
+    results = list(predictor.read(_files(paths)))
+    found = [(path, result) for path, result in results if isinstance(result, Prediction)]
+    corrupt = [result for _, result in results if isinstance(result, CorruptImage)]
     for broken in corrupt:
         say(f"[red]{escape(str(broken))}[/red]")
     if not found:
@@ -103,7 +103,7 @@ def run_predict(folder: Path, paths: Sequence[Path], output: Path | None, *, tru
     if len(found) > 20:
         say(f"... and {len(found) - 20} more")
     say(f"{len(found)} image{'s' * (len(found) != 1)}: {escape(str(target))}")
-    _closing(folder, f"longtail evaluate {folder} FOLDER", "to judge it on other labelled images")
+    _closing(folder, f"longtail evaluate {folder} FOLDER", "to evaluate it on other labelled images")
 
 
 def _train_answers(request: Request) -> None:

@@ -1,4 +1,4 @@
-"""The commands that only look: inspect, list, table, doctor."""
+"""The commands that print and train nothing: inspect, list, table, doctor."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ HIDDEN = ("what", "variants", "departures")
 
 
 def run_inspect(path: Path) -> None:
-    """Counts, sizes, modes, and what is wrong."""
+    """Prints a collection's counts, sizes and colour modes, and what is wrong with it."""
     from longtail.data.inspection import inspect as look
 
     with console.status("reading images") as status:
@@ -44,7 +44,7 @@ def run_inspect(path: Path) -> None:
 
 
 def run_list(what: str, *, as_json: bool) -> None:
-    """Names with a line each."""
+    """Prints methods, settings or backbones, one line each."""
     from longtail.spec.description import unknown
 
     listers = {"methods": _methods, "settings": _settings, "backbones": _backbones}
@@ -62,12 +62,12 @@ def run_list(what: str, *, as_json: bool) -> None:
         table.add_row(*(str(row[name]).partition(";")[0] for name in shown))
     say(table)
     if what == "methods":
-        say("cost: of training at the common budget, cross-entropy = 1. Variants of each method: --json.")
+        say("cost: training cost at the common budget, where cross-entropy costs 1. Variants of each method: --json.")
     say("Next: longtail train DATA --method NAME" if what == "methods" else "Next: longtail train DATA")
 
 
 def run_table(setting: str, runs: Path, *, budget: str | None) -> None:
-    """Every finished run of a setting or of a folder of images, best mean recall last."""
+    """Prints every finished run of a setting or of a folder of images, best mean recall last."""
     from longtail.runs.table import rows_of
 
     rows = rows_of(runs, setting, budget=budget)
@@ -78,7 +78,7 @@ def run_table(setting: str, runs: Path, *, budget: str | None) -> None:
 
 
 def run_doctor() -> None:
-    """What a bug report needs, and what is wrong."""
+    """Prints what a bug report needs, and which packages do not load."""
     import torch
 
     from longtail.engine.devices import chosen_device, has_bfloat16, why_no_cuda
@@ -96,7 +96,7 @@ def run_doctor() -> None:
         try:
             importlib.import_module(package)
         except Exception as error:
-            say(rf"[red]{package} does not load ({type(error).__name__}). Get it with pip install 'longtail\[train]'.[/red]")
+            say(rf"[red]{package} does not load ({type(error).__name__}). Install it with pip install 'longtail\[train]'.[/red]")
     say("Next: longtail demo")
 
 
@@ -157,7 +157,7 @@ def _methods() -> list[dict[str, Any]]:
 
 
 def _changes(recipe: Recipe) -> dict[str, str]:
-    """What the recipe changes of plain training: loss, draw and weights, head and network, inference."""
+    """Parts that differ from plain training: loss, draw and weights, head and network, inference."""
     stages = recipe.stages
     losses = [part for stage in stages for part in (stage.loss, stage.feature_loss, stage.step) if part is not None]
     draws = [rule for stage in stages for rule in (stage.resample, stage.companion, stage.reweight) if rule is not None]

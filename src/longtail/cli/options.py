@@ -1,4 +1,4 @@
-"""The command line's options, made of the request's fields; and sentences about arguments, said in flags."""
+"""The command line's options, made of the fields of `Request`, and messages with flags in place of arguments."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ PARAMETER = inspect.Parameter
 FIELDS = {each.name: each for each in fields(Request)}
 ALL = tuple(FIELDS)
 DATA = Annotated[str, typer.Argument(help=FIELDS["data"].metadata["help"], metavar="DATA")]
-RUN = Annotated[Path, typer.Argument(help="A run folder, as a training command names it.", metavar="RUN")]
-TRUST = Annotated[bool, typer.Option("--trust-code", help="Run the code that the run's owner trained it with.")]
+RUN = Annotated[Path, typer.Argument(help="A run folder, as a training command prints it.", metavar="RUN")]
+TRUST = Annotated[bool, typer.Option("--trust-code", help="Run the user's own code that the run was trained with.")]
 
 
 def with_options(*names: str, **defaults: Any) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Gives a command, which takes `**asked`, the request's options of these names, after parameters of its own.
+    """Decorates a command that takes `**asked` with options for fields of `Request`, beside parameters of its own.
 
     Args:
-        names: fields of `Request`.
-        defaults: other defaults than the request's.
+        names: names of the fields.
+        defaults: default values that replace those of `Request`, by name.
     """
     hints = get_type_hints(Request)
 
@@ -46,38 +46,40 @@ def with_options(*names: str, **defaults: Any) -> Callable[[Callable[..., None]]
 
 
 def _parameter(name: str, kind: Any, default: Any) -> inspect.Parameter:
-    """One option as typer reads it; pairs come as a list of texts."""
+    """One option as typer reads it; NAME=VALUE pairs come as a list of texts."""
     if name == "data":
         return PARAMETER(name, PARAMETER.POSITIONAL_OR_KEYWORD, annotation=DATA)
-    told = FIELDS[name].metadata
+    metadata = FIELDS[name].metadata
     kind, default = (list[str] | None, None) if isinstance(default, Mapping) else (kind, default)
     kind = str | None if kind is str and default is None else kind
-    option = typer.Option(flag(name), help=told["help"], metavar=told["metavar"] or None, rich_help_panel=told["panel"])
+    option = typer.Option(
+        flag(name), help=metadata["help"], metavar=metadata["metavar"] or None, rich_help_panel=metadata["panel"]
+    )
     return PARAMETER(name, PARAMETER.KEYWORD_ONLY, default=default, annotation=Annotated[kind, option])
 
 
 def flag(name: str) -> str:
-    """`--split-seed` for `split_seed`."""
-    told = FIELDS[name].metadata.get("flag") if name in FIELDS else ""
-    return told or f"--{name.replace('_', '-')}"
+    """Flag of an argument, such as `--split-seed` for `split_seed`."""
+    declared = FIELDS[name].metadata.get("flag") if name in FIELDS else ""
+    return declared or f"--{name.replace('_', '-')}"
 
 
 def as_request(asked: Mapping[str, Any]) -> Request:
-    """The request that a command's options make; a pair is NAME=VALUE."""
-    pairs = {name: _pairs(asked.get(name), flag(name)) for name in ("variants", "changes")}
+    """Builds the request from a command's options; pairs are written NAME=VALUE."""
+    pairs = {name: _pairs(asked.get(name), name) for name in ("variants", "changes")}
     given: dict[str, Any] = {name: value for name, value in asked.items() if name in FIELDS}
     return Request(**{**given, **pairs})
 
 
-def _pairs(texts: list[str] | None, flag: str) -> dict[str, Any]:
+def _pairs(texts: list[str] | None, name: str) -> dict[str, Any]:
     for text in texts or []:
         if "=" not in text:
-            raise UserError(f"{flag} takes NAME=VALUE; got '{text}'.")
+            raise UserError(f"{flag(name)} takes {FIELDS[name].metadata['metavar']}; got '{text}'.")
     return {name: value for name, _, value in (text.partition("=") for text in texts or [])}
 
 
 def in_flags(sentence: str) -> str:
-    """A sentence about arguments as a command line says it: `val=0.1` becomes --val 0.1, `fresh` --fresh."""
+    """Replaces arguments in a message by flags: `val=0.1` becomes --val 0.1, and `fresh` becomes --fresh."""
     return re.sub(r"`(\w+)(?:=([^`]*))?`", _in_flag, sentence)
 
 

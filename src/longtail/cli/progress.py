@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Bars:
-    """One bar for reading files, one per training run; after the first minute a line says how long it will take."""
+    """One bar for reading files, one per training run; after the first minute a line says how long training will take."""
 
     def __init__(self) -> None:
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())

@@ -15,10 +15,14 @@ from longtail.spec.description import name_of, parameters_of
 from longtail.spec.recipe import Recipe, Setting, Stage
 from longtail.weighting import Progress
 
-FITTED_ON = {"val": "validation images", "train": "training images", "test": "the test images it judges, without their labels"}
+FITTED_ON = {
+    "val": "validation images",
+    "train": "training images",
+    "test": "the test images that it predicts, without their labels",
+}
 OF_OPTIMIZER = ("lr", "momentum", "weight_decay", "nesterov")
-OF_HEAD = {"keep": "the head that there is", "reset": "the head that there is, its weights drawn anew"}
-OF_BATCH_NORM = {"train": "statistics follow the batches", "eval": "the backbone's statistics are held"}
+OF_HEAD = {"keep": "the existing head", "reset": "the existing head, with new initial weights"}
+OF_BATCH_NORM = {"train": "running statistics are updated", "eval": "the backbone's running statistics are fixed"}
 
 
 @dataclass(frozen=True)
@@ -26,11 +30,11 @@ class Line:
     """One value of a recipe or of its setting.
 
     Args:
-        label: what the value is.
-        value: plain, or a function, which stands for its name.
-        path: dotted path for --set; with -- in front, an option that changes the value; "" where none does.
+        label: name of the value.
+        value: the value itself; a function or class is shown by its name.
+        path: dotted path for --set; or, beginning with --, the option that changes the value; "" where none does.
         gloss: what the value means, in words.
-        depth: number of parts that this one belongs to.
+        depth: number of parts around this one, by which the line is indented.
     """
 
     label: str
@@ -54,7 +58,7 @@ class Line:
 
 
 def setting_lines(setting: Setting) -> list[Line]:
-    """Data, backbone and the data's own augmentation, which the options of training choose."""
+    """Lines on data, backbone and the data's own augmentation, which the options of training choose."""
     lines = [Line("setting", setting.name), Line("budget", setting.budget, "--budget")]
     of_data = {"imbalance": "--imbalance", "size": "--size", "split_seed": "--split-seed"}
     lines += part_lines("data", setting.data, options=of_data, only=("imbalance",))
@@ -65,14 +69,14 @@ def setting_lines(setting: Setting) -> list[Line]:
 
 
 def network_lines(recipe: Recipe) -> list[Line]:
-    """What the recipe makes of the backbone."""
+    """Lines on the recipe's wrapper of the backbone, head and projection."""
     wrapper = part_lines("wrapper of the backbone", recipe.backbone_wrapper, "backbone_wrapper")
     projection = part_lines("projection", recipe.projection, "projection")
     return [*wrapper, *part_lines("head", recipe.head, "head"), *projection]
 
 
 def stage_lines(stage: Stage, path: str) -> list[Line]:
-    """All of a stage but its departures; `path` is the stage's own, such as stages.0."""
+    """Lines on all values of a stage except its departures; `path` is that of the stage, such as stages.0."""
     lines = [*part_lines("loss", stage.loss, f"{path}.loss"), *_if_any("loss on features", stage, path, "feature_loss")]
     lines += part_lines("draw of images", stage.resample, f"{path}.resample")
     lines += _if_any("second draw", stage, path, "companion")
@@ -97,7 +101,7 @@ def stage_lines(stage: Stage, path: str) -> list[Line]:
 
 
 def inference_lines(recipe: Recipe) -> list[Line]:
-    """The rule, and the images that it is fitted on."""
+    """Lines on the inference rule and the images that it is fitted on."""
     split = reference_of(recipe.inference)
     return [
         *part_lines("rule", recipe.inference, "inference"),
@@ -108,11 +112,11 @@ def inference_lines(recipe: Recipe) -> list[Line]:
 def part_lines(
     label: str, part: Any, path: str = "", *, depth: int = 0, options: Mapping[str, str] | None = None, only: Sequence[str] = ()
 ) -> Iterator[Line]:
-    """A function or class by name, and below it every hyper-parameter that is set.
+    """Lines on a function or class: its name, and below it every hyper-parameter that is set.
 
     Args:
-        options: option of the command line for each hyper-parameter, and for the part itself under "", where there is no path.
-        only: hyper-parameters that are listed though none was fixed; () for all that have a value.
+        options: where there is no path, the command-line option of each hyper-parameter, and of the part itself under "".
+        only: hyper-parameters that are listed even where they were not fixed; () for all that have a value.
     """
     options = options or {}
     yield Line(label, part, "" if part is None else path or options.get("", ""), gloss_of(part), depth)
@@ -124,7 +128,7 @@ def part_lines(
 
 
 def augmentation_lines(label: str, augment: Sequence[Callable[..., Any]], path: str = "") -> list[Line]:
-    """One part after the other; `none` where there is none."""
+    """Lines on the augmentations, one after the other; a line with `none` where there are none."""
     if not augment:
         return [Line(label, "none", path)]
     parts = (part_lines(label if not n else "then", part, f"{path}.{n}" if path else "") for n, part in enumerate(augment))
@@ -132,24 +136,24 @@ def augmentation_lines(label: str, augment: Sequence[Callable[..., Any]], path: 
 
 
 def rates_in_words(rates: Sequence[float]) -> str:
-    """A learning rate per epoch as a sentence of its moves; epochs are counted from 1.
+    """Describes how the learning rate changes from epoch to epoch; epochs are counted from 1.
 
     >>> rates_in_words([0.05, 0.1, 0.1, 0.1, 0.01, 0.01])
     '0.05 in epoch 1; 0.1 from epoch 2; 0.01 from epoch 5'
     """
-    said, epoch = [f"{rates[0]:.3g} in epoch 1" if len(set(rates[:2])) > 1 else f"{rates[0]:.3g} from epoch 1"], 1
+    parts, epoch = [f"{rates[0]:.3g} in epoch 1" if len(set(rates[:2])) > 1 else f"{rates[0]:.3g} from epoch 1"], 1
     moves = ((after > before) - (after < before) for before, after in pairwise(rates))
     for move, moved in groupby(moves):
         first, epoch = epoch + 1, epoch + len(list(moved))
         if move and first == epoch:
-            said.append(f"{rates[epoch - 1]:.3g} from epoch {epoch}")
+            parts.append(f"{rates[epoch - 1]:.3g} from epoch {epoch}")
         elif move:
-            said.append(f"{'rising' if move > 0 else 'falling'} to {rates[epoch - 1]:.3g} in epoch {epoch}")
-    return "; ".join(said)
+            parts.append(f"{'rising' if move > 0 else 'falling'} to {rates[epoch - 1]:.3g} in epoch {epoch}")
+    return "; ".join(parts)
 
 
 def gloss_of(part: Any) -> str:
-    """First sentence on a function or class of longtail or of the user's; "" for those of torch."""
+    """First sentence of the docstring of a function or class; "" for those of torch."""
     function = part.func if isinstance(part, partial) else part
     if not callable(function) or name_of(function).startswith("torch."):
         return ""

@@ -1,4 +1,4 @@
-"""The recipe of a method as it would be trained: for a person to read, or as JSON."""
+"""Prints the recipe of a method as it would be trained, as text or as JSON."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ from longtail.workflow.choices import largest_batch
 from longtail.workflow.request import Request, default_of
 from longtail.workflow.resolve import check, chosen_recipe, chosen_setting, recipe_function
 
-VALUE = 15  # characters after which paths begin, so that they stand below one another
+VALUE = 15  # width of a value in characters, so that the paths after the values are aligned
 
 
 def run_show(request: Request, *, as_json: bool) -> None:
     """Prints the recipe that the request names; nothing is trained, and of images at most their sizes are read."""
     check(request)
-    setting, said = _setting(request)
+    setting, choice = _setting(request)
     recipe = chosen_recipe(request, setting)
     if as_json:
-        console.print_json(json.dumps(_for_machines(request, setting, recipe)))
+        console.print_json(json.dumps(_as_json(request, setting, recipe)))
         return
     say(f"[bold]{escape(recipe.name)}[/bold]{f' · {recipe.year}' * bool(recipe.year)} · {escape(recipe.source or 'no source')}")
-    for text in (_summary(request), in_flags(said), _variants_in_words(request)):
+    for text in (_summary(request), in_flags(choice), _variants_in_words(request)):
         if text:
             say(escape(text))
     _say_sections(setting, recipe)
@@ -46,7 +46,7 @@ def run_show(request: Request, *, as_json: bool) -> None:
 
 
 def sections_of(setting: Setting, recipe: Recipe) -> dict[str, tuple[list[Line], tuple[str, ...]]]:
-    """Lines and departures under each heading."""
+    """Lines and departures of the page under each heading."""
     sections = {"Data": (setting_lines(setting), ()), "Network": (network_lines(recipe), recipe.departures)}
     for index, stage in enumerate(recipe.stages):
         heading = f"Stage {index + 1} of {len(recipe.stages)}"
@@ -55,14 +55,14 @@ def sections_of(setting: Setting, recipe: Recipe) -> dict[str, tuple[list[Line],
 
 
 def _setting(request: Request) -> tuple[Setting, str]:
-    """The setting that the request would be trained on, and what was chosen for a folder.
+    """The setting that the request would be trained on, and a sentence on what was chosen for a folder.
 
-    The digits, which scikit-learn brings along, are counted anew where an imbalance was asked for.
+    The digits come with scikit-learn: where an imbalance was asked for, their training images are counted anew.
     """
-    setting, path, said = chosen_setting(request)
+    setting, path, choice = chosen_setting(request)
     if setting.largest_batch is not None and request.imbalance is not None and str(request.data) in settings.NAMED:
         setting = replace(setting, largest_batch=largest_batch(len(setting.data(path).train)))
-    return setting, said
+    return setting, choice
 
 
 def _say_sections(setting: Setting, recipe: Recipe) -> None:
@@ -76,7 +76,7 @@ def _say_sections(setting: Setting, recipe: Recipe) -> None:
         for line in lines:
             table.add_row(Text(_label(line)), _value(line))
         for departure in departures:
-            table.add_row("  departure", Text(departure))
+            table.add_row("  departure", Text(in_flags(departure)))
         say(table)
 
 
@@ -85,7 +85,7 @@ def _label(line: Line) -> str:
 
 
 def _value(line: Line) -> Text:
-    """The value and its path in a row, and below them what the value means."""
+    """Text of a line: the value and its path, and below them what the value means."""
     shown = Text(f"{line.text:<{VALUE}} " if line.path else line.text)
     shown.append(line.path, style="cyan")
     return shown.append(f"\n{line.gloss}", style="dim") if line.gloss else shown
@@ -96,7 +96,7 @@ def _summary(request: Request) -> str:
 
 
 def _variants(request: Request) -> dict[str, Any]:
-    """The keywords of the method, with what each may be: its choices, else its default."""
+    """Keywords of the method, each with the list of its allowed values, or else with its default."""
     function = recipe_function(request.method)
     hints = get_type_hints(function)
     known = {name: value for name, value in parameters_of(function).items() if name != "setting"}
@@ -105,22 +105,22 @@ def _variants(request: Request) -> dict[str, Any]:
 
 
 def _variants_in_words(request: Request) -> str:
-    def said(value: Any) -> str:
+    def in_words(value: Any) -> str:
         return "|".join(map(str, value)) if isinstance(value, list) else Line("", value).text
 
-    told = (name if value is None else f"{name}={said(value)}" for name, value in _variants(request).items())
-    variants = ", ".join(told)
+    words = (name if value is None else f"{name}={in_words(value)}" for name, value in _variants(request).items())
+    variants = ", ".join(words)
     return f"Variants (--with): {variants}" if variants else ""
 
 
 def _cost(request: Request, setting: Setting, recipe: Recipe) -> float:
-    """Passes over the images, of those that cross-entropy makes at the same budget."""
+    """Training cost in passes over the images, divided by that of cross-entropy at the same budget."""
     plain = recipes.ce(setting)
     return training_cost(recipe) / training_cost(plain if request.epochs is None else with_epochs(plain, request.epochs))
 
 
 def _command(request: Request) -> str:
-    """The command that trains what is shown."""
+    """Command that trains the recipe that is shown."""
     words = ["longtail", "train", str(request.data), "--method", request.method]
     for name, option in FIELDS.items():
         value = getattr(request, name)
@@ -131,7 +131,7 @@ def _command(request: Request) -> str:
     return shlex.join(words)
 
 
-def _for_machines(request: Request, setting: Setting, recipe: Recipe) -> dict[str, Any]:
+def _as_json(request: Request, setting: Setting, recipe: Recipe) -> dict[str, Any]:
     lines = [line for section, _ in sections_of(setting, recipe).values() for line in section]
     paths = {line.path: line for line in lines if line.path and not line.path.startswith("--")}
     return {

@@ -1,4 +1,4 @@
-"""Tables as a person reads them."""
+"""Tables of results for the terminal."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ console = Console()
 
 
 def say(thing: Any) -> None:
-    """A line or a table."""
+    """Prints a line or a table."""
     console.print(thing, highlight=False, soft_wrap=isinstance(thing, str))
 
 
@@ -87,7 +87,7 @@ def rows_table(rows: Sequence[Row]) -> Table:
 
 
 def stage_table(report: RunReport) -> Table:
-    """How each stage ended; under the paper protocol, its best epoch on the test set beside it."""
+    """Results of each stage after its last epoch and, under the paper protocol, after its best epoch on the test set."""
     table = Table(title=f"{report.method}, seed {report.seed}: stages, mean recall in %", title_justify="left")
     table.add_column("stage")
     for heading in ("epochs", "last epoch", "best epoch on the test set", "seconds", "images/s"):
@@ -101,7 +101,7 @@ def stage_table(report: RunReport) -> Table:
 
 
 def mean_and_std(shares: Sequence[float]) -> str:
-    """91.4 ± 0.6, in percent; without a deviation where there is one share only."""
+    """Mean and standard deviation in percent, such as 91.4 ± 0.6; the mean alone where there is one share."""
     known = [share for share in shares if not math.isnan(share)]
     if len(known) < 2:
         return percent(known[0] if known else None)
@@ -109,35 +109,35 @@ def mean_and_std(shares: Sequence[float]) -> str:
 
 
 def differences(rows: Sequence[Row]) -> list[str]:
-    """A line for each of several rows of one method: in which values it differs from the others."""
+    """One line for each of several rows of one method: the values in which it differs from the others."""
     return [f"{row.method}{_mark(rows, row)}: {row.differs}" for row in rows if row.differs]
 
 
 def _mark(rows: Sequence[Row], row: Row) -> str:
-    """A number for each of several rows of one method."""
+    """Number of the row among several rows of one method; empty for a single row."""
     alike = [other for other in rows if other.method == row.method]
     return f" {alike.index(row) + 1}" if len(alike) > 1 else ""
 
 
 def _stamp(report: RunReport) -> str:
-    """What belongs beside every number: data, budget, protocol, and the epoch that is judged."""
+    """Conditions of the results: data, budget, protocol, and the epoch that is evaluated."""
     return f"{report.setting} · {report.budget} budget · {report.protocol} protocol · {report.epoch_rule}"
 
 
 def _flag(report: RunReport) -> str:
-    """Said beside every number of a rule that saw all test images at once."""
+    """Mark for the results of an inference rule that saw all test images at once."""
     return " (transductive)" if report.transductive else ""
 
 
 def _caption(report: RunReport) -> str:
-    """The groups' rules, classes and test images."""
+    """Rule, number of classes and number of test images of each group."""
     parts = []
     for name in GROUPS:
         group, which = report.test.groups[name], GROUP_RANGES[report.group_rule][name]
         shown = f"{group.evaluated_classes} of {group.classes}" if group.evaluated_classes < group.classes else str(group.classes)
         plural = "class" if group.classes == 1 else "classes"
-        parts.append(f"{name} ({which}): {shown} {plural}, {group.images:,} images")
-    return f"By training images: {'; '.join(parts)}"
+        parts.append(f"{name} ({which}): {shown} {plural}, {group.images:,} test images")
+    return f"Groups by training images: {'; '.join(parts)}"
 
 
 def _group(group: GroupResult) -> str:

@@ -1,7 +1,7 @@
-"""Which images, how are they cut, and how are they fed?
+"""Data sets: reading images, splitting them, cutting long-tailed subsets, and feeding batches to a training loop.
 
-What a training loop of one's own needs is here: long-tailed counts, subsets that follow them, and groups of classes. Reading images
-is in `folder`, `cifar`, `digits` and `published`, batched augmentation in `transforms` and `autoaugment`.
+The package exports what a training loop of your own needs: long-tailed counts, subsets that follow them, and groups of classes.
+Images are read in `folder`, `cifar`, `digits` and `published`; batched augmentation is in `transforms` and `autoaugment`.
 """
 
 from longtail.data.groups import shot_groups

@@ -1,6 +1,7 @@
-"""AutoAugment's CIFAR-10 policy on a whole batch at once, on the device it lies on.
+"""AutoAugment's CIFAR-10 policies, applied to a whole batch at once on the batch's device.
 
-An operation is a row of amounts, one for each of `OPERATIONS`, all zero but one; an amount of zero leaves an image alone.
+An operation is encoded as a row of amounts, one for each of `OPERATIONS`, of which at most one is not zero; an amount of zero
+leaves an image unchanged.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from longtail.data.transforms import Images, blend, luminance, mean_luminance
 
 Step = tuple[str, float, int | None]
 
-# Cubuk et al. (CVPR 2019), the 25 sub-policies found on CIFAR-10: two operations each, its probability and its bin 0 ... 9.
+# The 25 sub-policies that Cubuk et al. (CVPR 2019) found on CIFAR-10: two operations each, with probability and bin 0 ... 9.
 POLICIES: tuple[tuple[Step, Step], ...] = (
     (("Invert", 0.1, None), ("Contrast", 0.2, 6)),
     (("Rotate", 0.7, 2), ("TranslateX", 0.3, 9)),
@@ -47,7 +48,8 @@ POLICIES: tuple[tuple[Step, Step], ...] = (
     (("TranslateY", 0.7, 9), ("AutoContrast", 0.9, None)),
 )
 
-# The amount in bin 9: degrees; shares of the side; pixels per pixel; change of a factor; grey levels.
+# The amount in bin 9: degrees (Rotate); shares of the side (Translate); pixels per pixel (Shear); change of the factor
+# (Brightness to Sharpness); grey levels (Solarize).
 LARGEST = {
     "Rotate": 30.0,
     "TranslateX": 150 / 331,
@@ -63,12 +65,13 @@ SIGNED = LARGEST.keys() - {"Rotate", "Solarize"}
 
 
 def auto_augment(images: Images, generator: torch.Generator | None = None) -> Images:
-    """One of 25 pairs of operations, each with its own probability (AutoAugment, Cubuk et al., CVPR 2019).
+    """Applies one of 25 pairs of operations, each with its own probability (AutoAugment, Cubuk et al., CVPR 2019).
 
-    The variant of GALA's runs on CIFAR: translation, shear, brightness, contrast, colour and sharpness go either way, a rotation
-    always counter-clockwise; what lies outside is grey (128); shear is bicubic, rotation and translation take the nearest pixel.
-    Arithmetic and rounding are Pillow's, but for one grey level where its floating point falls just below a whole number and
-    single pixels of a rotation, which Pillow computes in fixed point. Its place: crop, flip, AutoAugment, Cutout, normalise.
+    This is the variant of GALA's runs on CIFAR: translation, shear, brightness, contrast, colour and sharpness change in either
+    direction, a rotation is always counter-clockwise; pixels from outside the image are grey (128); shear interpolates
+    bicubically, rotation and translation take the nearest pixel. Arithmetic and rounding are Pillow's, except for one grey level
+    where Pillow's floating point falls just below a whole number and for single pixels of a rotation, which Pillow computes in
+    fixed point. The order of the pipeline is crop, flip, AutoAugment, Cutout, normalise.
     """
     for amounts in drawn(len(images), generator, images.device):
         images = operate(images, amounts)
@@ -76,7 +79,7 @@ def auto_augment(images: Images, generator: torch.Generator | None = None) -> Im
 
 
 def drawn(batch: int, generator: torch.Generator | None, device: torch.device) -> Float[Tensor, "2 batch operations"]:
-    """The amounts of both operations of a random policy for each image."""
+    """Draws a policy for each image, and returns the amounts of its two operations."""
     probability, amounts = _tables(device)
     policy = torch.randint(len(POLICIES), (batch,), generator=generator, device=device)
     draw = torch.rand((2, 2, batch), generator=generator, device=device)
@@ -86,9 +89,12 @@ def drawn(batch: int, generator: torch.Generator | None, device: torch.device) -
 
 @cache
 def _tables(device: torch.device) -> tuple[Float[Tensor, "2 policies"], Float[Tensor, "2 2 policies operations"]]:
-    """Probability by (place, policy), and amount by (sign, place, policy, operation); copied to a device once."""
-    probability = torch.tensor([[steps[place][1] for steps in POLICIES] for place in (0, 1)])
-    rows = [[[_row(steps[place], sign) for steps in POLICIES] for place in (0, 1)] for sign in (1, -1)]
+    """Probability by (index, policy) and amount by (sign, index, policy, operation), copied to a device once.
+
+    The index says which of the policy's two operations is meant; the sign is 0 for positive and 1 for negative amounts.
+    """
+    probability = torch.tensor([[steps[index][1] for steps in POLICIES] for index in (0, 1)])
+    rows = [[[_row(steps[index], sign) for steps in POLICIES] for index in (0, 1)] for sign in (1, -1)]
     return probability.to(device), torch.tensor(rows, dtype=torch.float64).to(device)
 
 
@@ -98,14 +104,14 @@ def _row(step: Step, sign: int) -> list[float]:
 
 
 def amount(name: str, magnitude: int | None) -> float:
-    """What the operation does in bin 0 (nothing) to 9 (most); 1 for an operation without bins."""
+    """The amount of an operation in bin 0 (no change) to 9 (largest change); 1 for an operation without bins."""
     if name == "Posterize" and magnitude is not None:
         return 2.0 ** round(4 * magnitude / 9) - 1
     return 1.0 if magnitude is None else LARGEST[name] * magnitude / 9
 
 
 def operate(images: Images, amounts: Float[Tensor, "batch operations"]) -> Images:
-    """Each image changed by its own operation."""
+    """Applies to each image its own operation."""
     change = _where_needed if images.device.type == "cpu" else _everywhere
     parts = torch.split(amounts, [len(names) for names in FAMILIES.values()], dim=1)
     for family, part in zip(FAMILIES, parts, strict=True):
@@ -117,7 +123,7 @@ Family = Callable[[Images, Float[Tensor, "batch some"]], Images]
 
 
 def _where_needed(images: Images, amounts: Float[Tensor, "batch some"], family: Family) -> Images:
-    # Which images need it has to be known before going on: free on a CPU; on a GPU the host would wait.
+    # Choosing the images that need the operation reads values from the device: free on a CPU; on a GPU the host would wait.
     chosen = amounts.any(1).nonzero()[:, 0]
     return images.index_copy(0, chosen, family(images[chosen], amounts[chosen]))
 
@@ -127,7 +133,7 @@ def _everywhere(images: Images, amounts: Float[Tensor, "batch some"], family: Fa
 
 
 def _move(images: Images, amounts: Float[Tensor, "batch 4"]) -> Images:
-    """Rotated about the centre, translated, or sheared along y from the left edge on; amounts say where a pixel comes from."""
+    """Rotates about the centre, translates, or shears along y from the left edge; the amounts map a pixel to its source."""
     height, width = images.shape[2:]
     angle, right, down, shear = amounts.T[:, :, None, None]
     cos, sin = (angle * pi / 180).cos(), (angle * pi / 180).sin()
@@ -141,7 +147,7 @@ def _move(images: Images, amounts: Float[Tensor, "batch 4"]) -> Images:
 
 
 def _cubic(images: Images, row: Float[Tensor, "batch h w"], column: Float[Tensor, "batch h w"], sheared: Tensor) -> Images:
-    """Cubic convolution along y with Pillow's slope of -1 (Keys, 1981), the nearest pixel where nothing is sheared."""
+    """Cubic convolution along y with Pillow's slope of -1 (Keys, 1981); the nearest pixel of images that are not sheared."""
     row = torch.where(sheared, row - 0.5, row)
     top = row.floor()
     t = torch.where(sheared, row - top, 0)[:, None].float()
@@ -157,7 +163,7 @@ def _pixels(images: Images, row: Tensor, column: Tensor) -> Float[Tensor, "batch
 
 
 def _enhance(images: Images, amounts: Float[Tensor, "batch 4"]) -> Images:
-    """Away from black (brightness), the mean grey (contrast), the grey image (colour) or the smooth one (sharpness)."""
+    """Scales the difference to black (brightness), mean grey (contrast), the grey image (colour) or a smooth one (sharpness)."""
     brightness, contrast, color, sharpness = (amounts != 0).T[:, :, None, None, None]
     grey = luminance(images)
     other = torch.where(brightness, 0, images)
@@ -168,28 +174,28 @@ def _enhance(images: Images, amounts: Float[Tensor, "batch 4"]) -> Images:
 
 
 def _smooth(images: Images) -> Images:
-    """Every pixel but those on the border becomes the mean of 3 x 3, itself counted five times."""
+    """Replaces every pixel that is not on the border by the mean of its 3 x 3 neighbourhood, counting the pixel five times."""
     smooth, floats = images.clone(), images.float()
     smooth[:, :, 1:-1, 1:-1] = ((9 * F.avg_pool2d(floats, 3, 1) + 4 * floats[:, :, 1:-1, 1:-1]) / 13).round().to(torch.uint8)
     return smooth
 
 
 def _tone(images: Images, amounts: Float[Tensor, "batch 3"]) -> Images:
-    """Lowest bits cleared (posterize), bright levels inverted (solarize) or all of them (invert)."""
+    """Clears the lowest bits (posterize), inverts the bright levels (solarize) or inverts all levels (invert)."""
     cleared, bright, inverted = amounts.T[:, :, None, None, None]
     posterized = images & (255 - cleared).to(torch.uint8)
     return torch.where(posterized >= 256 - bright - 256 * inverted, 255 - posterized, posterized)
 
 
 def _stretch(images: Images, amounts: Float[Tensor, "batch 1"]) -> Images:
-    """Each channel from 0 to 255 (autocontrast)."""
+    """Stretches each channel to the range from 0 to 255 (autocontrast)."""
     low, high = images.amin((2, 3), keepdim=True), images.amax((2, 3), keepdim=True)
     stretched = ((images - low).float() * 255 / (high - low).clamp(min=1)).to(torch.uint8)
     return torch.where(high > low, stretched, images)
 
 
 def _equalize(images: Images, amounts: Float[Tensor, "batch 1"]) -> Images:
-    """Each channel by its ranks, about as many pixels on every level."""
+    """Maps each channel by the ranks of its pixels, so that every level has about as many pixels (histogram equalization)."""
     levels = images.flatten(2).long()
     counts = levels.new_zeros((len(images), 3, 256)).scatter_add_(2, levels, torch.ones_like(levels))
     below: Int[Tensor, "batch 3 256"] = counts.cumsum(2) - counts

@@ -1,4 +1,4 @@
-"""Handwritten digits that scikit-learn carries with it: 1,797 real 8x8 images, no download."""
+"""The handwritten digits that are part of scikit-learn: 1,797 real 8x8 images, which need no download."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Any folder of images, or a CSV that lists them: found, split, cut, read."""
+"""Finds, splits, cuts and reads the images of any folder, or of a CSV that lists them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SAMPLE = 2000
 
 @dataclass(frozen=True)
 class _Plan:
-    """Which files each split has; nothing is read yet."""
+    """The class names and the files of each split; no file is read yet."""
 
     classes: tuple[str, ...]
     splits: dict[str, Split]
@@ -45,11 +45,16 @@ def folder_data(
     corrupt one is found before training.
 
     Args:
-        split: a stored split.csv that says which file belongs where; it is not cut again.
-        watch: called with (files read, files in all).
+        root: the folder, or the CSV.
+        size: side of the squares in pixels.
+        imbalance: n_max / n_min to which the training set is cut; None to keep all its images.
+        split_seed: seed that draws the test images, and the training images that a cut keeps.
+        skip_corrupt: whether files that cannot be read are left out instead of refused.
+        split: a stored split.csv that says which file belongs to which split; its training set is not cut again.
+        watch: called with (number of files read, number of all files).
 
     Raises:
-        BadFolder: the folder is empty, has one class, an empty class, corrupt images, or an unknown class in a split.
+        BadFolder: the folder is empty, has one class only, an empty class, corrupt images, or an unknown class in a split.
     """
     listing = read_csv(split, below=root) if split is not None else list_images(root)
     images: dict[str, Tensor] = {}
@@ -70,7 +75,7 @@ def training_images(listing: Listing, *, imbalance: float | None = None, split_s
 
 
 def _planned(listing: Listing, imbalance: float | None, split_seed: int) -> _Plan:
-    """Splits and cuts; a stored split (`imbalance` None) is taken as it is."""
+    """Splits the listing and cuts its training set to `imbalance`; None keeps all training images, as of a stored split."""
     listing.check()
     classes = listing.classes
     number = {name: index for index, name in enumerate(classes)}
@@ -92,7 +97,10 @@ def _planned(listing: Listing, imbalance: float | None, split_seed: int) -> _Pla
 
 
 def _read_into(images: dict[str, Tensor], plan: _Plan, root: Path, size: int, watch: Watch | None) -> dict[str, CorruptImage]:
-    """Decodes what is not decoded yet; keeps all pixels where they fit into memory, else those of some training images."""
+    """Decodes the files that are not in `images` yet, adds them there, and returns the errors of those that cannot be read.
+
+    All pixels are kept where they fit into memory, else those of a sample of the training images.
+    """
     wanted = [file for split in plan.splits.values() for file in split.files if file not in images]
     fits = _fits(plan, size)
     train = plan.splits["train"].files
@@ -110,7 +118,7 @@ def _read_into(images: dict[str, Tensor], plan: _Plan, root: Path, size: int, wa
     return corrupt
 
 
-_SEEN = torch.empty(0)
+_SEEN = torch.empty(0)  # stands for a file that can be read, but whose pixels are not kept
 
 
 def _fits(plan: _Plan, size: int) -> bool:
@@ -132,6 +140,7 @@ def _assembled(plan: _Plan, images: dict[str, Tensor], root: Path, size: int, sk
 
 def _corrupt_sentence(corrupt: dict[str, CorruptImage]) -> str:
     first = next(iter(corrupt.values()))
-    more = f" {len(corrupt) - 1} more cannot either." if len(corrupt) > 1 else ""
+    others = len(corrupt) - 1
+    more = f" {others:,} more file{'' if others == 1 else 's'} cannot be read either." if others else ""
     which = "them" if more else "it"
     return f"{first}{more} Remove or repair {which}, or leave {which} out with `skip_corrupt`."

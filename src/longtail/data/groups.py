@@ -1,4 +1,4 @@
-"""Which classes are in the groups that results are read in: many, medium and few training images."""
+"""The groups of classes that results are reported for: those of many, medium and few training images."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ def shot_groups(class_counts: Counts, *, rule: str = "shots") -> dict[str, list[
 
     Args:
         class_counts: training images per class, (C,).
-        rule: "shots" for the thresholds 100 and 20, which themselves are medium; "auto" for thirds of the classes by count
-            (most first), which also suits small data.
+        rule: "shots" for the thresholds 100 and 20 (a class with exactly 100 or 20 images is medium); "auto" for thirds of the
+            classes by count (most first), which also suits small data.
 
     Raises:
         UserError: there is no such rule.
@@ -40,7 +40,7 @@ def group_of_each(class_counts: Counts, *, rule: str = "shots") -> list[str]:
 
 
 def _thirds(counts: list[int]) -> dict[str, list[int]]:
-    """Equal thirds of the classes, most images first; where they are not equal, the first ones are larger by one."""
+    """Thirds of the classes, most images first; where they cannot be equal, the first groups have one class more."""
     ranked = sorted(range(len(counts)), key=lambda label: -counts[label])
-    ends = [-(-place * len(counts) // 3) for place in range(4)]
-    return {name: sorted(ranked[ends[place] : ends[place + 1]]) for place, name in enumerate(GROUPS)}
+    ends = [-(-index * len(counts) // 3) for index in range(4)]
+    return {name: sorted(ranked[ends[index] : ends[index + 1]]) for index, name in enumerate(GROUPS)}

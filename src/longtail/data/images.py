@@ -1,4 +1,4 @@
-"""Reading one image file: any mode and shape in, a square of uint8 RGB pixels out."""
+"""Reads image files of any mode and shape as squares of uint8 RGB pixels."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", 
 
 
 def open_rgb(path: Path) -> Image:
-    """The whole image decoded as RGB; transparent pixels become white, 16-bit grey is scaled.
+    """Decodes the whole image as RGB; transparent pixels become white, 16-bit grey is scaled.
 
     Raises:
-        CorruptImage: the file is truncated, or is no image.
+        CorruptImage: the file is truncated, or is not an image.
     """
     with opened(path) as image:
         image.load()
@@ -36,7 +36,12 @@ def open_rgb(path: Path) -> Image:
 
 @contextmanager
 def opened(path: Path, content: bytes | None = None) -> Iterator[Image]:
-    """The image at `path`, from its `content` where that is read already. What goes wrong inside the block is a CorruptImage."""
+    """Opens the image at `path`, or its `content` where that is read already.
+
+    Raises:
+        FileNotFoundError: there is no file at `path`.
+        CorruptImage: anything else goes wrong while the file is opened or inside the `with` block.
+    """
     from PIL import Image as Pillow
 
     try:
@@ -44,12 +49,12 @@ def opened(path: Path, content: bytes | None = None) -> Iterator[Image]:
             yield image
     except FileNotFoundError:
         raise
-    except Exception as error:  # PIL's readers let through whatever a broken file makes them stumble over
+    except Exception as error:  # a broken file can make PIL's readers raise errors of any type
         raise CorruptImage(f"'{path}' cannot be read as an image ({reason(error)}).") from error
 
 
 def to_rgb(image: Image) -> Image:
-    """RGB pixels of an image of any mode, turned upright where the camera noted how it was held (EXIF)."""
+    """Converts an image of any mode to RGB, and turns it upright where its EXIF data say how the camera was held."""
     from PIL import Image as Pillow
     from PIL import ImageOps
 
@@ -75,7 +80,7 @@ def short_side(path: Path) -> int | None:
 
 
 def squared(image: Image, size: int) -> Image:
-    """Padded to a square with the image's edge colour (the median of its border), then resized to `size`."""
+    """Pads the image to a square with its edge colour (the median of its border), then resizes it to `size` pixels."""
     from PIL import Image as Pillow
 
     width, height = image.size
@@ -88,19 +93,19 @@ def squared(image: Image, size: int) -> Image:
 
 
 def as_tensor(image: Image) -> Tensor:
-    """uint8 (3, H, W)."""
+    """The image as a uint8 tensor (3, H, W)."""
     import torch
 
     return torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()
 
 
 def read_square(path: Path, size: int) -> Tensor:
-    """One file as uint8 (3, size, size)."""
+    """Reads one file as a uint8 tensor (3, size, size)."""
     return as_tensor(squared(open_rgb(path), size))
 
 
 def read_all(root: Path, files: Sequence[str], size: int) -> Iterator[Tensor | CorruptImage]:
-    """Every file as uint8 (3, size, size), or what is wrong with it, in order; decoded by a few threads."""
+    """Reads every file as a uint8 tensor (3, size, size), or gives its error, in order; a few threads decode them."""
 
     def read(file: str) -> Tensor | CorruptImage:
         try:
@@ -119,23 +124,23 @@ def _edge_colour(pixels: NDArray[np.uint8]) -> tuple[int, int, int]:
 
 
 def _white(mode: str, brightest: float) -> float:
-    """The value that stands for white: 65535 in 16 bits; of plain integers and floats, the smallest that no pixel exceeds."""
+    """The value of white: 65535 in 16-bit images; else the smallest of 1 (floats only), 255 and 65535 that no pixel exceeds."""
     if mode.startswith("I;16") or brightest > 255:
         return 65535.0
     return 1.0 if mode == "F" and brightest <= 1 else 255.0
 
 
 def reason(error: BaseException) -> str:
-    """What PIL says is wrong with a file, in a few words."""
+    """The first line of PIL's message on why a file cannot be read, or the name of the error."""
     text = str(error).splitlines()[0] if str(error) else type(error).__name__
     return "it is no image" if "cannot identify" in text else text
 
 
 class _Quiet:
-    """Silences PIL's remarks on odd files while any thread is inside.
+    """Silences PIL's warnings about unusual files while any thread is inside the `with` block.
 
-    Counted, since threads that overlap in plain `catch_warnings` restore each other's state: all warnings of the program would
-    stay silenced.
+    The threads inside are counted, since threads that overlap in plain `catch_warnings` restore each other's state: all warnings
+    of the program would stay silenced.
     """
 
     def __init__(self) -> None:

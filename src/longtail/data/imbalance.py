@@ -1,4 +1,4 @@
-"""Long-tailed profiles, the subsets that follow them."""
+"""Long-tailed class counts, and the subsets of images that follow them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ Indices = NDArray[np.int64]
 def exponential_counts(num_classes: int, n_max: int, imbalance: float) -> list[int]:
     """Images per class falling exponentially from n_max to n_max / imbalance: int(n_max f^(j / (C - 1))), f = 1 / imbalance.
 
-    Truncated, and computed in exactly this form, as in the LDAM code (kaidic/LDAM-DRW@2536330), which every paper follows.
+    The counts are truncated and computed in exactly this form, as in the LDAM code (kaidic/LDAM-DRW@2536330), which every paper
+    follows.
 
     >>> exponential_counts(10, 5000, 100)
     [5000, 2997, 1796, 1077, 645, 387, 232, 139, 83, 50]
@@ -26,7 +27,7 @@ def exponential_counts(num_classes: int, n_max: int, imbalance: float) -> list[i
 
 
 def step_counts(num_classes: int, n_max: int, imbalance: float) -> list[int]:
-    """n_max for the first half of the classes, int(n_max / imbalance) for the others.
+    """Images per class: n_max for the first half of the classes, int(n_max / imbalance) for the others.
 
     >>> step_counts(4, 500, 10)
     [500, 500, 50, 50]
@@ -38,8 +39,8 @@ def step_counts(num_classes: int, n_max: int, imbalance: float) -> list[int]:
 def long_tailed_subset(labels: Counts, counts: Counts, seed: int = 0) -> Indices:
     """Indices of `counts[j]` images of each class j, grouped by class.
 
-    numpy's legacy RandomState shuffles the full index list of every class in ascending order and the first images are kept, as
-    in the LDAM code with seed 0; so a smaller subset lies inside a larger one.
+    For each class in ascending order, numpy's legacy RandomState shuffles the full list of its indices, and the first ones are
+    kept, as in the LDAM code with seed 0; so a smaller subset lies inside a larger one.
 
     Raises:
         UserError: a class has fewer images than asked for.
@@ -56,11 +57,11 @@ def long_tailed_subset(labels: Counts, counts: Counts, seed: int = 0) -> Indices
     return np.concatenate(chosen)
 
 
-def cut_counts(class_counts: Counts, imbalance: float, *, minimum: int = 1) -> list[int]:
-    """The longest tail of this imbalance that the data allow: images to keep of each class.
+def cut_counts(class_counts: Counts, imbalance: float) -> list[int]:
+    """Number of images to keep of each class for the largest long-tailed subset of this imbalance that the data allow.
 
-    Classes are ranked by count, most first, ties in their order; n_max is the largest value for which the class at every rank has
-    its int(n_max imbalance^(-j / (C - 1))) images.
+    Classes are ranked by count, most first, ties in their order; n_max is the largest value for which the class at every rank j
+    has its int(n_max imbalance^(-j / (C - 1))) images.
 
     Raises:
         UserError: the imbalance is below 1, or n_max would be below 2 imbalance (the rarest class would have 1 image).
@@ -84,13 +85,13 @@ def cut_counts(class_counts: Counts, imbalance: float, *, minimum: int = 1) -> l
 
 
 def imbalance_factor(class_counts: Counts) -> float:
-    """Images of the largest class per image of the smallest."""
+    """Number of images of the largest class, divided by that of the smallest class."""
     return float(np.max(class_counts) / np.min(class_counts))
 
 
 def _at_least_one(imbalance: float) -> float:
     if not 1 <= imbalance < float("inf"):
-        raise UserError(f"The imbalance is n_max / n_min and cannot be below 1; got {imbalance:g}. Balanced data have 1.")
+        raise UserError(f"The imbalance is n_max / n_min, a finite number of at least 1; got {imbalance:g}.")
     return imbalance
 
 

@@ -1,4 +1,4 @@
-"""What a folder of images or a CSV holds: counts, sizes, and everything that would spoil training or its judgement."""
+"""Inspects a folder of images or a CSV: counts, sizes, and every problem that would spoil training or evaluation."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from longtail.errors import CorruptImage
 Watch = Callable[[int, int], None]
 Counts = dict[str, int]
 Copies = tuple[tuple[str, ...], ...]
-Places = tuple[int, ...]
+Indices = tuple[int, ...]
 CHUNK = 64
 MEANT_AS_SPLITS = frozenset({*SPLITS, "training", "testing", "validation", "valid", "dev"})
 
 
 class Group(NamedTuple):
-    """A shot group: its classes, and their training images."""
+    """Number of classes in a shot group, and number of their training images."""
 
     classes: int
     images: int
 
 
 class Range(NamedTuple):
-    """In pixels, over all images."""
+    """Smallest, median and largest length in pixels, over all images that can be read."""
 
     smallest: int
     median: float
@@ -42,23 +42,25 @@ class Range(NamedTuple):
 
 @dataclass(frozen=True)
 class Inspection:
-    """What was found; plain values, so that it can be written as JSON.
+    """The findings on a folder or a CSV; plain values, so that they can be written as JSON.
 
     Args:
         counts: images per class, all splits together.
-        splits: the same per split; empty where the data are not split yet.
-        imbalance, groups: of train, or of everything where the data are not split yet.
-        width, height, short_side: of the images that can be read (the last is a median); None where there is none.
-        modes, formats: images per PIL mode and file format, most first.
-        corrupt: files that cannot be read, and why.
-        conflicts: identical files with different labels.
-        leaks: identical files in different splits.
-        duplicates: copies of other files beyond those.
-        missing: per split, classes that train has and it lacks; they cannot be evaluated.
-        unknown: per split, classes that it has and train lacks.
-        ignored: number of files that are no images.
-        outside: images in places that training does not look at.
-        warnings: what should be changed, and how, a sentence each.
+        splits: images per class for each split; empty where the data are not split yet.
+        imbalance, groups: imbalance and shot groups of the training split, or of all images where the data are not split yet.
+        width, height, short_side: lengths in pixels of the images that can be read (`short_side` is the median of the shorter
+            sides); None where no image can be read.
+        modes, formats: images per PIL mode and per file format, most first.
+        corrupt: files that cannot be read, each with the reason.
+        conflicts: groups of identical files with different labels.
+        leaks: groups of identical files in different splits.
+        duplicates: number of exact copies of other files that are in neither of these groups.
+        empty_classes: classes without files; of the training split alone, where there are splits.
+        missing: for each split, the classes of train that it lacks; they cannot be evaluated there.
+        unknown: for each split, its classes that train lacks.
+        ignored: number of files that are not images.
+        outside: images in folders that training does not read.
+        warnings: one sentence for each problem, which says what to change and how.
     """
 
     counts: Counts
@@ -86,10 +88,10 @@ def inspect(root: Path, *, watch: Watch | None = None) -> Inspection:
     """Reads every image of a folder or a CSV once, continues past broken ones, and changes nothing.
 
     Args:
-        watch: called with (images read, images in all).
+        watch: called with (number of images read, number of all images).
 
     Raises:
-        BadFolder: there is nothing at `root`, none of it is an image of a class, or the CSV cannot be understood.
+        BadFolder: `root` does not exist, has no image that belongs to a class, or is a CSV that cannot be understood.
     """
     listing = read_csv(root, below=root.parent, missing_ok=True) if root.is_file() else list_images(root)
     if not listing.files:
@@ -100,7 +102,7 @@ def inspect(root: Path, *, watch: Watch | None = None) -> Inspection:
 
 
 class _Look(NamedTuple):
-    """An image, with its hash where another file has as many bytes; or the problem with it."""
+    """Properties of one image, with its hash where another file has as many bytes; or the reason why it cannot be read."""
 
     width: int = 0
     height: int = 0
@@ -136,7 +138,7 @@ def _size(path: Path) -> int:
 
 
 def _look(path: Path, hashed: bool) -> _Look:
-    """Reads the file once and decodes it wholly, as training does."""
+    """Reads the file once and decodes it completely, as training does."""
     try:
         content = path.read_bytes()
         with opened(path, content) as image:
@@ -185,7 +187,7 @@ def _groups(class_counts: Sequence[int]) -> dict[str, Group]:
 
 
 def _split_counts(listing: Listing) -> dict[str, Counts]:
-    """Images of every class in every split, 0 where there are none."""
+    """Number of images of every class in every split, 0 where there are none."""
     if listing.splits is None:
         return {}
     count, classes = Counter(zip(listing.splits, listing.labels, strict=True)), sorted(set(listing.labels))
@@ -193,7 +195,7 @@ def _split_counts(listing: Listing) -> dict[str, Counts]:
 
 
 def _differences(splits: dict[str, Counts], which: Callable[[int, int], int | bool]) -> dict[str, tuple[str, ...]]:
-    """Classes per split, chosen by their images in (train, split)."""
+    """Classes of each split that `which` chooses by their numbers of images in train and in the split."""
     if "train" not in splits:
         return {}
     train = splits["train"]
@@ -203,7 +205,8 @@ def _differences(splits: dict[str, Counts], which: Callable[[int, int], int | bo
     return {name: labels for name, labels in chosen.items() if labels}
 
 
-def _identical(looks: Sequence[_Look]) -> list[Places]:
+def _identical(looks: Sequence[_Look]) -> list[Indices]:
+    """Groups of images whose files have the same content."""
     alike = defaultdict(list)
     for index, look in enumerate(looks):
         if look.digest:
@@ -211,12 +214,12 @@ def _identical(looks: Sequence[_Look]) -> list[Places]:
     return [tuple(same) for same in alike.values() if len(same) > 1]
 
 
-def _differing(copies: Sequence[Places], names: Sequence[str] | None) -> list[Places]:
-    """The groups whose files do not all have the same name (a label, a split)."""
+def _differing(copies: Sequence[Indices], names: Sequence[str] | None) -> list[Indices]:
+    """The groups of identical files that have different names, where a name is the label or the split of a file."""
     return [alike for alike in copies if names is not None and len({names[index] for index in alike}) > 1]
 
 
-def _files(groups: Sequence[Places], listing: Listing) -> Copies:
+def _files(groups: Sequence[Indices], listing: Listing) -> Copies:
     return tuple(tuple(listing.files[index] for index in alike) for alike in groups)
 
 
@@ -228,18 +231,18 @@ def _about_files(found: Inspection) -> Iterator[str]:
     if found.corrupt:
         file, problem = next(iter(found.corrupt.items()))
         what = f"{_number(found.corrupt, 'file')} cannot be read (first '{file}': {problem})"
-        yield f"{what}. Repair or remove, or train with `skip_corrupt`."
+        yield f"{what}. Repair or remove {'it' if len(found.corrupt) == 1 else 'them'}, or train with `skip_corrupt`."
     if found.conflicts:
         what = f"{_number(found.conflicts, 'group')} of identical files with different labels"
-        yield f"{what} (first {_equal(found.conflicts)}). Keep the right one of each."
+        yield f"{what} (first {_equal(found.conflicts)}). Keep the file with the right label in each group."
     if found.leaks:
         what = f"{_number(found.leaks, 'group')} of identical files in different splits (first {_equal(found.leaks)})"
-        yield f"{what}. They make results look too good: keep one of each."
+        yield f"{what}. They make results look too good: keep one file of each group."
     if found.duplicates:
-        risk = "" if found.splits else ", which may come to lie in both train and test"
-        yield f"Further exact copies of other files: {found.duplicates:,}{risk}. Keep one of each."
+        risk = "" if found.splits else ", which may end up in both train and test"
+        yield f"Further exact copies of other files: {found.duplicates:,}{risk}. Keep one file of each set of copies."
     if found.outside:
-        what = f"{_number(found.outside, 'image')} in places that training does not look at ({some(found.outside)})"
+        what = f"{_number(found.outside, 'image')} in folders that training does not read ({some(found.outside)})"
         yield f"{what}. Move what you need into class folders{' below train/, val/ or test/' if found.splits else ''}."
 
 
@@ -252,7 +255,7 @@ def _about_classes(found: Inspection) -> Iterator[str]:
         yield f"Class folders without images: {some(found.empty_classes)}. Add images, or remove the folders."
     single = [name for name, count in found.counts.items() if count == 1]
     if single and not found.splits:
-        yield f"Classes of a single image: {some(single)}. Train gets it, so they cannot be evaluated: add images."
+        yield f"Classes with a single image: {some(single)}. It is used for training, so they cannot be evaluated: add images."
 
 
 def _about_splits(found: Inspection) -> Iterator[str]:

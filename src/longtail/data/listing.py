@@ -1,4 +1,4 @@
-"""Which image files a folder or a CSV names, with their classes and splits. No image is opened here."""
+"""Lists the image files of a folder or a CSV, with their classes and splits. No image is opened here."""
 
 from __future__ import annotations
 
@@ -17,7 +17,15 @@ SPLITS = ("train", "val", "test")
 
 @dataclass(frozen=True)
 class Listing:
-    """Files below `root` (relative, in a fixed order), their class names and, where they are given, their splits."""
+    """Files below `root`, with their classes and, where they are given, their splits.
+
+    Args:
+        root: folder that the paths are relative to.
+        files: path of each file below `root`, in a fixed order.
+        labels: class name of each file.
+        splits: "train", "val" or "test" for each file; None where the data are not split yet.
+        empty_classes: classes without files; of the training split alone, where there are splits.
+    """
 
     root: Path
     files: tuple[str, ...]
@@ -38,7 +46,7 @@ class Listing:
         return tuple((self.root / file).stat().st_size for file in self.files)
 
     def without(self, files: Iterable[str]) -> Listing:
-        """The listing less some files; a class of train that loses its last one counts as empty."""
+        """The listing without some files; a training class that loses its last file is added to `empty_classes`."""
         gone = set(files)
         kept = [index for index, file in enumerate(self.files) if file not in gone]
         splits = None if self.splits is None else tuple(self.splits[index] for index in kept)
@@ -48,10 +56,11 @@ class Listing:
         return replace(rest, empty_classes=(*self.empty_classes, *lost))
 
     def check(self) -> None:
-        """Refuses what cannot be trained on.
+        """Refuses a listing that cannot be trained on.
 
         Raises:
-            BadFolder: no images, a class without images, one class only, a split that is missing, or a class that train lacks.
+            BadFolder: there are no images, a class has none, there is one class only, the train or test split is missing, or
+                another split has a class that train lacks.
         """
         if not self.files:
             raise BadFolder(
@@ -91,10 +100,10 @@ class Listing:
 
 
 def list_images(root: Path) -> Listing:
-    """Images of a folder of classes, of a folder with train/ and test/ (or val/), or of a CSV.
+    """Lists the images of a folder of classes, of a folder with train/ and test/ (or val/), or of a CSV.
 
     Raises:
-        BadFolder: there is nothing at `root`, or nothing that could be a data set.
+        BadFolder: `root` does not exist, or cannot be a data set.
     """
     if not root.exists():
         raise BadFolder(f"'{root}' does not exist. {_neighbours(root)}")
@@ -113,13 +122,15 @@ def list_images(root: Path) -> Listing:
 
 
 def read_csv(path: Path, *, below: Path, missing_ok: bool = False) -> Listing:
-    """A list with the header path,label[,split]; paths are relative to `below`.
+    """Reads a CSV with the header path,label[,split].
 
     Args:
-        missing_ok: also lists files that are not there.
+        path: the CSV file.
+        below: folder that the paths in the CSV are relative to, or any file in that folder.
+        missing_ok: whether files that do not exist are listed, too, instead of refused.
 
     Raises:
-        BadFolder: not such a list, or a file that it names is not there.
+        BadFolder: the file is not such a CSV, or names a file that does not exist.
     """
     below = below.parent if below.is_file() else below
     try:
@@ -145,7 +156,7 @@ def read_csv(path: Path, *, below: Path, missing_ok: bool = False) -> Listing:
 
 
 def unlisted(listing: Listing) -> tuple[str, ...]:
-    """Files below the root that the listing does not name, hidden ones left out."""
+    """Files below the root that the listing does not name, without hidden ones."""
     named, found = set(listing.files), list[str]()
     for folder, folders, files in os.walk(listing.root):
         folders[:] = sorted(name for name in folders if not name.startswith((".", "__")))
@@ -178,7 +189,7 @@ def _folders(root: Path) -> list[str]:
 
 
 def _images(root: Path, below: str) -> list[str]:
-    """Image files below a folder, hidden ones left out, relative to `root`."""
+    """Paths of the image files in the folder `below`, relative to `root` and without hidden ones."""
     if below == ".":
         return [entry.name for entry in os.scandir(root) if entry.is_file() and _is_image(entry.name)]
     found = list[str]()
@@ -195,7 +206,7 @@ def _is_image(name: str) -> bool:
 
 
 def some(names: Iterable[str]) -> str:
-    """The first names, and how many more there are."""
+    """The first twelve names as text, and the number of the others."""
     names = list(names)
     return ", ".join(names[:12]) + (f" and {len(names) - 12} more" if len(names) > 12 else "")
 

@@ -1,4 +1,4 @@
-"""From indices to batches on the device: out of one uint8 tensor, or through workers that read files."""
+"""Turns indices into batches on the device, from one uint8 tensor in memory or through workers that read files."""
 
 from __future__ import annotations
 
@@ -36,7 +36,13 @@ class Batch:
 class Feed:
     """Batches of a split's images in any order of indices. Every index is read exactly once, in the given order.
 
-    Both ways to read give the same pixels; augmentation is batched, on the device, after them.
+    Reading from memory and reading from files give the same pixels; augmentation comes afterwards, batched, on the device.
+
+    Args:
+        split: the images.
+        data: the data set that the split belongs to, for its image size and the statistics to normalise with.
+        device: where the batches are needed.
+        workers: upper limit of the number of processes that read files.
     """
 
     def __init__(self, split: Split, data: Data, device: torch.device, *, workers: int = 8) -> None:
@@ -61,8 +67,11 @@ class Feed:
         """Batches of `batch_size` images (the last one may be smaller), each augmented and normalised on the device.
 
         Args:
-            views: how often each image is augmented.
-            companion: indices of a second batch beside each, as many as `indices`; both are read at once.
+            augment: augmentations, applied in this order.
+            generator: source of the augmentations' random numbers; None for torch's global one.
+            drop_last: whether a last batch that is not full is left out, unless it is the only one.
+            views: number of augmented copies of each image.
+            companion: indices of the companion batches, as many as `indices`; a batch and its companion are read together.
         """
         if self.loader is None:  # one copy to the device, not one per batch
             indices, companion = indices.to(self.device), None if companion is None else companion.to(self.device)
@@ -89,11 +98,11 @@ class Feed:
             assert pixels is not None
             return (pixels[chunk.to(self.device)] for chunk in chunks)
         self.order.chunks = chunks
-        return (_whole(batch).to(self.device, non_blocking=True) for batch in self.loader)
+        return (_without_error(batch).to(self.device, non_blocking=True) for batch in self.loader)
 
 
 class _Order:
-    """The batches of the epoch that comes next; a loader with persistent workers asks it anew each time."""
+    """Indices of the batches of the next epoch; a loader with persistent workers iterates over them anew in each epoch."""
 
     chunks: Sequence[Tensor] = ()
 
@@ -105,7 +114,7 @@ class _Order:
 
 
 class _Files(Dataset[Tensor | CorruptImage]):
-    """Reads and decodes one image. What is wrong with it is handed on, since an error raised in a worker loses its sentence."""
+    """Reads and decodes single images. A corrupt image's error is returned; raised in a worker, it would lose its message."""
 
     def __init__(self, split: Split, size: int) -> None:
         self.split, self.size = split, size
@@ -122,19 +131,19 @@ class _Files(Dataset[Tensor | CorruptImage]):
 
 
 def _stacked(images: Sequence[Tensor | CorruptImage]) -> Tensor | CorruptImage:
-    """The batch, or the first image of it that cannot be read."""
+    """The images stacked to a batch, or the error of the first one that cannot be read."""
     corrupt = [image for image in images if isinstance(image, CorruptImage)]
     return corrupt[0] if corrupt else torch.stack([image for image in images if isinstance(image, Tensor)])
 
 
-def _whole(batch: Tensor | CorruptImage) -> Tensor:
+def _without_error(batch: Tensor | CorruptImage) -> Tensor:
     if isinstance(batch, CorruptImage):
         raise CorruptImage(f"{batch} Put a readable file there and start the same command again; finished epochs are kept.")
     return batch
 
 
 def processors() -> int:
-    """How many this process may use."""
+    """Number of CPU cores that this process may use."""
     allowed = getattr(os, "sched_getaffinity", None)
     return len(allowed(0)) if allowed is not None else os.cpu_count() or 1
 

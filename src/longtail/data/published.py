@@ -23,14 +23,14 @@ SIZE = 224
 
 @dataclass(frozen=True)
 class Published:
-    """What the lists of one data set hold.
+    """The published lists of one data set.
 
     Args:
-        prefix: how the lists are called, `prefix`_train.txt and so on.
-        classes: labels 0 to classes - 1, all of them in every list.
-        images: lines of each list.
+        prefix: beginning of the lists' file names, as in `prefix`_train.txt.
+        classes: number of classes; every list has all labels from 0 to classes - 1.
+        images: number of images in each list, one per line.
         photos: where the images themselves are published.
-        statistics: mean and deviation per channel that the papers normalise with.
+        statistics: mean and standard deviation per channel that the papers normalise with.
     """
 
     prefix: str
@@ -41,7 +41,7 @@ class Published:
 
     @property
     def lists(self) -> str:
-        """Where the lists are published."""
+        """Address where the lists are published."""
         return f"{LISTS}/{self.prefix}"
 
 
@@ -71,16 +71,19 @@ PUBLISHED: Mapping[str, Published] = {
 def listed(root: Path, *, name: Name, split_seed: int = 0, watch: Watch | None = None) -> Data:
     """The images that the lists `root/name/PREFIX_train.txt`, `_val.txt` and `_test.txt` name, with the lists' own labels.
 
-    Each line is "path label", the path relative to `root/name`. Images are read when they are needed; here only the first and the
-    last of each list are looked for. iNaturalist 2018 has no labels for its test images: its val list is the test set, as in
-    the papers. What a rule chooses is chosen on the val list of ImageNet-LT and Places-LT.
+    Each line is "path label", the path relative to `root/name`. Images are read when they are needed; here it is only checked
+    that the first and the last image of each list exist. iNaturalist 2018 has no labels for its test images: its val list is the
+    test set, as in the papers. On ImageNet-LT and Places-LT, inference rules are fitted on the val list.
 
     Args:
-        split_seed: kept in the run's record; it draws what is held out of iNaturalist's train. The lists are cut already.
-        watch: called with (lists read, lists in all).
+        root: folder that has the folder `name`.
+        name: the data set.
+        split_seed: not used here, since the published lists are long-tailed already; it is part of the run's record, and draws
+            the images that are held out of iNaturalist's training list.
+        watch: called with (number of lists read, number of all lists).
 
     Raises:
-        MissingFileError: a list is not there, or its images are not.
+        MissingFileError: a list, or an image that was looked for, does not exist.
         BadFolder: a list is not the published one.
     """
     published, splits = PUBLISHED[name], dict[str, Split]()
@@ -99,7 +102,7 @@ def _read(folder: Path, published: Published, part: str) -> Split:
     if not path.is_file():
         raise MissingFileError(
             f"The list '{path}' is not there: give the folder that has {folder.name}/ with `root=DIR`, and put the lists of "
-            f"{published.lists} into {folder.name}/, where the paths in them begin."
+            f"{published.lists} into {folder.name}/, the folder that the paths in them are relative to."
         )
     files, labels = _lines(path)
     _check_labels(path, labels, published, part)
@@ -113,7 +116,7 @@ def _read(folder: Path, published: Published, part: str) -> Split:
 
 
 def _lines(path: Path) -> tuple[tuple[str, ...], Labels]:
-    """Paths, which may hold spaces, and labels."""
+    """Reads the paths, which may contain spaces, and the labels of one list."""
     files, labels = list[str](), list[int]()
     with path.open(encoding="utf-8-sig", errors="surrogateescape") as lines:
         for number, line in enumerate(lines, 1):
@@ -128,17 +131,17 @@ def _lines(path: Path) -> tuple[tuple[str, ...], Labels]:
 def _check_labels(path: Path, labels: Labels, published: Published, part: str) -> None:
     again = f"get it again from {published.lists}."
     if len(labels) != published.images[part]:
-        raise BadFolder(f"'{path}' names {len(labels):,} images, the published list {published.images[part]:,}: {again}")
+        raise BadFolder(f"'{path}' names {len(labels):,} images, the published list names {published.images[part]:,}: {again}")
     known = np.unique(labels)
     if not np.array_equal(known, np.arange(published.classes)):
         raise BadFolder(
-            f"'{path}' has {len(known):,} classes from {known[0]} to {known[-1]}, the published list {published.classes:,} "
+            f"'{path}' has {len(known):,} classes from {known[0]} to {known[-1]}, the published list has {published.classes:,} "
             f"from 0 to {published.classes - 1}: {again}"
         )
 
 
 def _class_names(train: Split, classes: int) -> tuple[str, ...]:
-    """The folder of each class where it has one of its own, by a name of its own; else all labels as they are."""
+    """Names of the folders where every class has one folder of its own and their names differ; else the labels as text."""
     folders = (file.rpartition("/")[0].rpartition("/")[2] for file in train.files)
     pairs = sorted(set(zip(train.labels.tolist(), folders, strict=True)))
     names = tuple(name for _, name in pairs if name)

@@ -1,4 +1,4 @@
-"""What a loop is fed with: splits of images and their class map. Pure containers; who reads files builds them."""
+"""Splits of images and their class map: the containers that the modules reading files build and the training loop is fed from."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Split:
         labels: class indices (N,).
         pixels: uint8 (N, 3, S, S), or None where the images are read from `root` when needed.
         root: the folder that `files` are in.
-        sizes: bytes of each file, part of the split's fingerprint; empty for published sets.
+        sizes: size of each file in bytes, part of the split's fingerprint; empty for published sets.
     """
 
     files: tuple[str, ...]
@@ -57,7 +57,7 @@ class Data:
 
     Args:
         classes: class names; a label is an index into them.
-        mean, std: of the training pixels per channel, in [0, 1].
+        mean, std: mean and standard deviation of the training pixels per channel, in [0, 1].
         size: side of the square images that the network sees.
         skipped: files that could not be read and were left out on request.
     """
@@ -88,7 +88,7 @@ def counts_of(labels: Labels, num_classes: int) -> list[int]:
 
 
 def fingerprint(data: Data) -> str:
-    """sha256 over names, sizes and labels of every file of every split."""
+    """sha256 over the class names, the image size, and the names, sizes and labels of every file of every split."""
     digest = hashlib.sha256(ascii((data.classes, data.size)).encode())
     for name, split in data.splits.items():
         digest.update(f"{name} {len(split)}\n".encode())
@@ -98,7 +98,14 @@ def fingerprint(data: Data) -> str:
 
 
 def hold_out(data: Data, share: float, *, seed: int) -> Data:
-    """`data` with `share` of each class's training images moved to a validation split (at least one of three or more)."""
+    """`data` with `share` of each class's training images moved to a validation split.
+
+    At least one image is moved of a class that has three or more. `data` are returned as they are where they have a validation
+    split already, and where `share` is 0.
+
+    Raises:
+        UserError: the share does not lie between 0 and 1.
+    """
     if data.val is not None or share == 0:
         return data
     if not 0 < share < 1:
@@ -109,7 +116,10 @@ def hold_out(data: Data, share: float, *, seed: int) -> Data:
 
 
 def stratified(labels: Labels, num_classes: int, share: float, *, seed: int, at_least_one_of: int) -> Labels:
-    """Indices of `share` of each class, rounded; one at least of a class with `at_least_one_of` images; never the whole class."""
+    """Indices of a random `share` of each class, rounded, but never of the whole class.
+
+    At least one image is chosen of a class that has `at_least_one_of` images or more.
+    """
     generator = np.random.default_rng(seed)
     chosen = []
     for label in range(num_classes):

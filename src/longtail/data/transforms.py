@@ -1,6 +1,6 @@
-"""Augmentation of a whole batch at once, on the device it lies on.
+"""Augmentation of a whole batch at once, on the batch's device.
 
-Each is a function `(images, generator) -> images` of uint8 images (B, 3, H, W); hyper-parameters are keyword-only.
+Each augmentation is a function `(images, generator) -> images` of uint8 images (B, 3, H, W); hyper-parameters are keyword-only.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Transform = Callable[..., Images]
 
 
 def random_crop(images: Images, generator: torch.Generator | None = None, *, padding: int = 4) -> Images:
-    """A window of the image's own size out of the image with `padding` black pixels around it."""
+    """Crops a random window of the image's own size out of the image with `padding` black pixels around it."""
     batch, _, height, width = images.shape
     padded = F.pad(images, (padding,) * 4)
     corner = torch.randint(2 * padding + 1, (2, batch, 1), generator=generator, device=images.device)
@@ -30,13 +30,13 @@ def random_crop(images: Images, generator: torch.Generator | None = None, *, pad
 
 
 def random_flip(images: Images, generator: torch.Generator | None = None) -> Images:
-    """Mirrored left to right, every second image on average."""
+    """Mirrors each image left to right with probability 1/2."""
     mirrored = torch.rand((len(images), 1, 1, 1), generator=generator, device=images.device) < 0.5
     return torch.where(mirrored, images.flip(3), images)
 
 
 def cutout(images: Images, generator: torch.Generator | None = None, *, share: float = 0.5) -> Images:
-    """A black square around a random pixel, cut off at the border; `share` of the shorter side wide, 16 pixels on CIFAR.
+    """Blackens a square around a random pixel, clipped at the border; it is `share` of the shorter side wide, 16 pixels on CIFAR.
 
     DeVries and Taylor, 2017 (arXiv 1708.04552).
     """
@@ -56,7 +56,7 @@ def _near_random_pixel(length: int, batch: int, side: int, generator: torch.Gene
 def random_resized_crop(
     images: Images, generator: torch.Generator | None = None, *, area: tuple[float, float] = (0.08, 1.0)
 ) -> Images:
-    """A window of 8 to 100 % of the area and of ratio 3/4 to 4/3, resized to the image's own size (Szegedy et al., 2015)."""
+    """Crops 8 to 100 % of the area at an aspect ratio of 3/4 to 4/3, resized to the image's own size (Szegedy et al., 2015)."""
     batch, _, height, width = images.shape
     draw = torch.rand((4, batch), generator=generator, device=images.device)
     share = area[0] + (area[1] - area[0]) * draw[0]
@@ -78,9 +78,9 @@ def color_jitter(
     contrast: float = 0.4,
     saturation: float = 0.4,
 ) -> Images:
-    """Brightness, contrast and saturation each times a factor from U(1 - x, 1 + x), one factor per image.
+    """Multiplies brightness, contrast and saturation by factors from U(1 - x, 1 + x), drawn for each image.
 
-    Departure: the three come in this order; torchvision's ColorJitter draws the order anew each time.
+    Departure: the three are changed in this order; torchvision's ColorJitter draws the order anew each time.
     """
     draw = 2 * torch.rand((3, len(images)), generator=generator, device=images.device) - 1
     images = blend(images, torch.zeros_like(images), 1 + brightness * draw[0])
@@ -89,25 +89,25 @@ def color_jitter(
 
 
 def random_grayscale(images: Images, generator: torch.Generator | None = None, *, probability: float = 0.2) -> Images:
-    """Without colour, one image in five on average: the luminance in all three channels."""
+    """Turns each image grey with the given probability: all three channels take the luminance."""
     grey = torch.rand((len(images), 1, 1, 1), generator=generator, device=images.device) < probability
     return torch.where(grey, luminance(images), images)
 
 
 def luminance(images: Images) -> Grey:
-    """0.299 red + 0.587 green + 0.114 blue (ITU-R BT.601), to the nearest level; the weights in 65536ths as in Pillow."""
+    """0.299 red + 0.587 green + 0.114 blue (ITU-R BT.601), to the nearest level; weights in multiples of 1/65536 as in Pillow."""
     red, green, blue = images.int().chunk(3, dim=1)
     return ((19595 * red + 38470 * green + 7471 * blue + 32768) >> 16).to(torch.uint8)
 
 
 def mean_luminance(grey: Grey) -> UInt8[Tensor, "batch 1 1 1"]:
-    """The mean of each image, to the nearest level."""
+    """The mean of each grey image, rounded to the nearest level."""
     pixels = grey.shape[2] * grey.shape[3]
     return ((2 * grey.sum((1, 2, 3), keepdim=True) + pixels) // (2 * pixels)).to(torch.uint8)
 
 
 def blend(images: Images, other: Tensor, factor: Float[Tensor, "batch"]) -> Images:
-    """other + factor * (images - other), cut off at 0 and 255 and rounded down, as Pillow does."""
+    """other + factor * (images - other), clipped to [0, 255] and rounded down, as Pillow does."""
     start = other.float()
     return (start + factor[:, None, None, None] * (images - start)).clamp(0, 255).to(torch.uint8)
 
@@ -120,7 +120,7 @@ def normalise(images: Images, *, mean: Sequence[float], std: Sequence[float]) ->
 
 @lru_cache
 def _scale_and_shift(mean: tuple[float, ...], std: tuple[float, ...], device: torch.device) -> tuple[Tensor, Tensor]:
-    """Copied to the device once, not in every step."""
+    """The constants of `normalise`, copied to the device once and not in every step."""
     with torch.inference_mode(mode=False):
         divisor = torch.tensor(std)[:, None, None]
         return (1 / (255 * divisor)).to(device), (torch.tensor(mean)[:, None, None] / divisor).to(device)

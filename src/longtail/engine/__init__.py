@@ -1,1 +1,1 @@
-"""How is an experiment executed?"""
+"""Execution of an experiment: training loop, evaluation, devices, and the report."""

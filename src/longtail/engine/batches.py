@@ -1,4 +1,4 @@
-"""Which images an epoch shows, and as which batches: a pure function of experiment, stage and epoch."""
+"""The images of an epoch and its batches, as a pure function of experiment, stage and epoch."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 def epoch_indices(
     experiment: Experiment, stage_index: int, epoch: int, fabric: Fabric, rule: Rule, *, stream: Stream = Stream.DRAW
 ) -> Tensor:
-    """This process's images of one epoch, drawn by `rule`: indices (M,) into the training split. Streams are independent."""
+    """Indices (M,) of this process's training images in one epoch, drawn by `rule`. Random streams are independent."""
     sampler = EpochSampler(
         experiment.data.train.labels,
         rule=rule,
@@ -38,7 +38,7 @@ def epoch_indices(
 def epoch_batches(
     experiment: Experiment, feed: Feed, stage_index: int, epoch: int, fabric: Fabric, indices: Tensor
 ) -> Iterator[Batch]:
-    """Augmented batches; their random numbers depend on seed, stage and epoch alone, so a resumed run continues exactly."""
+    """Yields augmented batches; random numbers depend on seed, stage and epoch alone, so a resumed run continues exactly."""
     stage = experiment.recipe.stages[stage_index]
     generator = torch.Generator(fabric.device).manual_seed(epoch_seed(experiment.seed, stage_index, Stream.BATCHES, epoch))
     companion = None
@@ -56,13 +56,13 @@ def epoch_batches(
 
 
 def steps_of(stage: Stage, images: int) -> int:
-    """Number of batches in an epoch of `images` images, one at least."""
+    """Number of batches in an epoch of `images` images, at least one."""
     whole = images // stage.batch_size if stage.drop_last else math.ceil(images / stage.batch_size)
     return max(whole, 1)
 
 
 def not_finite(experiment: Experiment, stage_index: int, epoch: int, step: int, indices: Tensor) -> str:
-    """The sentence on a loss that is infinite or nan: in which batch, which classes are in it, and what to try."""
+    """Error message for a loss that is infinite or nan: which batch, which classes are in it, and what to try."""
     stage, data = experiment.recipe.stages[stage_index], experiment.data
     shown = data.train.labels[torch.split(indices, stage.batch_size)[step].numpy()]
     names = ", ".join(data.classes[label] for label in sorted(set(shown.tolist())))

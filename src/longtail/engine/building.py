@@ -1,4 +1,4 @@
-"""What a stage trains, at its seed: network, loss, and the optimizer's groups."""
+"""Builds the network, the loss and the optimizer of a stage, with random numbers from the experiment's seed."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ if TYPE_CHECKING:
 
 
 def on_device(model: Classifier, fabric: Fabric) -> Classifier:
-    """Moved there, its convolutions' weights channels last in memory."""
+    """Moves the model to the device, with the weights of its convolutions channels last in memory."""
     return model.to(fabric.device).to(memory_format=torch.channels_last)
 
 
 def new_model(experiment: Experiment) -> Classifier:
-    """The network at the seed's initial weights, drawn on the CPU whatever the device."""
+    """Builds the network with the seed's initial weights, which are drawn on the CPU whatever the device."""
     recipe, data = experiment.recipe, experiment.data
     with seeded(experiment.seed, Stream.NETWORK):
         backbone = experiment.setting.backbone()
@@ -49,7 +49,7 @@ def new_model(experiment: Experiment) -> Classifier:
 
 
 def enter_stage(model: Classifier, experiment: Experiment, stage_index: int) -> None:
-    """Gives the model what stage `stage_index` trains."""
+    """Gives the model the head and the backbone wrapper of stage `stage_index`."""
     stage = experiment.recipe.stages[stage_index]
     with seeded(experiment.seed, stage_index, Stream.STAGE):
         prepare_for_stage(
@@ -62,7 +62,7 @@ def enter_stage(model: Classifier, experiment: Experiment, stage_index: int) -> 
 
 
 def trained_until(experiment: Experiment, stage_index: int, run: Run, fabric: Fabric) -> Classifier:
-    """The model as it was at the end of a stage, from the stored stages.
+    """Loads the model as it was at the end of a stage, from the stored stages.
 
     Raises:
         MissingFileError: the stage is not stored.
@@ -78,10 +78,10 @@ def trained_until(experiment: Experiment, stage_index: int, run: Run, fabric: Fa
 
 
 def new_loss(model: Classifier, experiment: Experiment, stage_index: int) -> nn.Module:
-    """The stage's loss, with the loss on features inside where there is one.
+    """Builds the stage's loss, with the loss on features as a submodule where the stage has one.
 
     Raises:
-        UserError: the loss cannot be built from class counts, or cannot be trained with (`longtail.losses.Loss` says what can).
+        UserError: the loss cannot be built from class counts, or breaks the contract of `longtail.losses.Loss`.
     """
     stage, counts = experiment.recipe.stages[stage_index], experiment.data.class_counts
     with seeded(experiment.seed, stage_index, Stream.LOSS):
@@ -97,13 +97,13 @@ def new_loss(model: Classifier, experiment: Experiment, stage_index: int) -> nn.
 
 @dataclass
 class StageWork:
-    """One stage in training.
+    """A stage that is being trained.
 
     Args:
-        index: of the stage, from 0.
-        key: hash under which its end is stored.
+        index: index of the stage, from 0.
+        key: hash under which the end of the stage is stored.
         base_rates: learning rate of each optimizer group before the schedule.
-        network: what the steps call; set when the stage begins, after a checkpoint is loaded.
+        network: network that the steps call; set when the stage begins, after a checkpoint is loaded.
     """
 
     index: int
@@ -116,7 +116,7 @@ class StageWork:
 
 
 def begin_stage(model: Classifier, experiment: Experiment, stage_index: int, device: torch.device) -> StageWork:
-    """The stage's loss and optimizer, new."""
+    """Builds a new loss and a new optimizer for the stage."""
     stage = experiment.recipe.stages[stage_index]
     loss = new_loss(model, experiment, stage_index).to(device)
     optimizer = new_optimizer(stage, parameter_groups(model, loss, stage), device)
@@ -125,7 +125,7 @@ def begin_stage(model: Classifier, experiment: Experiment, stage_index: int, dev
 
 
 def new_optimizer(stage: Stage, groups: list[dict[str, Any]], device: torch.device) -> torch.optim.Optimizer:
-    """The stage's optimizer, fused into one kernel unless the recipe chose; on CUDA without the host, too, where it can be."""
+    """Builds the stage's optimizer: fused unless the recipe chose, and on CUDA capturable in a graph, where it can be."""
     known = parameters_of(stage.optimizer)
     chosen = known.get("fused") is not None or known.get("foreach") is not None
     wanted = {"fused": not chosen, "capturable": device.type == "cuda"}
@@ -136,7 +136,7 @@ def new_optimizer(stage: Stage, groups: list[dict[str, Any]], device: torch.devi
 
 
 def fast_network(model: Classifier, stage: Stage, precision: str) -> Classifier:
-    """What the steps of a stage call: the model, or its head on a folded copy of a backbone of which nothing moves."""
+    """Network that the steps of a stage call: the model, or its head on a folded copy of a backbone that is frozen."""
     if stage.batch_norm != "eval" or not is_frozen(model.backbone):
         return model
     dtype = torch.bfloat16 if precision == "bf16-mixed" else next(model.parameters()).dtype
@@ -145,14 +145,14 @@ def fast_network(model: Classifier, stage: Stage, precision: str) -> Classifier:
 
 @contextmanager
 def seeded(*parts: int) -> Iterator[None]:
-    """torch's global generator of the CPU seeded inside, restored afterwards."""
+    """Seeds torch's global generator of the CPU inside the context, and restores it afterwards."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(epoch_seed(*parts))
         yield
 
 
 def parameter_groups(model: Classifier, loss: nn.Module, stage: Stage) -> list[dict[str, Any]]:
-    """One optimizer group per learning-rate factor; what no pattern names is frozen. The loss's names begin with `loss.`.
+    """Builds one optimizer group per learning-rate factor, and freezes what no pattern names; `loss.*` are the loss's names.
 
     Raises:
         UserError: the loss needs another head, or a pattern names no parameter.
@@ -169,6 +169,6 @@ def parameter_groups(model: Classifier, loss: nn.Module, stage: Stage) -> list[d
     for pattern, parameters in members.items():
         if not parameters:
             names = ", ".join(sorted({name.split(".")[0] + ".*" for name, _ in named}))
-            raise UserError(f"learning_rates names '{pattern}', but no parameter is called so; there are {names}.")
+            raise UserError(f"learning_rates names '{pattern}', but no parameter has such a name; there are {names}.")
     lr = parameters_of(stage.optimizer)["lr"]
     return [{"params": members[pattern], "lr": lr * factor} for pattern, factor in patterns.items()]

@@ -1,4 +1,4 @@
-"""Which device and which precision: what was asked for, or the best that is there."""
+"""Choice of device and precision: those asked for, or the best available."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
 
 
 def make_fabric(device: str = "auto", precision: str = "auto", *, deterministic: bool = False) -> tuple[Fabric, str]:
-    """A Fabric on one device, and the precision that was chosen for it.
+    """Builds a Fabric on one device, and returns it with the precision that was chosen for it.
 
     Args:
-        deterministic: use only algorithms that give the same bits each time. On the CPU all that longtail uses do, at one
-            number of threads; on CUDA it costs speed, and what has no such algorithm is an error.
+        deterministic: use only algorithms that give the same bits each time. On the CPU all algorithms that longtail uses do,
+            at one number of threads; on CUDA it costs speed, and an operation without such an algorithm is an error.
 
     Raises:
-        UserError: no such device or precision here; the sentence says why.
+        UserError: the device or precision is unknown or not available; the message says why.
     """
     from lightning_fabric import Fabric
 
@@ -35,7 +35,7 @@ def make_fabric(device: str = "auto", precision: str = "auto", *, deterministic:
         precision = "bf16-mixed" if has_bfloat16(kind) else "32-true"
     if precision not in PRECISIONS:
         raise UserError(unknown("precision", precision, ["auto", *PRECISIONS]))
-    _repeat_to_the_bit(deterministic)
+    _set_deterministic(deterministic)
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -43,11 +43,11 @@ def make_fabric(device: str = "auto", precision: str = "auto", *, deterministic:
 
 
 def deterministic() -> bool:
-    """Whether only algorithms that repeat to the bit are used now."""
+    """Whether torch now uses only algorithms that give the same bits each time."""
     return torch.are_deterministic_algorithms_enabled()
 
 
-def _repeat_to_the_bit(wanted: bool) -> None:
+def _set_deterministic(wanted: bool) -> None:
     if wanted:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(wanted)
@@ -55,7 +55,7 @@ def _repeat_to_the_bit(wanted: bool) -> None:
 
 
 def chosen_device(device: str) -> str:
-    """ "cpu" or "cuda"."""
+    """Name of the device to use, "cpu" or "cuda"; for "auto" CUDA where it is available."""
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     if device not in ("cpu", "cuda"):
@@ -75,7 +75,7 @@ def has_bfloat16(device: str) -> bool:
 
 
 def why_no_cuda() -> str:
-    """One sentence on why torch sees no GPU."""
+    """Sentence that says why torch sees no GPU."""
     if torch.version.cuda is None:
         return f"torch {torch.__version__} is a build without CUDA; install one with CUDA from pytorch.org."
     driver = _driver_version()
@@ -84,7 +84,7 @@ def why_no_cuda() -> str:
     needed = 580 if torch.version.cuda.startswith("13") else 525
     if int(driver.split(".")[0]) < needed:
         return f"torch {torch.__version__} (CUDA {torch.version.cuda}) needs driver {needed} or newer; found {driver}."
-    return f"the driver ({driver}) is new enough, but torch sees no device; look at CUDA_VISIBLE_DEVICES and nvidia-smi."
+    return f"the driver ({driver}) is new enough, but torch sees no device; check CUDA_VISIBLE_DEVICES and nvidia-smi."
 
 
 def _driver_version() -> str | None:
@@ -99,10 +99,8 @@ def _driver_version() -> str | None:
 
 
 def device_name(device: Any) -> str:
-    """What the numbers were measured on."""
+    """Name of the GPU, or of the CPU's architecture and the number of threads, for reports."""
     import platform
-
-    import torch
 
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)

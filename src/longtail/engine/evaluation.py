@@ -1,4 +1,4 @@
-"""One exact forward pass over a split, and what it is worth."""
+"""Forward passes over a split, each image exactly once, and the evaluation of their predictions."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A model's test result, with the rule as it was fitted, and the test predictions and scores (M, C) behind it."""
+    """A model's result on the test images, its fitted rule, the predictions and scores (M, C), and the validation recall."""
 
     report: SplitResult
     rule: InferenceRule
@@ -35,23 +35,23 @@ class Evaluation:
 
 
 class ForwardPasses:
-    """Predictions of one model on the splits of its data, for one evaluation: each split is passed once and kept."""
+    """Predictions of one model on the splits of its data, for one evaluation: each split is passed once, then remembered."""
 
     def __init__(self, model: Any, data: Data, fabric: Fabric) -> None:
         self.model, self.data, self.fabric = model, data, fabric
         self._kept: dict[Reference, Predictions] = {}
 
     def over(self, split: Reference) -> Predictions:
-        """Predictions on a split that the data have."""
+        """Predictions on a split, which the data must have."""
         if split not in self._kept:
             self._kept[split] = predict(self.model, self.data.splits[split], self.data, self.fabric)
         return self._kept[split]
 
     def fit(self, rule: InferenceRule) -> InferenceRule:
-        """The rule, fitted where it must be.
+        """Returns the rule, fitted if it needs to be.
 
         Raises:
-            UserError: the rule chooses something on validation images and there are none.
+            UserError: the rule chooses a value on validation images and there are none.
         """
         split = reference_of(rule)
         if split is None:
@@ -62,10 +62,10 @@ class ForwardPasses:
 
 
 def evaluate(model: Classifier, rule: InferenceRule, data: Data, fabric: Fabric, *, groups: str = "shots") -> Evaluation:
-    """Fits the rule where it must be fitted, then evaluates it on the test images, and on the validation images if there are any.
+    """Fits the rule if it needs to be fitted, then evaluates it on the test images, and on validation images if there are any.
 
     Raises:
-        UserError: the rule chooses something on validation images and there are none.
+        UserError: the rule chooses a value on validation images and there are none.
     """
     passes = ForwardPasses(model, data, fabric)
     rule = passes.fit(rule)
@@ -79,14 +79,14 @@ def evaluate(model: Classifier, rule: InferenceRule, data: Data, fabric: Fabric,
 
 
 def predict(model: Any, split: Split, data: Data, fabric: Fabric, *, batch_size: int = 256) -> Predictions:
-    """Features and logits of every image exactly once, in the split's order, whatever the number of processes."""
+    """Computes features and logits of every image exactly once, in the split's order, whatever the number of processes."""
     bare: Classifier = getattr(model, "module", model)
-    mine = torch.arange(len(split))[fabric.global_rank :: fabric.world_size]
+    own = torch.arange(len(split))[fabric.global_rank :: fabric.world_size]
     modes = {module: module.training for module in bare.modules()}
     bare.eval()
     with torch.inference_mode(), fabric.autocast():
         feed = Feed(split, data, fabric.device)
-        parts = [_forward(bare, batch.images) for batch in feed.batches(mine, batch_size)]
+        parts = [_forward(bare, batch.images) for batch in feed.batches(own, batch_size)]
     for module, training in modes.items():
         module.training = training
     features, logits = (torch.cat(column).float() for column in zip(*parts, strict=True))
@@ -100,7 +100,7 @@ def predict(model: Any, split: Split, data: Data, fabric: Fabric, *, batch_size:
 
 
 def judged_epoch(model: Any, experiment: Experiment, stage_index: int, epoch: int, fabric: Fabric) -> dict[str, Any]:
-    """Under the paper protocol, from the first drop of the learning rate on: recall per class on the test images. Else empty."""
+    """Recall per class on the test images, under the paper protocol from the first drop of the learning rate; else empty."""
     recipe, stage = experiment.recipe, experiment.recipe.stages[stage_index]
     rule = recipe.inference if stage_index == len(recipe.stages) - 1 else as_trained
     wanted = experiment.protocol == "paper" and reference_of(rule) != "val"
@@ -110,7 +110,7 @@ def judged_epoch(model: Any, experiment: Experiment, stage_index: int, epoch: in
 
 
 def per_epoch_recalls(model: Any, rule: InferenceRule, data: Data, fabric: Fabric) -> list[float]:
-    """Recall per class on the test set under the rule, for the paper protocol."""
+    """Recall of each class on the test images with the rule, (C,), for the paper protocol."""
     passes = ForwardPasses(model, data, fabric)
     scores, labels = passes.fit(rule)(passes.over("test")), passes.over("test").labels
     return per_class_recall(confusion_matrix(scores, labels)).tolist()
@@ -122,10 +122,10 @@ def _forward(model: Classifier, images: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _gathered(rows: Tensor, total: int, fabric: Fabric) -> Tensor:
-    """All processes' rows back in the split's order, on the CPU."""
+    """Gathers the rows of all processes in the split's order, on the CPU."""
     if fabric.world_size == 1:
         return rows.cpu()
     longest = -(-total // fabric.world_size)
     padded = torch.cat([rows, rows.new_zeros(longest - len(rows), rows.shape[1])])
-    everyone: Tensor = fabric.all_gather(padded)
-    return everyone.transpose(0, 1).reshape(longest * fabric.world_size, -1)[:total].cpu()
+    gathered: Tensor = fabric.all_gather(padded)
+    return gathered.transpose(0, 1).reshape(longest * fabric.world_size, -1)[:total].cpu()

@@ -1,4 +1,4 @@
-"""A training step without the host: its sums stay on the device, and on CUDA it can be recorded once and played back."""
+"""Training steps that do not wait for the host: losses are summed on the device, and CUDA graphs can replay steps."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PLAIN_STEPS = 3
 
 
 class Recorder(Protocol):
-    """Runs a step plainly, or records it to be played back."""
+    """Runs a step directly, or records it to be replayed."""
 
     def plainly(self, advance: Callable[[], None]) -> None: ...
 
@@ -27,16 +27,16 @@ class Recorder(Protocol):
 
 
 class EpochProgress(Progress):
-    """Where a stage stands, as far as one recording may know it."""
+    """Progress of a stage that lets a recorded step read its epoch, but not the step within the epoch."""
 
     def __getattribute__(self, name: str) -> Any:
         if name in ("step", "steps", "fraction"):
-            raise UserError(f"This method's step reads progress.{name}, which a recorded step cannot: leave out `graphs`.")
+            raise UserError(f"This method's step reads progress.{name}, which a recorded step cannot do; leave out `graphs`.")
         return super().__getattribute__(name)
 
 
 class Tally:
-    """The sum of an epoch's losses, and the first step whose loss is not finite (-1 for none)."""
+    """The sum of an epoch's losses, and the index of the first step whose loss is not finite (-1 for none)."""
 
     def __init__(self, device: torch.device) -> None:
         self.total = torch.zeros((), device=device)
@@ -44,17 +44,17 @@ class Tally:
         self.step = torch.zeros((), dtype=torch.int64, device=device)
 
     def add(self, value: Tensor) -> None:
-        """Counts one step's loss, a scalar; nothing is read back."""
+        """Adds the loss of one step, a scalar, without reading it back from the device."""
         self.total += value
         self.bad.copy_(torch.where((self.bad < 0) & ~torch.isfinite(value), self.step, self.bad))
         self.step += 1
 
 
 class Replay:
-    """Plays back a step that was recorded from its first batch of an epoch, so that Python runs once per epoch.
+    """Replays a step that was recorded with one batch of an epoch, so that the step's Python code runs once per epoch.
 
-    What a step reads in Python (learning rate, shares of a curriculum) must hold for one epoch; each epoch is recorded anew.
-    The first steps of a stage run plainly, since they create the optimizer's state; so does a batch of another size.
+    Values that a step reads in Python (learning rate, shares of a curriculum) hold for one epoch; each epoch is recorded anew.
+    The first steps of a stage run directly, since they create the optimizer's state; so do batches of another size.
     """
 
     def __init__(self, recorder: Recorder) -> None:
@@ -63,15 +63,15 @@ class Replay:
         self.plain_steps = 0
 
     def begin(self, stage_index: int, advance: Advance) -> Advance:
-        """What to call with each batch of the epoch that begins, in stage `stage_index`."""
+        """Returns the function to call with each batch of the epoch that begins, in stage `stage_index`."""
         self.plain_steps = self.plain_steps if stage_index == self.stage_index else 0
         self.stage_index = stage_index
         recorded: list[tuple[Batch, Callable[[], None]]] = []
 
         def played(batch: Batch, progress: Progress) -> None:
             if not recorded and self.plain_steps >= PLAIN_STEPS:
-                inputs, of_epoch = copied(batch), EpochProgress(progress.epoch, progress.epochs)
-                recorded.append((inputs, self.recorder.record(partial(advance, inputs, of_epoch), inputs)))
+                inputs, epoch_progress = copied(batch), EpochProgress(progress.epoch, progress.epochs)
+                recorded.append((inputs, self.recorder.record(partial(advance, inputs, epoch_progress), inputs)))
             if recorded and shapes(batch) == shapes(recorded[0][0]):
                 inputs, play = recorded[0]
                 refill(inputs, batch)
@@ -84,22 +84,22 @@ class Replay:
 
 
 def cuda_replay(device: torch.device, precision: str) -> Replay:
-    """Steps recorded as CUDA graphs.
+    """Builds a replay whose steps are recorded as CUDA graphs.
 
     Raises:
-        UserError: there is no GPU, or the precision looks at each step's gradients on the host.
+        UserError: the device is no GPU, or the precision inspects each step's gradients on the host.
     """
     if device.type != "cuda":
         raise UserError("`graphs` records steps on a GPU, and this run is on the CPU; leave it out.")
     if precision == "16-mixed":
-        raise UserError("`graphs` does not go with `precision=16-mixed`, whose loss scale is set by the host; use bf16-mixed.")
+        raise UserError("`graphs` cannot be used with `precision=16-mixed`, whose loss scale is set by the host; use bf16-mixed.")
     return Replay(CudaGraphs(device))
 
 
 class CudaGraphs:
-    """Records steps as CUDA graphs; their random numbers are those that plain steps would draw.
+    """Records steps as CUDA graphs, which draw the same random numbers as steps that run directly.
 
-    A graph reads seed and position of its batch's generator at each replay and moves it on (register_generator_state of
+    A graph reads seed and offset of its batch's generator at each replay and advances it (register_generator_state of
     torch.cuda.CUDAGraph), so augmentation may draw from the same generator in between.
     """
 
@@ -109,14 +109,14 @@ class CudaGraphs:
         self.latest: torch.cuda.CUDAGraph | None = None
 
     def plainly(self, advance: Callable[[], None]) -> None:
-        """One step on the stream that records, so that what a first step creates belongs to it."""
+        """Runs one step on the recording stream, so that tensors created by a first step belong to that stream."""
         self.stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(self.stream):
             advance()
         torch.cuda.current_stream().wait_stream(self.stream)
 
     def record(self, advance: Callable[[], None], inputs: Batch) -> Callable[[], None]:
-        """The step on whatever `inputs` hold when it is called.
+        """Records the step; the function returned replays it on what `inputs` hold at that time.
 
         Raises:
             UserError: the step reads something back from the device or copies to it.
@@ -130,29 +130,29 @@ class CudaGraphs:
         except RuntimeError as error:
             reason = str(error).partition("\n")[0]
             raise UserError(f"This method's step cannot be recorded ({reason}). Train it without `graphs`.") from error
-        self.latest = graph  # the one before lived until now: the pool's memory is taken over, not freed and asked for again
+        self.latest = graph  # the previous graph is kept until here, so that the pool's memory is reused, not allocated again
         return graph.replay
 
 
 def copied(batch: Batch) -> Batch:
-    """The batch in memory of its own."""
+    """Copies the batch into memory of its own."""
     second = None if batch.companion is None else copied(batch.companion)
     views = tuple(view.clone() for view in batch.views)
     return replace(batch, images=batch.images.clone(), labels=batch.labels.clone(), views=views, companion=second)
 
 
 def refill(inputs: Batch, batch: Batch) -> None:
-    """Writes the batch into the memory of `inputs`, which has its shapes."""
+    """Writes the batch into the memory of `inputs`, whose tensors have the same shapes."""
     for target, source in zip(tensors(inputs), tensors(batch), strict=True):
         target.copy_(source)
 
 
 def shapes(batch: Batch) -> list[torch.Size]:
-    """Of all its tensors."""
+    """Shapes of all tensors of the batch."""
     return [tensor.shape for tensor in tensors(batch)]
 
 
 def tensors(batch: Batch) -> list[Tensor]:
-    """Images, labels, views, and those of the companion."""
+    """All tensors of the batch: images, labels, views, and those of its companion."""
     second = [] if batch.companion is None else tensors(batch.companion)
     return [batch.images, batch.labels, *batch.views, *second]

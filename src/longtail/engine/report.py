@@ -1,10 +1,8 @@
-"""From a trained and evaluated experiment to the report of its run."""
+"""Builds the report of a run from its experiment, history and evaluation."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import partial
-from typing import Any
 
 import torch
 
@@ -13,6 +11,7 @@ from longtail.data.imbalance import imbalance_factor
 from longtail.engine.evaluation import Evaluation
 from longtail.engine.training import History
 from longtail.inference import InferenceRule, reference_of
+from longtail.inference.fitting import keywords_of
 from longtail.metrics import group_means, nan_mean
 from longtail.results import SplitResult
 from longtail.runs.report import ClassEntry, EpochResult, RunReport, StageResult
@@ -24,11 +23,11 @@ Members = Mapping[str, Sequence[int]]
 def run_report(
     experiment: Experiment, history: History, evaluation: Evaluation, ends: Sequence[SplitResult], *, groups: str, device: str
 ) -> RunReport:
-    """The report of a finished run.
+    """Builds the report of a finished run.
 
     Args:
         history: one entry per epoch of all stages.
-        evaluation: of the trained model on the test images.
+        evaluation: evaluation of the trained model on the test images.
         ends: result on the test images at the end of each stage.
         groups: rule that gathers classes in groups.
         device: name of the device that trained.
@@ -59,7 +58,7 @@ def run_report(
 def _stage(index: int, experiment: Experiment, history: History, end: SplitResult, members: Members) -> StageResult:
     entries = [entry for entry in history if entry["stage"] == index]
     seconds = sum(entry["seconds"] for entry in entries)
-    shown = len(entries) * len(experiment.data.train)
+    images = len(entries) * len(experiment.data.train)
     judged = [_epoch(entry["epoch"] + 1, entry["test_recalls"], members) for entry in entries if "test_recalls" in entry]
     return StageResult(
         stage=index + 1,
@@ -67,20 +66,16 @@ def _stage(index: int, experiment: Experiment, history: History, end: SplitResul
         last_epoch=_epoch(len(entries), end.recalls, members),
         best_test_epoch=max(judged, key=lambda epoch: epoch.mean_recall, default=None),
         seconds=round(seconds, 1),
-        images_per_second=round(shown / seconds, 1) if seconds else None,
+        images_per_second=round(images / seconds, 1) if seconds else None,
     )
 
 
 def _epoch(number: int, recalls: Sequence[float], members: Members) -> EpochResult:
-    of_classes = torch.tensor(recalls, dtype=torch.float64)
-    return EpochResult(number, nan_mean(of_classes), group_means(of_classes, members), tuple(recalls))
+    class_recalls = torch.tensor(recalls, dtype=torch.float64)
+    return EpochResult(number, nan_mean(class_recalls), group_means(class_recalls, members), tuple(recalls))
 
 
 def _chosen(evaluation: Evaluation, rule: InferenceRule) -> dict[str, float]:
-    """Numbers that the fitted rule has and the recipe's does not."""
-    fitted, given = (_keywords(part) for part in (evaluation.rule, rule))
+    """Numbers that were set when the rule was fitted: keywords of the fitted rule that the recipe's rule leaves open."""
+    fitted, given = (keywords_of(part) for part in (evaluation.rule, rule))
     return {name: value for name, value in fitted.items() if isinstance(value, (int, float)) and given.get(name) is None}
-
-
-def _keywords(rule: InferenceRule) -> dict[str, Any]:
-    return dict(rule.keywords) if isinstance(rule, partial) else {}

@@ -1,4 +1,4 @@
-"""The loop: stages, epochs, steps, checkpoints. It knows no method; a recipe tells it everything."""
+"""The training loop: stages, epochs, steps, checkpoints. It has no code for a particular method; the recipe describes it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
 
 from longtail.data.loaders import Batch, Feed
 from longtail.engine.batches import epoch_batches, epoch_indices, not_finite, steps_of
@@ -28,7 +30,7 @@ History = list[dict[str, Any]]
 
 @dataclass(frozen=True)
 class Loop:
-    """What every part of the loop needs: the experiment, its network and images, and where it runs."""
+    """Objects that every part of the loop needs: the experiment, its network and images, the run folder and the Fabric."""
 
     experiment: Experiment
     model: Classifier
@@ -52,13 +54,18 @@ def train_stages(
 
 
 def run_stage(loop: Loop, stage_index: int, history: History) -> History:
-    """One stage from its start, its last checkpoint or its stored end, whatever there is."""
+    """Trains one stage, or loads its stored end, and returns the history with the stage's epochs."""
     enter_stage(loop.model, loop.experiment, stage_index)
     stored = loop.run.load_stage(loop.experiment.key(stage_index + 1))
-    if stored is not None:
-        loop.model.load_state_dict(stored["model"])
-        loop.run.write_log(stored["history"], new=len(stored["history"]))
-        return list(stored["history"])
+    if stored is None:
+        return train_stage(loop, stage_index, history)
+    loop.model.load_state_dict(stored["model"])
+    loop.run.write_log(stored["history"], new=len(stored["history"]))
+    return list(stored["history"])
+
+
+def train_stage(loop: Loop, stage_index: int, history: History) -> History:
+    """Trains one stage from its start or its last checkpoint, with a checkpoint after every epoch but the last."""
     work = begin_stage(loop.model, loop.experiment, stage_index, loop.fabric.device)
     first, history = continued(loop, work, history)
     network = fast_network(loop.model, work.stage, loop.experiment.precision)
@@ -75,7 +82,7 @@ def run_stage(loop: Loop, stage_index: int, history: History) -> History:
 
 
 def continued(loop: Loop, work: StageWork, history: History) -> tuple[int, History]:
-    """The epoch to begin with and the history before it; from a checkpoint of this stage everything is restored."""
+    """Restores a checkpoint of this stage, else runs its `start`; returns the epoch to begin with and the history before it."""
     state = loop.run.load_state()
     if state is None or state["key"] != work.key:
         if work.stage.start is not None:
@@ -87,39 +94,47 @@ def continued(loop: Loop, work: StageWork, history: History) -> tuple[int, Histo
 
 
 def states(loop: Loop, work: StageWork) -> dict[str, Any]:
-    """What a checkpoint holds of the parts that learn."""
+    """States of the parts that learn, for a checkpoint: model, loss and optimizer."""
     return {name: part.state_dict() for name, part in (("model", loop.model), ("loss", work.loss), ("optimizer", work.optimizer))}
 
 
 def end_stage(loop: Loop, work: StageWork, history: History) -> None:
-    """The head keeps the loss's scale, and the stage is stored for this run and for others that begin in the same way."""
+    """Copies the loss's scale to the head, and stores the stage for this run and for others that begin in the same way."""
     loop.model.head.get_buffer("scale").fill_(getattr(work.loss, "scale", 1.0))
     loop.run.save_stage(work.key, {"model": loop.model.state_dict(), "history": history})
     loop.run.drop_state()
 
 
 def run_epoch(loop: Loop, work: StageWork, epoch: int) -> dict[str, Any]:
-    """One pass; nothing is read back from the device before its end."""
-    began, stage = time.perf_counter(), work.stage
+    """Trains one epoch and returns its entry of the history; nothing is read back from the device before the epoch ends."""
+    began = time.perf_counter()
     begin_epoch(loop, work, epoch)
-    indices = epoch_indices(loop.experiment, work.index, epoch, loop.fabric, stage.resample)
-    steps, tally = steps_of(stage, len(indices)), Tally(loop.fabric.device)
-    advance = one_step(loop, work, tally)
-    advance = advance if loop.replay is None else loop.replay.begin(work.index, advance)
-    for step, batch in enumerate(epoch_batches(loop.experiment, loop.feed, work.index, epoch, loop.fabric, indices)):
-        progress = Progress(epoch, stage.epochs, step, steps)
-        advance(batch, progress)
-        if loop.watch is not None:
-            loop.watch(work.index, progress)
+    indices = epoch_indices(loop.experiment, work.index, epoch, loop.fabric, work.stage.resample)
+    tally = Tally(loop.fabric.device)
+    run_steps(loop, work, epoch, indices, tally)
     if (bad := int(tally.bad.item())) >= 0:
         raise TrainingFailed(not_finite(loop.experiment, work.index, epoch, bad, indices))
     seconds, rate = time.perf_counter() - began, work.optimizer.param_groups[0]["lr"]
-    entry = {"stage": work.index, "epoch": epoch, "loss": tally.total.item() / steps, "learning_rate": rate}
+    loss = tally.total.item() / steps_of(work.stage, len(indices))
+    entry = {"stage": work.index, "epoch": epoch, "loss": loss, "learning_rate": rate}
     return {**entry, "seconds": round(seconds, 3), "images_per_second": round(len(indices) / seconds, 1)}
 
 
+def run_steps(loop: Loop, work: StageWork, epoch: int, indices: Tensor, tally: Tally) -> None:
+    """Takes one optimizer step per batch, recorded and replayed where the loop has a replay."""
+    steps = steps_of(work.stage, len(indices))
+    advance = one_step(loop, work, tally)
+    if loop.replay is not None:
+        advance = loop.replay.begin(work.index, advance)
+    for step, batch in enumerate(epoch_batches(loop.experiment, loop.feed, work.index, epoch, loop.fabric, indices)):
+        progress = Progress(epoch, work.stage.epochs, step, steps)
+        advance(batch, progress)
+        if loop.watch is not None:
+            loop.watch(work.index, progress)
+
+
 def begin_epoch(loop: Loop, work: StageWork, epoch: int) -> None:
-    """Learning rates, the loss's class weights, and the modes of the epoch that begins."""
+    """Sets the learning rates, the loss's class weights, and the modules' modes for the epoch that begins."""
     stage, progress = work.stage, Progress(epoch, work.stage.epochs)
     rate = stage.schedule(progress)
     for group, base in zip(work.optimizer.param_groups, work.base_rates, strict=True):
@@ -131,7 +146,7 @@ def begin_epoch(loop: Loop, work: StageWork, epoch: int) -> None:
 
 
 def one_step(loop: Loop, work: StageWork, tally: Tally) -> Advance:
-    """What is done with each batch: forward, backward, optimizer, and the loss counted on the device."""
+    """Returns the function that trains on one batch: forward, backward, optimizer step, and the loss added to the tally."""
 
     def advance(batch: Batch, progress: Progress) -> None:
         with loop.fabric.autocast():

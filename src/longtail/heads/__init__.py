@@ -1,7 +1,7 @@
 """Classifier heads: features (B, D) in, logits (B, C) out, in float32 under autocast.
 
 A head is built as `Head(in_features, num_classes, *, ...)`, or around another one as `Head(head, *, ...)`. A head of your own
-derives from `Head`, whose text says what training does with it.
+derives from `Head`, whose docstring says what training does with it.
 """
 
 from longtail.heads.base import Head

@@ -1,4 +1,4 @@
-"""The contract of heads (`Head`), and what heads and losses share: float32 under autocast, and means over processes."""
+"""The contract of heads (`Head`), and functions that heads and losses share: float32 under autocast, means over processes."""
 
 from __future__ import annotations
 
@@ -14,22 +14,23 @@ Logits = Float[Tensor, "batch classes"]
 
 
 class Head(nn.Module):
-    """A classifier head as the engine trains it: features (B, D) in, logits (B, C) out, in float32 under autocast.
+    """Base class of classifier heads: features (B, D) in, logits (B, C) out, in float32 under autocast.
 
-    Built `Head(in_features, num_classes, *, ...)`, or `Head(head, *, ...)` where it wraps another. A head of your own derives
-    from this class, calls `super().__init__()` and multiplies its logits by `scale` in `forward`. What is done with each
-    attribute:
+    A head is built as `Head(in_features, num_classes, *, ...)`, or as `Head(head, *, ...)` where it wraps another head. A head of
+    your own derives from this class, calls `super().__init__()` and multiplies its logits by `scale` in `forward`. The attributes
+    are used as follows:
 
-    scale: buffer (), 1 while a stage trains, in this head and in every head inside. When the stage ends, the outermost head
-        keeps the `scale` of the loss here, so that the stored logits are those the loss saw.
-    weight: parameter (C, D), one vector per class, for heads that wrap this one, for stages that reset it, and for post hoc
-        rules such as `tau_normalised`. Only those refuse a head without.
+    scale: buffer of shape (), 1 while a stage trains, in this head and in every head inside it. When the stage ends, the `scale`
+        of the loss is stored in the outermost head, so that the stored network gives the logits that the loss was computed from.
+    weight: parameter (C, D), one vector per class. It is needed by heads that wrap this one, by stages that reset it, and by post
+        hoc rules such as `tau_normalised`; only these refuse a head without it.
     inner: the head that this one wraps, which keeps its own `weight`; a head that wraps none has no such attribute. A loss that
-        requires a head asks for the innermost one.
-    reduced: method for what `forward` adds to its own buffers, so that all processes hold the same.
+        requires a class of heads checks the innermost head.
+    reduced: method that averages over all processes what `forward` adds to its own buffers, so that the buffers stay equal in
+        all processes.
 
     Args:
-        device: where `scale` is created. None: torch's default device.
+        device: device on which `scale` is created. None: torch's default device.
     """
 
     scale: Tensor
@@ -39,15 +40,15 @@ class Head(nn.Module):
         self.register_buffer("scale", torch.ones((), device=device))
 
     def reduced(self, increment: Tensor) -> Tensor:
-        """The mean of an increment over all processes, whose batches are equally large; unchanged alone."""
+        """The mean of an increment over all processes, whose batches are equally large; unchanged in one process."""
         return mean_over_processes(increment)
 
 
 def check_head(head: object) -> Head:
-    """The head, refused before training where the engine could not keep the loss's scale in it.
+    """Returns the head; raises an error, before training, if the engine could not store the loss's scale in it.
 
     Raises:
-        UserError: it is no `Head`, or its `scale` is not a buffer with one number.
+        UserError: it is not a `Head`, or its `scale` is not a buffer with one number.
     """
     name = type(head).__name__
     if not isinstance(head, Head):
@@ -57,22 +58,22 @@ def check_head(head: object) -> Head:
         )
     scale = dict(head.named_buffers(recurse=False)).get("scale")
     if scale is None or scale.ndim:
-        raise UserError(f"The head {name} replaces the buffer `scale` of longtail.heads.Head; name its own attribute otherwise.")
+        raise UserError(f"The head {name} replaces the buffer `scale` of longtail.heads.Head; give its attribute another name.")
     return head
 
 
 def innermost(head: nn.Module) -> nn.Module:
-    """The head at the core of heads that wrap each other; a head that wraps none itself."""
+    """The innermost of heads that wrap each other; the head itself if it wraps none."""
     while isinstance(inner := getattr(head, "inner", None), nn.Module):
         head = inner
     return head
 
 
 def class_vectors(head: nn.Module) -> Float[Tensor, "classes features"]:
-    """The `weight` (C, D) of a head, of the innermost one where it wraps others.
+    """The `weight` (C, D) of a head, or of the innermost head if it wraps others.
 
     Raises:
-        UserError: there is none.
+        UserError: the head has no such weight.
     """
     core = innermost(head)
     weight = getattr(core, "weight", None)
@@ -82,7 +83,7 @@ def class_vectors(head: nn.Module) -> Float[Tensor, "classes features"]:
 
 
 def at_least_float32(values: Tensor) -> Tensor:
-    """Half-precision features or logits as float32; float32 and float64 stay what they are."""
+    """Converts features or logits in half precision to float32; float32 and float64 are returned unchanged."""
     return values if values.dtype == torch.float64 else values.float()
 
 

@@ -1,4 +1,4 @@
-"""Distribution alignment (DisAlign): a trained classifier's logits, corrected class by class where an image asks for it.
+"""Distribution alignment (DisAlign): corrects a trained classifier's logits per class, to a degree learned for each image.
 
 Zhang, Li, Yan, He, Sun: "Distribution Alignment: A Unified Framework for Long-tail Visual Recognition", CVPR 2021
 (arXiv 2103.16370).
@@ -18,7 +18,7 @@ Start = Literal["released", "paper"]
 
 
 class AlignedHead(Head):
-    """Scales and shifts the logits of a trained head per class, as far as a learned confidence in the image's feature says.
+    """Scales and shifts the logits of a trained head per class, to a degree that a learned confidence sets for each image.
 
     z^_j = (1 + c S_j) z_j + c b_j,  c = sigmoid(f v + u)
 
@@ -26,12 +26,12 @@ class AlignedHead(Head):
     (`class_scale`, `class_shift`, `confidence`).
 
     Source: Zhang et al., CVPR 2021; code followed: Megvii-BaseDetection/DisAlign with the DisAlignLinear of cvpods, which
-    made the published ImageNet-LT table. Its v is so large that c is 1 for features of usual size, and stays there.
+    made the published ImageNet-LT table. Its v is so large that c is 1 for features of usual size, and stays 1.
 
     Args:
-        head: the trained head; its scale is not touched.
-        start: "released": S = 1, b = 0, v = 0.1, u as torch draws it. "paper" (the authors' detection heads): S = 0, b = 0,
-            v ~ N(0, 0.01^2), u = 0, so that training begins with the logits of `head`.
+        head: the trained head; its `scale` is not changed.
+        start: initial values. "released": S = 1, b = 0, v = 0.1, u as torch draws it. "paper" (the authors' detection
+            heads): S = 0, b = 0, v ~ N(0, 0.01^2), u = 0, so that training begins with the logits of `head`.
 
     >>> from longtail.heads import LinearHead
     >>> head, features = LinearHead(64, 10), torch.randn(2, 64)
@@ -59,7 +59,7 @@ class AlignedHead(Head):
 
 
 def _confidence(in_features: int, start: Start) -> nn.Linear:
-    """Drawn on the CPU whatever the device, so that every device starts alike."""
+    """The layer f v + u, drawn on the CPU whatever the device, so that its initial values are the same on every device."""
     layer = nn.Linear(in_features, 1)
     if start == "released":
         nn.init.constant_(layer.weight, 0.1)

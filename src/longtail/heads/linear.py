@@ -1,4 +1,4 @@
-"""Linear and cosine heads, and one learned factor per class on top of either."""
+"""Linear and cosine heads, and a head that multiplies the logits of another by one learned factor per class."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from longtail.heads.base import Features, Head, Logits, at_least_float32, class_
 
 
 class LinearHead(Head):
-    """z = W f + b.
+    """Linear classifier: z = W f + b.
 
     Args:
-        kaiming: Kaiming-normal weights and torch's uniform bias, as in the CIFAR scripts of LDAM and GCL; False leaves torch's
-            weights too, as in GALA, BBN and the decoupling paper.
+        kaiming: True draws Kaiming-normal weights and keeps torch's uniform bias, as in the CIFAR scripts of LDAM and GCL; False
+            keeps torch's weights too, as in GALA, BBN and the decoupling paper.
 
     >>> LinearHead(64, 10)(torch.zeros(2, 64)).shape
     torch.Size([2, 10])
@@ -33,11 +33,11 @@ class LinearHead(Head):
 
 
 class CosineHead(Head):
-    """z_j = cos(f, w_j): the cosine of the angle between the feature and the class vector, no bias.
+    """z_j = cos(f, w_j): the cosine of the angle between the feature and the class vector, without bias.
 
-    Losses that need it own the scale (GCL, LDAM). After a stage of training `scale` holds the loss's scale, so that logits are
-    calibrated; it is 1 while training. Rows are drawn from U(-1, 1) and scaled to unit length, which GCL's accuracy depends on
-    (Keke921/GCLLoss@c2a6233, NormedLinear).
+    The losses that need this head (GCL, LDAM) multiply the cosines by a scale of their own. After a stage of training `scale`
+    holds the loss's scale, so that the logits are calibrated; it is 1 while training. The rows of `weight` are drawn from
+    U(-1, 1) and scaled to unit length, on which GCL's accuracy depends (Keke921/GCLLoss@c2a6233, NormedLinear).
 
     >>> head = CosineHead(64, 10)
     >>> bool(head(torch.randn(2, 64)).abs().max() <= 1)
@@ -57,7 +57,7 @@ class CosineHead(Head):
 class ScaledHead(Head):
     """z = s * head(f): learnable weight scaling (LWS), one factor per class, which scales the bias too.
 
-    Source: Kang et al., ICLR 2020, Sec. 4; the scales start at 1.
+    Source: Kang et al., ICLR 2020, Sec. 4; the factors start at 1.
 
     >>> ScaledHead(LinearHead(64, 10))(torch.zeros(2, 64)).shape
     torch.Size([2, 10])

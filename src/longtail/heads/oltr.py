@@ -1,7 +1,7 @@
-"""Dynamic meta-embedding (OLTR): features of rare classes borrow from a memory of class centroids.
+"""Dynamic meta-embedding (OLTR): enriches features from a memory of class centroids, for the benefit of rare classes.
 
 Liu, Miao, Zhan, Wang, Gong, Yu: "Large-Scale Long-Tailed Recognition in an Open World", CVPR 2019 (arXiv 1904.05160).
-Its modulated attention is in `longtail.networks`, its open-set rule is `longtail.inference.open_set`.
+OLTR's modulated attention is in `longtail.networks`, its open-set rule is `longtail.inference.open_set`.
 """
 
 from __future__ import annotations
@@ -15,23 +15,24 @@ from longtail.heads.base import Features, Head, Logits, at_least_float32
 
 
 class MetaHead(Head):
-    """Adds to each feature what the class centroids say about it, and lengthens it the closer it is to one of them.
+    """Adds a gated, weighted mean of the class centroids to each feature, and lengthens it the closer it is to one of them.
 
     gamma  = min_j ||v - M_j||,  o = softmax(W_h v + b_h),  e = tanh(W_s v + b_s)
     v_meta = reach / gamma (v + e * o M)
     z_i    = cosine_scale <v_meta / (1 + ||v_meta||), w_i / ||w_i||>
 
-    M is `memory`, a buffer: no gradient reaches it, whoever learns the centroids copies them there. W_h (`hallucinator`) starts
-    as the stage-1 classifier, W_s (`selector`) and w (`weight`) anew, w ~ U(-1, 1) / sqrt(D).
+    M is `memory`, a buffer that receives no gradient; the training step copies the learned centroids into it. W_h
+    (`hallucinator`) starts as the stage-1 classifier; W_s (`selector`) and w (`weight`) are newly drawn, w ~ U(-1, 1) / sqrt(D).
 
     Source: Liu et al., CVPR 2019; code followed: zhmiao/OpenLongTailRecognition-OLTR@8132217, MetaEmbeddingClassifier.py.
-    The paper's reach is 1. The factor 1 / gamma is never formed, since the last line is one fraction, reach u / (gamma +
-    reach ||u||) with u = v + e * o M; gamma is kept above 1e-12, so that a feature on a centroid is finite.
+    The paper's reach is 1. The factor 1 / gamma is never computed, since v_meta / (1 + ||v_meta||) is one fraction, reach u /
+    (gamma + reach ||u||) with u = v + e * o M; gamma is kept above 1e-12, so that the result is finite where a feature equals a
+    centroid.
 
     Args:
         head: the stage-1 head, whose weight and bias are copied; it is not kept.
-        reach: 10 in the code.
-        cosine_scale: 16 in the code.
+        reach: factor on the meta embedding; 10 in the code.
+        cosine_scale: factor on the logits; 16 in the code.
 
     >>> from longtail.heads import LinearHead
     >>> head = MetaHead(LinearHead(64, 10))
@@ -58,19 +59,19 @@ class MetaHead(Head):
             return F.linear(embedded, F.normalize(self.weight, dim=1, eps=1e-12)) * self.cosine_scale * self.scale
 
     def embed(self, features: Features) -> Features:
-        """v_meta / (1 + ||v_meta||), shorter than 1."""
+        """v_meta / (1 + ||v_meta||), of length below 1."""
         enriched, nearest = self._enriched(features)
         embedded: Tensor = enriched / (nearest + enriched.norm(dim=1, keepdim=True))
         return embedded
 
     def meta_embedding(self, features: Features) -> Features:
-        """v_meta, not squashed."""
+        """v_meta itself, whose length is not bounded."""
         with torch.autocast(features.device.type, enabled=False):
             enriched, nearest = self._enriched(at_least_float32(features))
             return enriched / nearest
 
     def _enriched(self, features: Features) -> tuple[Tensor, Tensor]:
-        """reach u, and the distance gamma to the nearest centroid."""
+        """reach u (B, D), and the distance gamma (B, 1) to the nearest centroid."""
         distances = torch.cdist(features, self.memory, compute_mode="donot_use_mm_for_euclid_dist")
         nearest = distances.amin(1, keepdim=True).clamp(min=1e-12)
         remembered = self.hallucinator(features).softmax(1) @ self.memory

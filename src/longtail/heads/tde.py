@@ -1,7 +1,7 @@
-"""De-confounded training (TDE): a head in several parts that remembers the average feature.
+"""De-confounded training (TDE): a head that compares features in parts and keeps a moving average of the features.
 
 Tang, Huang, Zhang: "Long-Tailed Classification by Keeping the Good and Removing the Bad Momentum Causal Effect", NeurIPS 2020
-(arXiv 2009.12991). The rule that uses what it remembers is `longtail.inference.deconfounded`.
+(arXiv 2009.12991). The post hoc rule that uses the average is `longtail.inference.deconfounded`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from longtail.heads.base import Features, Head, Logits, at_least_float32
 
 
 class CausalHead(Head):
-    """Compares directions in K parts of the feature, and remembers the average feature of the last training steps.
+    """Compares directions in K parts of the feature, and keeps a moving average of the features of the last training steps.
 
     z_i = temperature / K sum_k <x^k / ||x^k||, w_i^k / (||w_i^k|| + shrinkage)>
     E  <- momentum E + mean_b x_b        in training mode, without gradient; not normalised, since only directions are used
@@ -26,11 +26,12 @@ class CausalHead(Head):
     norms are kept above 1e-12, so that a part without activation gives 0 and not nan.
 
     Args:
-        in_features: D, a multiple of `heads`.
-        heads: K, consecutive parts of the feature; 2.
-        temperature: 16 on every data set.
+        in_features: length D of a feature vector, a multiple of `heads`.
+        num_classes: number of classes C.
+        heads: number K of consecutive parts of the feature; 2.
+        temperature: factor on the logits; 16 on every data set.
         shrinkage: gamma, added to the norms of the class vectors; 1/32. 0 gives plain cosines.
-        momentum: mu; 0.9 on CIFAR. A training step may set the attribute.
+        momentum: mu, factor by which E decays in each step; 0.9 on CIFAR. A training step may set the attribute.
 
     >>> CausalHead(64, 10)(torch.zeros(2, 64)).shape
     torch.Size([2, 10])
@@ -71,12 +72,12 @@ class CausalHead(Head):
 
     @torch.no_grad()
     def remember(self, features: Features) -> None:
-        """Adds the mean feature of a batch to the decaying sum."""
+        """Adds the mean feature of a batch to the decaying sum `average`."""
         mean = self.reduced(features.detach().mean(0).to(self.average.dtype))
         self.average.mul_(self.momentum).add_(mean.view_as(self.average))
 
 
 def shrunk(weight: Float[Tensor, "classes heads part"], shrinkage: Tensor) -> Float[Tensor, "classes heads part"]:
-    """w / (||w|| + shrinkage) in every part."""
+    """w / (||w|| + shrinkage) in each part of the class vectors."""
     short: Tensor = weight / (weight.norm(dim=2, keepdim=True) + shrinkage).clamp(min=1e-12)
     return short

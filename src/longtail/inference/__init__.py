@@ -1,8 +1,8 @@
-"""Post hoc rules: pure functions from a forward pass to scores, `rule(predictions, *, ...) -> (M, C)`; `InferenceRule` says all.
+"""Post hoc rules: pure functions from a forward pass to scores, `rule(predictions, *, ...) -> (M, C)`; see `InferenceRule`.
 
 A rule that must be fitted takes what it learned as a keyword (`tau`, `centroids`), which is None until then: `reference_of(rule)`
 names the split to fit it on, and `fitted(rule, predictions)` is the rule with that keyword fixed, so that a single image can be
-judged later. A rule of one's own declares the same with `fitted_on`. `open_set` gives labels and is no such rule.
+classified later. A rule of your own declares its split with `fitted_on`. `open_set` returns labels and is not such a rule.
 """
 
 from longtail.inference.adjusted import logit_adjusted, tau_normalised

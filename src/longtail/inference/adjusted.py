@@ -1,4 +1,4 @@
-"""Rules with a strength tau that take the training frequency out of the logits or out of the classifier's norms."""
+"""Rules that remove the training frequencies from the logits or from the norms of the class vectors, with a strength tau."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from longtail.weighting import as_counts
 
 @fitted_on("val", keyword="tau", learn=lambda rule, val: {"tau": best_tau(rule, val)})
 def logit_adjusted(predictions: Predictions, *, tau: float | None = 1.0) -> Scores:
-    """Takes the training frequency out of the logits: z_j - tau log(n_j / N).
+    """Subtracts the log class frequency from the logits: z_j - tau log(n_j / N).
 
-    Source: Menon et al., ICLR 2021, Eq. 9 (post hoc). For a network trained with plain cross-entropy; tau None is
-    fitted: the one among 0, 0.1, ..., 2 with the highest mean recall on the validation images.
+    Source: Menon et al., ICLR 2021, Eq. 9 (post hoc). It is meant for a network trained with plain cross-entropy. If tau is None,
+    it is fitted: the value among 0, 0.1, ..., 2 with the highest mean recall on the validation images.
     """
     if tau is None:
         raise not_fitted(logit_adjusted)
@@ -24,11 +24,11 @@ def logit_adjusted(predictions: Predictions, *, tau: float | None = 1.0) -> Scor
 
 @fitted_on("val", keyword="tau", learn=lambda rule, val: {"tau": best_tau(rule, val)})
 def tau_normalised(predictions: Predictions, *, tau: float | None = None) -> Scores:
-    """Shrinks the classifiers' norms, which are larger for common classes: z = f W~^T, W~_j = W_j / ||W_j||^tau, no bias.
+    """Shrinks the class vectors, which are longer for common classes: z = f W~^T, W~_j = W_j / ||W_j||^tau, without bias.
 
-    Source: Kang et al., ICLR 2020, Eq. 6; facebookresearch/classifier-balancing@f162ade drops the bias, as here. tau None is
-    fitted: the one among 0, 0.1, ..., 2 with the highest mean recall on the validation images. Under a cosine head the rule acts
-    on the raw features.
+    Source: Kang et al., ICLR 2020, Eq. 6; facebookresearch/classifier-balancing@f162ade drops the bias, as here. If tau is
+    None, it is fitted: the value among 0, 0.1, ..., 2 with the highest mean recall on the validation images. With a cosine head
+    the rule uses the features without normalising them.
     """
     if tau is None:
         raise not_fitted(tau_normalised)
@@ -41,6 +41,6 @@ def tau_normalised(predictions: Predictions, *, tau: float | None = None) -> Sco
 
 
 def best_tau(rule: InferenceRule, val: Predictions) -> float:
-    """The tau among 0, 0.1, ..., 2 with the highest mean recall on the validation images; the smallest of several."""
+    """The tau among 0, 0.1, ..., 2 with the highest mean recall on the validation images; the smallest if several are equal."""
     grid = [step / 10 for step in range(21)]
     return max(grid, key=lambda tau: mean_recall(rule(val, tau=tau), val.labels))

@@ -1,4 +1,4 @@
-"""Temperature scaling: logits as sure of themselves as they are right."""
+"""Temperature scaling: makes the confidence of the predictions agree with their accuracy."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from longtail.inference.predictions import Predictions, Scores
 
 @fitted_on("val", keyword="temperature", learn=lambda rule, val: {"temperature": best_temperature(val)})
 def temperature_scaled(predictions: Predictions, *, temperature: float | None = None) -> Scores:
-    """Divides the logits by one number, which changes no decision: z / T.
+    """Divides the logits by one number, which changes no predicted class: z / T.
 
-    Source: Guo et al., ICML 2017, Sec. 4.2. T None is fitted: the one with the lowest negative log-likelihood on the
-    validation images, between 0.001 and 1000.
+    Source: Guo et al., ICML 2017, Sec. 4.2. If T (`temperature`) is None, it is fitted: the value between 0.001 and 1000 with the
+    lowest negative log-likelihood on the validation images.
     """
     if temperature is None:
         raise not_fitted(temperature_scaled)
@@ -23,15 +23,15 @@ def temperature_scaled(predictions: Predictions, *, temperature: float | None = 
 
 
 def best_temperature(val: Predictions) -> float:
-    """The minimum of mean_i CE(z_i / T, y_i), by halving an interval of log T.
+    """The T that minimises mean_i CE(z_i / T, y_i), found by bisection on log T.
 
-    In 1 / T that function is convex, with the slope mean_i (sum_j p_ij z_ij - z_iy), p = softmax(z / T).
+    As a function of 1 / T the mean is convex, with the derivative mean_i (sum_j p_ij z_ij - z_iy), p = softmax(z / T).
     """
     logits = val.logits.double()
-    wanted = logits.gather(1, val.labels[:, None]).mean()
+    true_logit = logits.gather(1, val.labels[:, None]).mean()
     low, high = math.log(1e-3), math.log(1e3)
     for _ in range(40):
         middle = (low + high) / 2
         expected = torch.tensordot((logits / math.exp(middle)).softmax(1), logits, dims=2) / len(logits)
-        low, high = (middle, high) if expected > wanted else (low, middle)
+        low, high = (middle, high) if expected > true_logit else (low, middle)
     return math.exp((low + high) / 2)

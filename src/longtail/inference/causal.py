@@ -11,19 +11,19 @@ from longtail.inference.predictions import Predictions, Scores
 
 
 def deconfounded(predictions: Predictions, *, alpha: float = 1.0) -> Scores:
-    """Takes the part of each feature that points along the average training feature out of the logits, for balanced tests.
+    """Removes from the logits the part of each feature along the average training feature, for balanced test images.
 
     z_i - alpha temperature / K sum_k cos(x^k, d^k) <d^k, w_i^k / (||w_i^k|| + shrinkage)>,  d^k = E^k / ||E^k||
 
-    Needs the state of a `CausalHead`; an E of zero takes nothing away. On images as long-tailed as in training, alpha 0 (the
-    plain logits) is right.
+    The rule needs the state of a `CausalHead`; where E is zero, the logits are unchanged. On images as long-tailed as in
+    training, alpha 0 (the plain logits) is right.
 
     Source: Tang et al., NeurIPS 2020; code followed: KaihuaTang/Long-Tailed-Recognition.pytorch@2e28976,
-    CausalNormClassifier.py, whose difference of vectors is multiplied out here.
+    CausalNormClassifier.py, which subtracts the vectors; here the product with the difference is multiplied out.
 
     Args:
-        alpha: 1 takes exactly the projection on E away; 1 on CIFAR-10, 1.5 on CIFAR-100, 3 on ImageNet-LT and Places-LT. The
-            authors' rule is alpha * mean(cos) of about 1.
+        alpha: strength; 1 removes exactly the projection on E; 1 on CIFAR-10, 1.5 on CIFAR-100, 3 on ImageNet-LT and Places-LT.
+            The authors choose alpha so that alpha * mean(cos) is about 1.
     """
     weight, average, factor = _state(predictions)
     parts = predictions.features.reshape(-1, *average.shape)
@@ -39,7 +39,7 @@ def _state(predictions: Predictions) -> tuple[Tensor, Tensor, Tensor]:
     missing = [name for name in needed if name not in predictions.head]
     if missing:
         raise UserError(
-            f"deconfounded needs the state of a CausalHead in predictions.head; {', '.join(missing)} missing. "
+            f"deconfounded needs the state of a CausalHead in predictions.head; missing: {', '.join(missing)}. "
             f"Train with CausalHead as the recipe's head."
         )
     state = {name: predictions.head[name].to(predictions.features) for name in needed}

@@ -1,4 +1,4 @@
-"""How a rule declares what it is fitted on, and how what it learns is fixed."""
+"""How a post hoc rule declares the split that it is fitted on, and how the values that it learns become its keywords."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ STORED = (Tensor, bool, int, float, str, type(None))
 
 @dataclass(frozen=True)
 class Fit:
-    """What a rule declared with `fitted_on`; the arguments are explained there."""
+    """The declaration that a rule made with `fitted_on`, where the fields are explained."""
 
     split: str
     keyword: str
@@ -31,7 +31,7 @@ class Fit:
         """The split that a rule with these keywords is fitted on.
 
         Raises:
-            UserError: the keyword that chooses the split has another value than the name of one.
+            UserError: the value of the keyword that chooses the split is not the name of a split.
         """
         split: Any = self.split if self.split in SPLITS else keywords[self.split]
         if split not in SPLITS:
@@ -40,9 +40,9 @@ class Fit:
 
 
 def fitted_on(split: str, *, keyword: str, learn: Learn) -> Callable[[Rule], Rule]:
-    """Declares what the decorated rule has to be fitted on before it can be called.
+    """Declares the split that the decorated rule has to be fitted on before it can be called.
 
-    A whole rule of one's own, which `Recipe(..., inference=centred)` has fitted, evaluated and stored:
+    A complete rule of your own; with `Recipe(..., inference=centred)` it is fitted, evaluated and stored:
 
     >>> import torch
     >>> from longtail.inference import Predictions, fitted, fitted_on, not_fitted, reference_of
@@ -69,9 +69,10 @@ def fitted_on(split: str, *, keyword: str, learn: Learn) -> Callable[[Rule], Rul
     Args:
         split: "train", "val" or "test", or the name of the rule's keyword that holds one of them. A rule that is fitted on
             "test" is transductive: its `learn` must not look at the labels.
-        keyword: the rule's keyword that is None, and may be so by default, until the rule is fitted.
-        learn: `learn(rule, predictions) -> {keyword: value, ...}`: from the predictions on the split, what becomes a keyword of
-            the rule, each a tensor, a number, a text or a truth value. `rule` is the one to be fitted, with its other keywords.
+        keyword: the rule's keyword that is None until the rule is fitted; None may be its default.
+        learn: function `learn(rule, predictions) -> {keyword: value, ...}`, which computes from the predictions on the split the
+            values of keywords of the rule, each a tensor, a number, a string or a boolean. `rule` is the rule to be fitted, with
+            its other keywords.
 
     Raises:
         UserError: the rule has no such keyword, or there is no such split.
@@ -90,20 +91,20 @@ def fitted_on(split: str, *, keyword: str, learn: Learn) -> Callable[[Rule], Rul
 
 
 def reference_of(rule: InferenceRule) -> Reference | None:
-    """The split that `rule` has to be fitted on; None where nothing is left to fit."""
+    """The split that `rule` has to be fitted on; None if it needs no fitting."""
     fit, keywords = _declared(rule)
     return None if fit is None or keywords[fit.keyword] is not None else fit.reference(keywords)
 
 
 def fitted(rule: InferenceRule, predictions: Predictions) -> InferenceRule:
-    """`rule` with what it learns from `predictions` fixed as keywords; the rule itself where nothing is left to fit.
+    """Returns `rule` with the values that it learns from `predictions` as fixed keywords; the rule itself if it needs no fitting.
 
     Args:
         rule: any rule, or a `functools.partial` of one.
-        predictions: those on the split that `reference_of(rule)` names.
+        predictions: predictions on the split that `reference_of(rule)` names.
 
     Raises:
-        UserError: what was learned is no keyword of the rule, or nothing that can be stored.
+        UserError: a learned value is not a keyword of the rule, or is of a type that cannot be stored.
     """
     fit, keywords = _declared(rule)
     if fit is None or keywords[fit.keyword] is not None:
@@ -114,40 +115,48 @@ def fitted(rule: InferenceRule, predictions: Predictions) -> InferenceRule:
 
 
 def not_fitted(rule: InferenceRule) -> UserError:
-    """The error to raise in a rule that is called before it is fitted; its sentence says how to fit it."""
+    """The error to raise in a rule that is called before it is fitted; its message says how to fit the rule."""
     fit, keywords = _declared(rule)
     if fit is None:
-        return UserError(f"{_name(rule)} does not say what it is fitted on; declare it with fitted_on.")
+        return UserError(f"{_name(rule)} does not declare the split that it is fitted on; declare it with fitted_on.")
     split = fit.reference(keywords)
     how = f"fitted(rule, predictions_on_{split})"
     return UserError(f"{_name(rule)} has to be fitted on the {split} images before it is called: {how}.")
 
 
+def function_of(rule: InferenceRule) -> InferenceRule:
+    """The function behind a rule, without the keywords that were fixed."""
+    return rule.func if isinstance(rule, partial) else rule
+
+
+def keywords_of(rule: InferenceRule) -> dict[str, Any]:
+    """The keywords that a rule was given, what it learned among them; empty for a plain function."""
+    return dict(rule.keywords) if isinstance(rule, partial) else {}
+
+
 def _name(rule: InferenceRule) -> str:
     """Name of the function behind a rule."""
-    return str(getattr(_function(rule), "__name__", rule))
+    return str(getattr(function_of(rule), "__name__", rule))
 
 
 def _check(learned: Mapping[str, Any], keywords: Mapping[str, Any], fit: Fit, name: str) -> None:
     if learned.get(fit.keyword) is None:
-        raise UserError(f"Fitting {name} has to give its keyword `{fit.keyword}`; got {_listed(learned)}.")
+        given = {keyword: value for keyword, value in learned.items() if value is not None}
+        raise UserError(f"Fitting {name} has to give its keyword `{fit.keyword}` a value; it gave {_listed(given)}.")
     for keyword, value in learned.items():
         if keyword not in keywords:
-            raise UserError(f"Fitting {name} gave `{keyword}`, which is none of its keywords: {_listed(keywords)}.")
+            raise UserError(f"Fitting {name} gave `{keyword}`, which is not one of its keywords: {_listed(keywords)}.")
         if not isinstance(value, STORED):
             kind = type(value).__name__
-            raise UserError(f"Fitting {name} gave `{keyword}` as {kind}, which is not stored; give a tensor, a number or a text.")
+            raise UserError(
+                f"Fitting {name} gave `{keyword}` as {kind}, which cannot be stored; give a tensor, a number or a string."
+            )
 
 
 def _declared(rule: InferenceRule) -> tuple[Fit | None, dict[str, Any]]:
-    """What the function behind a rule declares, and the value of each of the rule's keywords."""
-    function, fit = _function(rule), getattr(_function(rule), "fit", None)
-    fixed = rule.keywords if isinstance(rule, partial) else {}
-    return (fit if isinstance(fit, Fit) else None), _defaults(function) | fixed
-
-
-def _function(rule: InferenceRule) -> InferenceRule:
-    return rule.func if isinstance(rule, partial) else rule
+    """The declaration of the function behind a rule, and the value of each of the rule's keywords."""
+    function, fit = function_of(rule), getattr(function_of(rule), "fit", None)
+    return (fit if isinstance(fit, Fit) else None), _defaults(function) | keywords_of(rule)
 
 
 def _defaults(function: InferenceRule) -> dict[str, Any]:

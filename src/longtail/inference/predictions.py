@@ -1,4 +1,4 @@
-"""The contract of post hoc rules: what a rule gets, one forward pass over a set of images, and what it returns, scores."""
+"""The contract of post hoc rules: a rule gets the `Predictions` of one forward pass over a set of images and returns scores."""
 
 from __future__ import annotations
 
@@ -14,16 +14,17 @@ Scores = Float[Tensor, "images classes"]
 InferenceRule = Callable[..., Scores]
 """A post hoc rule: `rule(predictions) -> scores (M, C)`, with every other argument a keyword that has a default.
 
-* It gets the `Predictions` on M images and returns one score per image and class, on the device and of the type of the logits.
-  The highest score decides; the softmax of an image's scores is what is shown as its probabilities, so logits stay logits.
+* It gets the `Predictions` on M images and returns one score per image and class, with the device and the dtype of the logits.
+  The class with the highest score is predicted; the softmax of an image's scores is reported as its probabilities, so a rule
+  returns scores on the scale of logits, not probabilities.
 * It is pure: equal predictions give equal scores, it draws no random numbers, and it changes none of the tensors it gets, since
-  the same predictions are used to fit it, to evaluate it and to be stored.
-* M may be 1, and the labels are then -1: a rule does not look at `predictions.labels`. What fits it may, on its own split.
-* Its keywords are its hyper-parameters: those that have a value are part of the experiment's hash, so they are numbers, texts,
-  truth values or functions. Fix them with `functools.partial`.
-* A rule that has to learn something from a split declares that with `fitted_on`. What it learned is fixed as its keywords and
-  stored with the run: tensors in model/model.safetensors as `inference.KEYWORD`, the rest in model/config.json.
-  `longtail.load` restores the fitted rule from there; one that lies in a file of the user's own with `trust_code=True`.
+  the same predictions are used to fit and to evaluate the rule and are then stored.
+* M may be 1, and the label is then -1: a rule does not look at `predictions.labels`. The function that fits it may, on its split.
+* Its keywords are its hyper-parameters: those that have a value are part of the experiment's hash, so they are numbers, strings,
+  booleans or functions. Fix them with `functools.partial`.
+* A rule that has to learn something from a split declares that with `fitted_on`. The learned values become keywords of the rule
+  and are stored with the run: tensors in model/model.safetensors as `inference.KEYWORD`, the rest in model/config.json.
+  `longtail.load` restores the fitted rule from there; a rule from a file of the user's own needs `trust_code=True`.
 """
 
 Reference = Literal["train", "val", "test"]
@@ -32,15 +33,15 @@ Reference = Literal["train", "val", "test"]
 
 @dataclass(frozen=True)
 class Predictions:
-    """One forward pass over a set of images: all that a post hoc rule gets.
+    """Results of one forward pass over a set of images, the only input of a post hoc rule.
 
     Args:
-        features: (M, D), what the head saw, float32.
-        logits: (M, C), float32, calibrated by the head's scale.
-        labels: (M,), class indices; -1 where the class is not known.
-        class_counts: TRAINING images per class (C,), float64, whatever the images of the pass are.
+        features: features (M, D) that the head was given, float32.
+        logits: logits (M, C) of the head, float32, calibrated by the head's scale.
+        labels: class indices (M,); -1 where the class is not known.
+        class_counts: TRAINING images per class (C,), float64, whichever images the forward pass is over.
         head: the head's state: `weight` (C, D), and `bias` (C,), `class_scale` (C,), `scale` () where it has them; a head that
-            wraps another has the names of the one inside as `inner.weight` and so on.
+            wraps another has the tensors of the inner head as `inner.weight` and so on.
     """
 
     features: Float[Tensor, "images features"]
@@ -51,5 +52,5 @@ class Predictions:
 
 
 def as_trained(predictions: Predictions) -> Scores:
-    """The logits as they are."""
+    """Returns the logits unchanged."""
     return predictions.logits

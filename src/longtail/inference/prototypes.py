@@ -14,7 +14,7 @@ from longtail.inference.predictions import Predictions, Scores
 def nearest_class_mean(predictions: Predictions, *, mean: Tensor | None = None, centroids: Tensor | None = None) -> Scores:
     """Minus the squared distance to each class's mean training feature, after centring and scaling to unit length.
 
-    Source: Kang et al., ICLR 2020, NCM; the released default "cl2n": centroids are means of unit features, not unit again.
+    Source: Kang et al., ICLR 2020, NCM; the released default "cl2n": centroids are means of unit features, not normalised again.
 
     Args:
         mean: mean training feature (D,), once fitted.

@@ -1,4 +1,4 @@
-"""Prediction re-balancing: classes that are predicted too often over a whole set of images are turned down."""
+"""Prediction re-balancing: lowers the scores of classes that are predicted too often over a whole set of images."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ def rebalanced(
     source: Source = "test",
     column_sums: Tensor | None = None,
 ) -> Scores:
-    """Divides each class's probability by a power of what all images together give that class.
+    """Divides each class's probability by a power of the sum of its probabilities over all images.
 
     s_ij = log(p_ij / q_j^tau),  p = softmax(z),  q_j = sum_i p_ij
 
-    TRANSDUCTIVE with `source` "test": q is summed over the very images that are judged, so the score of one image depends on
+    TRANSDUCTIVE with `source` "test": q is summed over the same images that are classified, so the score of one image depends on
     the others (a single image alone scores 0 everywhere at tau 1); labels are not used. "val" sums over held-out images instead.
 
-    Source: Zhang et al., ICASSP 2024 (arXiv 2403.09036), "prediction re-balancing"; their code divides the probabilities, here
-    are the logarithms, so that a softmax of the scores is calibrated; the order of the classes is the same.
+    Source: Zhang et al., ICASSP 2024 (arXiv 2403.09036), "prediction re-balancing"; their code divides the probabilities; here
+    the scores are the logarithms, so that a softmax of the scores is calibrated; the order of the classes is the same.
 
     Args:
-        tau: 1 in the authors' configurations, 1.4 to 1.7 in their large-scale tables.
-        source: the split that a fit sums over.
-        column_sums: q (C,), once fitted; with `source` "test" and None, q is summed over `predictions` themselves.
+        tau: exponent of q; 1 in the authors' configurations, 1.4 to 1.7 in their large-scale tables.
+        source: the split over whose images q is summed when the rule is fitted.
+        column_sums: q (C,), once fitted. If it is None and `source` is "test", q is summed over `predictions` themselves.
     """
     if source not in ("test", "val"):
         raise UserError(f"rebalanced has no source {source!r}; it has 'test' and 'val'.")

@@ -1,4 +1,4 @@
-"""Open-set recognition: an image may be of no class."""
+"""Open-set recognition: an image may belong to none of the classes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from longtail.inference.predictions import Predictions
 def open_set(predictions: Predictions, *, threshold: float = 0.1) -> Int[Tensor, " images"]:
     """The most probable class, or -1 ("unknown") where its probability is below the threshold.
 
-    This gives labels, not scores, so it is no rule for a recipe; `longtail.metrics.open_f_measure` judges it.
+    It returns labels, not scores, so a recipe cannot use it as its post hoc rule; `longtail.metrics.open_f_measure` evaluates it.
 
     Source: Liu et al., CVPR 2019 (OLTR), Sec. 4; 0.1 in the authors' code. The probability depends on the logits' temperature.
     """

@@ -1,4 +1,4 @@
-"""The contract of losses (`Loss`, `FeatureLoss`), and the means and checks that they share."""
+"""The contract of losses (`Loss`, `FeatureLoss`), and the weighted means and the checks of arguments that losses share."""
 
 from __future__ import annotations
 
@@ -19,33 +19,35 @@ Name = TypeVar("Name", bound=str)
 
 
 class Loss(nn.Module):
-    """A loss as the engine trains with it: built `Loss(class_counts, *, ..., weight=None)`, called `loss(logits, labels)`.
+    """Base class of losses: built as `Loss(class_counts, *, ..., weight=None)`, called as `loss(logits, labels)`.
 
-    A loss of your own derives from this class, hands `class_counts` and `weight` to `super().__init__` and writes `forward`,
-    which is called under autocast and returns a scalar. What the engine does with each attribute:
+    A loss of your own derives from this class, passes `class_counts` and `weight` to `super().__init__` and implements
+    `forward`, which is called under autocast and returns a scalar. The engine uses the attributes as follows:
 
     class_counts: buffer (C,), float64, training images per class. It is checked here and never changed.
-    weight: buffer (C,), float64, weight of every image of a class. Each epoch begins with overwriting it in place by the stage's
-        `reweight`, so a weight given at construction holds where the loss is used without a stage. `forward` applies it.
-    scale: factor that `forward` puts on the logits, 1 where the loss has none. It becomes the `scale` of the head when the stage
-        ends, so that the stored network gives the logits that the loss saw.
-    requires_head: class that the head must have (the innermost one where heads wrap), None for any. Another head is refused
-        when the stage begins.
-    draws_random_numbers: whether `forward` draws. It then takes `generator=None` as a keyword and draws from it alone; steps
-        hand it the epoch's generator, so that a resumed run draws the same numbers.
-    reduced: method for what `forward` adds to its own buffers, so that all processes hold the same.
-    feature_loss: name of the submodule under which a stage's loss on features is added; keep it free.
+    weight: buffer (C,), float64, weight of every image of a class. At the beginning of each epoch the engine overwrites it in
+        place with the weights of the stage's `reweight`, so a weight given at construction takes effect only where the loss is
+        used without a stage. `forward` applies it.
+    scale: factor by which `forward` multiplies the logits, 1 where the loss has none. It becomes the `scale` of the head when
+        the stage ends, so that the stored network gives the logits that the loss was computed from.
+    requires_head: class that the head must be an instance of (the innermost head where heads wrap each other), None for any.
+        Any other head is refused when the stage begins.
+    draws_random_numbers: whether `forward` draws random numbers. If so, it takes `generator=None` as a keyword and draws from
+        that generator alone; training steps pass it the epoch's generator, so that a resumed run draws the same numbers.
+    reduced: method that averages over all processes what `forward` adds to its own buffers, so that the buffers stay equal in
+        all processes.
+    feature_loss: name of the submodule under which a stage's loss on features is added; use it for nothing else.
 
-    Its parameters are trained, and named `loss.*` in `learning_rates`. Parameters and buffers are all that a checkpoint stores,
-    so everything that `forward` changes is one of the two. A loss that contains others hands its `generator` on to them; the
-    engine sets their `weight` too.
+    The parameters of the loss are trained, under the names `loss.*` in `learning_rates`. A checkpoint stores parameters and
+    buffers only, so everything that `forward` changes must be one of the two. A loss that contains other losses passes its
+    `generator` on to them; the engine sets their `weight` too.
 
     Args:
         class_counts: training images per class (C,).
         weight: weight per class (C,). None: all one.
 
     Raises:
-        UserError: a class has no images, or the weights are not one non-negative number per class with one above 0.
+        UserError: a class has no images, or `weight` is not one non-negative number per class, at least one of them above 0.
 
     >>> class SoftenedLoss(Loss):
     ...     def forward(self, logits, labels):
@@ -65,45 +67,48 @@ class Loss(nn.Module):
         counts = as_counts(class_counts)
         weights = torch.ones_like(counts) if weight is None else torch.as_tensor(weight, dtype=torch.float64)
         if weights.shape != counts.shape or bool((weights < 0).any()) or not bool(weights.sum() > 0):
+            span = f" with values from {weights.min():g} to {weights.max():g}" if weights.numel() else ""
             raise UserError(
                 f"`weight` must hold one non-negative number per class, not all zero: expected shape {tuple(counts.shape)}, "
-                f"got {tuple(weights.shape)}."
+                f"got {tuple(weights.shape)}{span}."
             )
         self.register_buffer("class_counts", counts)
         self.register_buffer("weight", weights.detach().clone())
 
     def reduced(self, increment: Tensor) -> Tensor:
-        """The mean of an increment over all processes, each of which took the mean over its own batch; unchanged alone.
+        """The mean of an increment over all processes, each of which took the mean over its own batch; unchanged in one process.
 
-        With batches of one size and no weights this is what one process would add for the joined batch.
+        With batches of equal size and no weights this is the increment that one process would add for the joined batch.
         """
         return mean_over_processes(increment)
 
     def class_indices(self, labels: Tensor) -> Tensor:
-        """The labels (B,), refused where they are class probabilities."""
+        """Returns the labels (B,); raises an error if they are class probabilities."""
         if labels.is_floating_point():
             raise WrongTypeError(
                 f"{type(self).__name__} needs class indices of shape (B,); got {labels.dtype} labels of shape "
-                f"{tuple(labels.shape)}. For mixed labels call it once per label and mix the two losses (longtail.steps.mixup)."
+                f"{tuple(labels.shape)}. For mixed labels, call the loss once per label and mix the two values, as in "
+                f"longtail.steps.mixup."
             )
         return labels
 
     def above_zero(self, name: str, value: float) -> float:
-        """A hyper-parameter, refused where it is not above 0."""
+        """Returns the value of the hyper-parameter `name`; raises an error if it is not above 0."""
         if not value > 0:
             raise UserError(f"{type(self).__name__} needs `{name}` above 0; got {value}.")
         return value
 
 
 class FeatureLoss(Loss):
-    """A loss on features (B, D) instead of logits, called `loss(features, labels)`: the `feature_loss` of a stage.
+    """Base class of losses on features (B, D) instead of logits, called as `loss(features, labels)`.
 
-    The engine builds it with the network's `feature_size` and adds it to the stage's loss as `loss.feature_loss`, where the step
-    finds it. Its `weight` stays as it was built.
+    The `feature_loss` of a stage is such a loss. The engine builds it with the length of the network's feature vectors as
+    `feature_size` and adds it to the stage's loss as `loss.feature_loss`, where the training step finds it. Its `weight` keeps
+    the value given at construction.
 
     Args:
         class_counts: training images per class (C,).
-        feature_size: length D of a feature.
+        feature_size: length D of a feature vector.
         weight: weight per class (C,). None: all one.
     """
 
@@ -112,7 +117,7 @@ class FeatureLoss(Loss):
         self.feature_size = feature_size
 
     def checked_features(self, features: Tensor) -> Tensor:
-        """The features, at least in float32, refused where they have another length than the loss was built for."""
+        """Returns the features, in float32 at least; raises an error if their length is not `feature_size`."""
         if features.shape[-1] != self.feature_size:
             raise UserError(
                 f"{type(self).__name__} was built for features of length {self.feature_size}; got shape {tuple(features.shape)}."
@@ -123,7 +128,7 @@ class FeatureLoss(Loss):
 def weighted_mean(
     per_sample: Float[Tensor, " batch"], labels: Int[Tensor, " batch"], weight: Float[Tensor, " classes"]
 ) -> Float[Tensor, ""]:
-    """sum_i w[y_i] l_i / sum_i w[y_i], torch's meaning of `weight`."""
+    """Weighted mean sum_i w[y_i] l_i / sum_i w[y_i], as torch's losses define it for `weight`."""
     image_weight = weight.to(per_sample.dtype)[labels]
     return (image_weight * per_sample).sum() / image_weight.sum()
 
@@ -144,19 +149,19 @@ def focal_terms(
     """Focal loss of every image, in one of its two forms."""
     if form == "softmax":
         cross_entropy = F.cross_entropy(logits, labels, reduction="none")
-        return missed(cross_entropy) ** gamma * cross_entropy if gamma else cross_entropy
+        return one_minus_p(cross_entropy) ** gamma * cross_entropy if gamma else cross_entropy
     signed = logits * (2 * F.one_hot(labels, logits.shape[1]) - 1)
-    missing = -F.logsigmoid(signed)
-    return (torch.exp(-gamma * (signed + missing)) * missing).sum(1)
+    binary_cross_entropy = -F.logsigmoid(signed)
+    return (torch.exp(-gamma * (signed + binary_cross_entropy)) * binary_cross_entropy).sum(1)
 
 
-def missed(cross_entropy: Float[Tensor, " batch"]) -> Float[Tensor, " batch"]:
-    """1 - p of the true class; kept above 0, where a root would have an infinite slope."""
+def one_minus_p(cross_entropy: Float[Tensor, " batch"]) -> Float[Tensor, " batch"]:
+    """1 - p with p the probability of the true class; kept above 0, where the gradient of a root would be infinite."""
     return (-torch.expm1(-cross_entropy)).clamp(min=torch.finfo(cross_entropy.dtype).tiny)
 
 
 def known(kind: str, name: Name, names: Sequence[str]) -> Name:
-    """`name`, refused where it is none of `names`."""
+    """Returns `name`; raises an error if it is not one of `names`."""
     if name not in names:
         raise UserError(f"There is no {kind} {name!r}; there are {', '.join(map(repr, names[:-1]))} and {names[-1]!r}.")
     return name

@@ -17,28 +17,28 @@ from longtail.weighting import Counts
 
 
 class CentroidLoss(FeatureLoss):
-    """Draws the features of a class to its centroid, and keeps all centroids at a distance from the other classes' features.
+    """Pulls the features of a class towards its centroid, and pushes the centroids away from the features of other classes.
 
     attract = mean_i |v_i - m_{y_i}|^2 / 2
     apart   = max(0, margin - mean_i sum_{j != y_i} |v_i - m_j|^2 / C)
     code:  L = attract + repel * apart,  mean_i x_i = sum_i w[y_i] x_i / sum_i w[y_i]
     paper: L = mean_i max(0, |v_i - m_{y_i}| - sum_{j != y_i} |v_i - m_j| + margin), on the meta embedding
 
-    The gradient of `attract` on the centroid m_c is divided by 1 + (images of class c in the batch), as in the code; all other
-    gradients are those of the value. The centroids are parameters: an optimizer must have them. They start Gaussian and are meant
-    to be set to the class means before the stage. Called `loss(features, labels)`; the authors add 0.01 L to the cross-entropy,
-    which is the training step's business.
+    The gradient of `attract` with respect to the centroid m_c is divided by 1 + (images of class c in the batch), as in the code;
+    all other gradients are the derivatives of the value. The centroids are parameters, which an optimizer must update. They are
+    initialised from a normal distribution and are meant to be set to the class means before the stage. The loss is called as
+    `loss(features, labels)`; the authors add 0.01 L to the cross-entropy, which is done by the training step.
 
-    Source: CVPR 2019; code followed: zhmiao/OpenLongTailRecognition-OLTR, loss/DiscCentroidsLoss.py, which takes the feature
-    before its meta embedding, where the paper writes the embedding. Squared distances are above 100 in a user's log (its issue
-    49): there the hinge is 0.
+    Source: CVPR 2019; code followed: zhmiao/OpenLongTailRecognition-OLTR, loss/DiscCentroidsLoss.py, which computes the loss on
+    the feature before the meta embedding, whereas the paper uses the embedding. A user's log in that repository (issue 49) shows
+    squared distances above 100, for which the hinge is 0.
 
     Args:
-        class_counts: training images per class (C,); the method uses their number.
-        feature_size: length d of a feature and of a centroid.
-        margin: distance beyond which nothing is pushed; 10 in the code (a mean of squares), 5 in the paper.
-        repel: strength of the hinge against the attraction in the form of the code; 0.01.
-        form: "code" or "paper".
+        class_counts: training images per class (C,); the loss uses only the number of classes C.
+        feature_size: length d of a feature vector and of a centroid.
+        margin: distance beyond which centroids are not pushed away; 10 in the code (a mean of squared distances), 5 in the paper.
+        repel: factor of the hinge relative to the attraction in the code's form; 0.01.
+        form: formula that is used, "code" or "paper".
         weight: weight per class (C,). None: all one.
 
     >>> loss = CentroidLoss([100, 10], feature_size=2)
@@ -66,35 +66,38 @@ class CentroidLoss(FeatureLoss):
         features, labels = self.checked_features(features), self.class_indices(labels)
         centroids = self.centroids.to(features.dtype)
         if self.form == "paper":
-            return weighted_mean((nearness(features, centroids, labels) + self.margin).clamp(min=0), labels, self.weight)
-        attracting = slowed(centroids[labels], F.one_hot(labels, len(centroids)).sum(0)[labels])
+            difference = own_minus_other_distances(features, centroids, labels)
+            return weighted_mean((difference + self.margin).clamp(min=0), labels, self.weight)
+        attracting = with_divided_gradient(centroids[labels], F.one_hot(labels, len(centroids)).sum(0)[labels])
         attract = weighted_mean(squared_length(features - attracting) / 2, labels, self.weight)
         apart = weighted_mean(distance_to_others(features, centroids, labels), labels, self.weight)
         return attract + self.repel * (self.margin - apart).clamp(min=0)
 
 
-def slowed(own: Float[Tensor, "batch features"], same_class: Int[Tensor, " batch"]) -> Float[Tensor, "batch features"]:
-    """The images' own centroids; their gradient is divided by 1 + the images of the class in the batch."""
-    held = own.detach()
-    return held + (own - held) / (1 + same_class)[:, None]
+def with_divided_gradient(
+    own: Float[Tensor, "batch features"], same_class: Int[Tensor, " batch"]
+) -> Float[Tensor, "batch features"]:
+    """The centroid of each image's own class; its gradient is divided by 1 + the images of the class in the batch."""
+    constant = own.detach()
+    return constant + (own - constant) / (1 + same_class)[:, None]
 
 
 def distance_to_others(
     features: Float[Tensor, "batch features"], centroids: Float[Tensor, "classes features"], labels: Int[Tensor, " batch"]
 ) -> Float[Tensor, " batch"]:
-    """Squared distance to the centroids, mean over the classes, the own class counted as 0.
+    """Squared distance to the centroids, averaged over all C classes; the image's own class counts as 0.
 
-    sum_j |v - m_j|^2 = C |v - mean|^2 + sum_j |m_j - mean|^2 (parallel axes), so no B x C distances are needed.
+    sum_j |v - m_j|^2 = C |v - mean|^2 + sum_j |m_j - mean|^2 (parallel axis theorem), so the B x C distances are not needed.
     """
     mean = centroids.mean(0)
     to_all = squared_length(features - mean) + squared_length(centroids - mean).mean()
     return to_all - squared_length(features - centroids[labels]) / len(centroids)
 
 
-def nearness(
+def own_minus_other_distances(
     features: Float[Tensor, "batch features"], centroids: Float[Tensor, "classes features"], labels: Int[Tensor, " batch"]
 ) -> Float[Tensor, " batch"]:
-    """Distance to the own centroid minus the sum of those to the others."""
+    """Distance to the centroid of the image's own class minus the sum of the distances to all other centroids."""
     with torch.autocast(features.device.type, enabled=False):
         distances = torch.cdist(features, centroids, compute_mode="donot_use_mm_for_euclid_dist")
     own = distances.gather(1, labels[:, None])[:, 0]

@@ -1,6 +1,7 @@
 """Cloud sizes of Gaussian clouded logits: how wide the noise on each class's logit is, from 0 (most images) to 1 (fewest).
 
-The four rules of the GCL authors' Table 3. Each is divided by its maximum, so only its shape matters.
+These are the four rules of the GCL authors' Table 3 (`power` with two exponents). The sizes of each rule are divided by their
+maximum, so only their ratios matter.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What training does with any loss by the contract of `Loss`: checks it, sets its class weights, hands it the generator."""
+"""Functions that check a loss against the contract of `Loss`, set its class weights and say whether it needs a generator."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from longtail.weighting import Weights
 def check_contract(loss: object, classes: int) -> None:
     """Refuses a loss that the engine cannot train with, before its stage begins.
 
-    A plain `nn.Module` is as good as a `Loss` where it has a `weight` and, where its logits are scaled, a `scale`.
+    A plain `nn.Module` is accepted like a `Loss` if it has a buffer `weight` and, if it scales its logits, a `scale`.
 
     Args:
         loss: the stage's loss on the CPU, with its `feature_loss` where there is one.
         classes: number of classes C.
 
     Raises:
-        UserError: `forward`, the class weights or the scale are missing or of another kind, or random numbers would be drawn
-            from no generator.
+        UserError: `forward`, the class weights or the scale are missing or of the wrong type, or the loss draws random numbers
+            but takes no generator.
     """
     name = type(loss).__name__
     if not isinstance(loss, nn.Module):
@@ -47,7 +47,7 @@ def check_contract(loss: object, classes: int) -> None:
 
 
 def check_head_of(loss: nn.Module, head: nn.Module) -> None:
-    """Refuses a head that gives other logits than a loss, or a loss that it contains, is made for.
+    """Refuses a head that is not of the class that the loss, or a loss inside it, requires.
 
     Raises:
         UserError: the innermost head is not of the class in `requires_head`.
@@ -68,7 +68,7 @@ def set_class_weights(loss: nn.Module, weight: Weights) -> None:
 
 
 def needs_generator(loss: nn.Module) -> bool:
-    """Whether a loss is to be called with `generator=`: by its own `forward`, or by the losses to which it hands keywords on.
+    """Whether a loss must be called with `generator=`: its `forward` takes it, or passes its keywords on to a loss that does.
 
     Raises:
         UserError: the loss draws random numbers, or contains one that does, but its `forward` takes no generator.
@@ -84,7 +84,8 @@ def needs_generator(loss: nn.Module) -> bool:
         contains = "" if drawing is loss else f"contains {type(drawing).__name__}, which "
         raise UserError(
             f"The loss {type(loss).__name__} {contains}draws random numbers, but its `forward` takes no `generator`: write "
-            f"`forward(self, logits, labels, *, generator=None)` and hand `generator` on, so that a resumed run draws the same."
+            f"`forward(self, logits, labels, *, generator=None)` and pass `generator` on, so that a resumed run draws the same "
+            f"numbers."
         )
     return False
 
@@ -108,7 +109,7 @@ def _class_weights(loss: nn.Module) -> list[Tensor]:
 
 
 def _parts(loss: nn.Module) -> list[nn.Module]:
-    """The loss and all modules inside it, but for its `feature_loss`, which is called by itself."""
+    """The loss and all modules inside it, except its `feature_loss`, which is called separately."""
     inside = (child.modules() for name, child in loss.named_children() if name != "feature_loss")
     return [loss, *(part for modules in inside for part in modules)]
 

@@ -1,4 +1,4 @@
-"""Contrastive losses on features, the representation branch of Hybrid-SC and Hybrid-PSC. Called `loss(features, labels)`.
+"""Contrastive losses on features, for the representation branch of Hybrid-SC and Hybrid-PSC; called as `loss(features, labels)`.
 
 Wang, Han, Wei, Zhang, Wang: "Contrastive Learning based Hybrid Networks for Long-Tailed Image Classification", CVPR 2021
 (arXiv 2103.14267); Khosla et al.: "Supervised Contrastive Learning", NeurIPS 2020 (arXiv 2004.11362).
@@ -24,17 +24,18 @@ class SupervisedContrastiveLoss(FeatureLoss):
     l_i = -1 / |P(i)| sum_{j in P(i)} log (exp(q_i q_j / temperature) / sum_{k != i} exp(q_i q_k / temperature))
     L   = sum_i w[y_i] l_i / sum_i w[y_i],  P(i) = {j != i: y_j = y_i}
 
-    The rows are all views of all images, one view after the other, with the labels repeated; they are taken as unit vectors and
-    not normalised again. An anchor without a positive counts as 0 in the mean; with two views there is none.
+    The rows of `features` are all views of all images, one view after the other, with the labels repeated; they must be unit
+    vectors and are not normalised here. An anchor without a positive counts as 0 in the mean; with two views every anchor has
+    one.
 
     Source: Khosla et al., NeurIPS 2020, Eq. 2, as used by Wang et al., CVPR 2021. The paper sums over the anchors; the mean is
     taken here, so that the learning rate does not depend on the batch size. No official code of Hybrid-SC was found.
 
     Args:
-        class_counts: training images per class (C,); the method does not use them.
-        feature_size: length d of a feature; only checked.
-        temperature: tau, 0.1 in the paper (CIFAR).
-        weight: weight per class (C,), of the anchors. None: all one.
+        class_counts: training images per class (C,); the loss does not use them.
+        feature_size: length d of a feature vector, only used to check the features.
+        temperature: tau, divisor of the similarities; 0.1 in the paper (CIFAR).
+        weight: weight of the anchors per class (C,). None: all one.
 
     >>> loss = SupervisedContrastiveLoss([100, 10], feature_size=2, temperature=1.0)
     >>> views = torch.tensor([[1.0, 0.0], [0.6, 0.8], [0.0, 1.0], [-0.6, 0.8], [-1.0, 0.0]])
@@ -65,16 +66,18 @@ class PrototypicalContrastiveLoss(FeatureLoss):
     l_i = -log (exp(q_i p_{y_i} / temperature) / sum_{c != y_i} exp(q_i p_c / temperature)),  p_c = prototypes_c / |prototypes_c|
     L   = sum_i w[y_i] l_i / sum_i w[y_i]
 
-    The own prototype is not in the denominator, so the loss may be negative, down to log(C - 1) - 2 / temperature. The features
-    are taken as unit vectors and not normalised again. The prototypes are parameters: an optimizer must have them.
+    The prototype of the image's own class is not in the denominator, so the loss may be negative, down to
+    log(C - 1) - 2 / temperature. The features must be unit vectors and are not normalised here. The prototypes are parameters,
+    which an optimizer must update.
 
     Source: Wang et al., CVPR 2021 (Hybrid-PSC), as restated in CENG502-Projects/CENG502-Spring2022; no official code was found.
-    How prototypes start and move is said to be left open there; here they start Gaussian and move with the optimizer.
+    The initialisation and the update of the prototypes are said to be left open there; here the prototypes are initialised from
+    a normal distribution and updated by the optimizer.
 
     Args:
-        class_counts: training images per class (C,); the method uses their number.
-        feature_size: length d of a feature and of a prototype.
-        temperature: 1 on CIFAR-10, 0.1 on CIFAR-100.
+        class_counts: training images per class (C,); the loss uses only the number of classes C.
+        feature_size: length d of a feature vector and of a prototype.
+        temperature: divisor of the similarities; 1 on CIFAR-10, 0.1 on CIFAR-100.
         weight: weight per class (C,). None: all one.
 
     >>> loss = PrototypicalContrastiveLoss([100, 10, 1], feature_size=2, temperature=1.0)

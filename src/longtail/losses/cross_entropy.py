@@ -14,7 +14,7 @@ from longtail.weighting import Counts, effective_number
 
 
 class CrossEntropyLoss(Loss):
-    """Asks for a high probability of the true class, and treats every image alike.
+    """Maximises the log-probability of the true class, and treats every image alike.
 
     L = sum_i w[y_i] CE(z_i, y_i) / sum_i w[y_i],  CE(z, y) = logsumexp(z) - z[y]
 
@@ -34,7 +34,7 @@ class CrossEntropyLoss(Loss):
 
 
 class FocalLoss(Loss):
-    """Turns down the images that are already classified well, so that the hard ones count.
+    """Reduces the loss of images that are already classified well, so that hard images count more.
 
     softmax: L = mean (1 - p[y])^gamma CE(z, y)          gradient flows through the factor
     sigmoid: L = mean sum_j (1 - q_j)^gamma (-log q_j),  q_j = sigmoid(z_j) for the target, 1 - sigmoid(z_j) for the others
@@ -44,8 +44,8 @@ class FocalLoss(Loss):
 
     Args:
         class_counts: training images per class (C,).
-        gamma: strength, 0 is cross-entropy; 1 in the LDAM and class-balanced scripts.
-        form: "softmax" or "sigmoid".
+        gamma: focusing parameter; 0 gives cross-entropy; 1 in the LDAM and class-balanced scripts.
+        form: formula that is used, "softmax" or "sigmoid".
         weight: weight per class (C,). None: all one.
 
     >>> import torch
@@ -63,7 +63,7 @@ class FocalLoss(Loss):
 
 
 class ClassBalancedLoss(Loss):
-    """Weighs each class by one over its effective number of images, which saturates for large classes.
+    """Weights each class by the inverse of its effective number of images, which saturates for large classes.
 
     w_j = (1 - beta) / (1 - beta^n_j), scaled to sum C
     weighted: L = sum_i w[y_i] l_i / sum_i w[y_i]   (torch)       batch: L = sum_i w[y_i] l_i / B   (the authors' TensorFlow code)
@@ -72,11 +72,11 @@ class ClassBalancedLoss(Loss):
 
     Args:
         class_counts: training images per class (C,).
-        beta: in [0, 1); the paper's grid is .9, .99, .999, .9999.
-        form: "softmax" or "sigmoid".
-        gamma: focal strength, 0 for none.
+        beta: parameter of the effective number, in [0, 1); the paper's grid is .9, .99, .999, .9999.
+        form: form of cross-entropy and focal loss, "softmax" or "sigmoid".
+        gamma: focusing parameter of the focal loss; 0 gives cross-entropy.
         reduction: "weighted" (only ratios of weights matter) or "batch" (the mean weight of a batch scales its loss).
-        weight: further weight per class (C,), multiplied. None: all one.
+        weight: further weight per class (C,), multiplied with the class-balanced one. None: all one.
 
     >>> import torch
     >>> loss = ClassBalancedLoss([100, 10, 1], beta=0.9)

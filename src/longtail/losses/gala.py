@@ -22,29 +22,30 @@ FLOOR = 1e-3
 
 
 class GALALoss(Loss):
-    """Lowers, in training, the logits of the classes whose images have sent little gradient so far, so that they must grow.
+    """Lowers, in training, the logits of classes whose images have contributed little gradient, so that the network raises them.
 
     code:  z_ij = u_ij + lambda_1 log(theta_j + 1e-3)                                               for every j
     paper: z_ij = u_ij + lambda_1 log(theta_j + 1e-3) - lambda_2 log(phi_{y_i} + 1e-3) for j != y_i,  u_ij for j = y_i
     L      = sum_i w[y_i] CE(z_i, y_i) / sum_i w[y_i],  g = dL/dz
 
-    After the loss:  positive_k += sum_{i: y_i = k} |g_ik|,  negative_k += sum_{i: y_i = k} sum_{j != k} |g_ij|
+    After each call: positive_k += sum_{i: y_i = k} |g_ik|,  negative_k += sum_{i: y_i = k} sum_{j != k} |g_ij|
                      theta += positive,  phi += negative
 
-    theta and phi are thus sums of sums, as in the code; nothing decays. The margin comes from the steps before, and there is none
-    in the paper's form until something was accumulated. For softmax phi equals theta, so at lambda_1 = lambda_2 the forms agree.
-    Accumulates in training mode only, with or without gradient; in eval mode the loss keeps its margin and learns nothing.
-    Mixup calls the loss twice per step and so accumulates twice. At test time the plain logits are used.
+    theta and phi are thus sums of running sums, as in the code; nothing decays. The margin is computed from the previous calls;
+    in the paper's form it is 0 until gradients have been accumulated. For softmax phi equals theta, so at lambda_1 = lambda_2
+    the forms agree. The loss accumulates in training mode only, whether or not autograd is enabled; in eval mode the margin is
+    applied but not updated. Mixup calls the loss twice per step and so accumulates twice. At test time the plain logits are used.
 
     Source: ICASSP 2024, main equation; code followed: lt-project-repository/lt-project@1eea15d, which also adds
-    -lambda_2 log(phi_{y_i} + 1e-3) to every logit of an image, where it changes nothing and is left out here. The code keeps two
-    C x C matrices in float32 and loses them on resume; of these only four vectors act, here float64 and saved.
+    -lambda_2 log(phi_{y_i} + 1e-3) to every logit of an image, which changes nothing and is left out here. The code keeps two
+    C x C matrices in float32 and loses them on resume; only four vectors of these have an effect, and here they are float64
+    buffers, which are saved.
 
     Args:
-        class_counts: training images per class (C,); the method does not use them.
+        class_counts: training images per class (C,); the loss does not use them.
         lambda_1: strength of the margin of class j; 1, or 1.2 with re-balanced predictions.
-        lambda_2: strength of the margin of the image's own class; 1, or 0.9. Without effect in the code's form.
-        form: "code" (made the published tables) or "paper".
+        lambda_2: strength of the margin of the image's own class; 1, or 0.9. It has no effect in the code's form.
+        form: formula that is used, "code" (which produced the published tables) or "paper".
         weight: weight per class (C,). None: all one.
 
     >>> loss, logits, labels = GALALoss([100, 10, 1]), torch.tensor([[1.0, 0.0, -1.0], [0.0, 0.0, 0.0]]), torch.tensor([0, 1])
@@ -81,22 +82,22 @@ class GALALoss(Loss):
         return loss
 
     def adjusted(self, logits: Float[Tensor, "batch classes"], labels: Int[Tensor, " batch"]) -> Float[Tensor, "batch classes"]:
-        """The logits that the cross-entropy sees, from what was accumulated so far."""
-        towards = self.lambda_1 * (self.theta + FLOOR).log()
+        """The logits (B, C) that enter the cross-entropy, with the margin from the gradients accumulated so far."""
+        class_margin = self.lambda_1 * (self.theta + FLOOR).log()
         if self.form == "code":
-            return logits + towards.to(logits.dtype)
-        margin = towards - self.lambda_2 * (self.phi + FLOOR).log()[labels, None]
+            return logits + class_margin.to(logits.dtype)
+        margin = class_margin - self.lambda_2 * (self.phi + FLOOR).log()[labels, None]
         margin = margin.where(self.theta.sum() > 0, 0.0) * (1 - F.one_hot(labels, logits.shape[1]))
         return logits + margin.to(logits.dtype)
 
     @torch.no_grad()
     def accumulate(self, adjusted: Float[Tensor, "batch classes"], labels: Int[Tensor, " batch"]) -> None:
-        """Adds a batch's gradients to the sums, and the sums to the running totals."""
+        """Adds the absolute gradients of a batch to `positive` and `negative`, and then these to `theta` and `phi`."""
         own = F.one_hot(labels, adjusted.shape[1])
         share = self.weight[labels] / self.weight[labels].sum()
-        pull = (adjusted.softmax(1).double() - own).abs() * share[:, None]
-        others = (pull * (1 - own)).sum(1, keepdim=True)
-        positive, negative = self.reduced(torch.stack([(pull * own).sum(0), (others * own).sum(0)]))
+        gradient = (adjusted.softmax(1).double() - own).abs() * share[:, None]
+        others = (gradient * (1 - own)).sum(1, keepdim=True)
+        positive, negative = self.reduced(torch.stack([(gradient * own).sum(0), (others * own).sum(0)]))
         self.positive += positive
         self.negative += negative
         self.theta += self.positive

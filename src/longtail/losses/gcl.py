@@ -18,16 +18,16 @@ from torch import Tensor
 from longtail.heads import CosineHead, Head
 from longtail.heads.base import at_least_float32
 from longtail.losses import clouds
-from longtail.losses.base import Loss, missed, weighted_mean
+from longtail.losses.base import Loss, one_minus_p, weighted_mean
 from longtail.weighting import Counts, Weights
 
 Cloud = Callable[[Counts], Weights]
 
 
 class CloudedLoss(Loss):
-    """What both forms share: Gaussian noise that is wider for rarer classes, drawn anew at each call, and the focal mean.
+    """Base class of both GCL losses: draws Gaussian noise, wider for rarer classes, at each call and takes the focal mean.
 
-    A form says in `adjusted` what the noise does to the cosines.
+    A derived class implements `adjusted`, which applies the noise to the cosines.
     """
 
     requires_head: ClassVar[type[Head] | None] = CosineHead
@@ -52,8 +52,8 @@ class CloudedLoss(Loss):
         Args:
             logits: cosines in [-1, 1], (B, C), from a `CosineHead`.
             labels: class indices (B,).
-            noise: eps, Gaussian with mean 0 and standard deviation 1/3, before clamp and absolute value. None: drawn.
-            generator: random generator of the draw, on the logits' device.
+            noise: eps (B, C), Gaussian with mean 0 and standard deviation 1/3, before clamp and absolute value. None: drawn here.
+            generator: random generator that the noise is drawn from, on the logits' device.
         """
         cosines = at_least_float32(logits)
         noise = drawn_noise(cosines, generator) if noise is None else noise
@@ -61,11 +61,11 @@ class CloudedLoss(Loss):
         return focal_mean(adjusted, labels, self.gamma, self.weight)
 
     def adjusted(self, cosines: Tensor, labels: Tensor, noise: Tensor) -> Tensor:
-        """The clouded, scaled logits that the cross-entropy sees, (B, C)."""
+        """The clouded, scaled logits (B, C) that enter the cross-entropy."""
         raise NotImplementedError
 
     def cloud(self, noise: Tensor) -> Tensor:
-        """|clamp(eps, -1, 1)| d, (B, C)."""
+        """Size of the noise on each logit, |clamp(eps, -1, 1)| d, (B, C)."""
         return noise.clamp(-1, 1).abs() * self.cloud_size.to(noise.dtype)
 
 
@@ -79,16 +79,16 @@ class GCLLoss(CloudedLoss):
     new noise each time. At test time the plain cosines are used.
 
     Source: CVPR 2022, Eq. 9 and Algorithm 1; code followed: Keke921/GCLLoss@c2a6233. The paper has one eps per image, no margin,
-    no noise_mul and no focal weight; the code, which made the published table, draws eps per logit and has all three.
-    Here the labels' weight multiplies the focal loss, where the code puts it inside exp(-l), so that p stays a probability.
+    no noise_mul and no focal weight; the code, which produced the published table, draws eps per logit and has all three.
+    Here the class weight multiplies the focal loss, so that p stays a probability; the code puts the weight inside exp(-l).
 
     Args:
         class_counts: training images per class (C,).
-        scale: s; 30 in the first stage, 20 in the second (CIFAR), 15 (Places-LT).
-        margin: m, taken from the true class's cosine; 0 in the first stage, 0.1 in the second.
+        scale: s, factor on the cosines; 30 in the first stage, 20 in the second (CIFAR), 15 (Places-LT).
+        margin: m, subtracted from the true class's cosine; 0 in the first stage, 0.1 in the second.
         noise_mul: amplitude of the noise; 0.5 on CIFAR, 1 on Places-LT.
-        gamma: focal strength, detached; 0 in the first stage, 1 in the second.
-        cloud: rule for d, from `longtail.losses.clouds`.
+        gamma: focusing parameter of the focal factor (1 - p)^gamma; 0 in the first stage, 1 in the second.
+        cloud: rule for the cloud sizes d, from `longtail.losses.clouds`.
         weight: weight per class (C,). None: all one.
 
     >>> loss = GCLLoss([100, 10, 1])
@@ -117,12 +117,12 @@ class GCLLoss(CloudedLoss):
         labels: Int[Tensor, " batch"],
         noise: Float[Tensor, "batch classes"],
     ) -> Float[Tensor, "batch classes"]:
-        """The clouded, scaled logits that the cross-entropy sees."""
+        """The clouded, scaled logits (B, C) that enter the cross-entropy."""
         return self.scale * (cosines - self.noise_mul * self.cloud(noise) - margin_at(cosines, labels, self.margin))
 
 
 class GCLAngularLoss(CloudedLoss):
-    """Turns the rare classes' angles away by a random amount in training: GCL on the angle instead of on the cosine.
+    """Enlarges the rare classes' angles by a random amount in training: GCL on the angle instead of on the cosine.
 
     a_ij  = (pi / 2) epsilon d_j |clamp(eps_ij, -1, 1)| + margin [j = y_i],  eps ~ N(0, (1/3)^2)
     phi   = cos(theta_ij + a_ij)
@@ -134,12 +134,12 @@ class GCLAngularLoss(CloudedLoss):
 
     Args:
         class_counts: training images per class (C,).
-        scale: s, 30.
+        scale: s, factor on the cosines; 30.
         margin: m in radians, added to the true class's angle; 0 in the scripts.
-        epsilon: largest turn as a share of a right angle; 0.5 in the scripts.
-        easy_margin: True in the scripts.
-        gamma: focal strength, detached; 1 in the second stage.
-        cloud: rule for d, from `longtail.losses.clouds`.
+        epsilon: largest random angle, as a share of a right angle; 0.5 in the scripts.
+        easy_margin: whether the first of the two rules for `out` is used; True in the scripts.
+        gamma: focusing parameter of the focal factor (1 - p)^gamma; 1 in the second stage.
+        cloud: rule for the cloud sizes d, from `longtail.losses.clouds`.
         weight: weight per class (C,). None: all one.
 
     >>> loss = GCLAngularLoss([100, 10, 1])
@@ -169,7 +169,7 @@ class GCLAngularLoss(CloudedLoss):
         labels: Int[Tensor, " batch"],
         noise: Float[Tensor, "batch classes"],
     ) -> Float[Tensor, "batch classes"]:
-        """The turned, scaled logits that the cross-entropy sees."""
+        """The scaled cosines (B, C) of the enlarged angles, which enter the cross-entropy."""
         angle = (math.pi / 2) * self.epsilon * self.cloud(noise) + margin_at(cosines, labels, self.margin)
         sines = (1 - cosines**2).clamp(min=1e-12).sqrt()
         turned = cosines * angle.cos() - sines * angle.sin()
@@ -192,5 +192,5 @@ def focal_mean(logits: Tensor, labels: Tensor, gamma: float, weight: Tensor) -> 
     """Weighted mean of (1 - p)^gamma CE with p held constant for the gradient; plain cross-entropy at gamma 0."""
     cross_entropy = F.cross_entropy(logits, labels, reduction="none")
     if gamma:
-        cross_entropy = missed(cross_entropy.detach()) ** gamma * cross_entropy
+        cross_entropy = one_minus_p(cross_entropy.detach()) ** gamma * cross_entropy
     return weighted_mean(cross_entropy, labels, weight)

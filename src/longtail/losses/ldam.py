@@ -19,21 +19,21 @@ from longtail.weighting import Counts
 
 
 class LDAMLoss(Loss):
-    """Asks for the true class by a margin, a wider one for rarer classes, so that they keep more room around them.
+    """Requires the true class to win by a margin, wider for rarer classes, so that these keep a larger distance from others.
 
     z_ij = scale (cos_ij - m_j [j = y_i]),  m_j = max_margin n_j^(-1/4) / max_k n_k^(-1/4)
     L    = sum_i w[y_i] CE(z_i, y_i) / sum_i w[y_i]
 
-    LDAM-DRW weighs the classes from 80 % of the training on: `reweight` of the stage, here `weight`.
-    Without a cosine head the loss can be lowered by growing the logits, and the authors' users met NaN.
+    LDAM-DRW weights the classes from 80 % of the training on; the stage's `reweight` does so by setting `weight`.
+    Without a cosine head the loss can be lowered by growing the logits, and users of the authors' code have met NaN.
 
     Source: Cao et al., NeurIPS 2019; code followed: kaidic/LDAM-DRW@2536330. The paper writes m_j = C / n_j^(1/4); the code sets
     C so that the rarest class has max_margin.
 
     Args:
         class_counts: training images per class (C,).
-        max_margin: margin of the rarest class, on the cosine; 0.5, for iNaturalist 0.3.
-        scale: s, 30.
+        max_margin: margin of the rarest class, on the cosine; 0.5, or 0.3 for iNaturalist.
+        scale: s, factor on the cosines; 30.
         weight: weight per class (C,). None: all one.
 
     >>> import torch
@@ -60,5 +60,5 @@ class LDAMLoss(Loss):
         return weighted_mean(F.cross_entropy(adjusted, labels, reduction="none"), labels, self.weight)
 
     def adjusted(self, cosines: Float[Tensor, "batch classes"], labels: Int[Tensor, " batch"]) -> Float[Tensor, "batch classes"]:
-        """The scaled logits that the cross-entropy sees, the true class's lowered by its margin."""
+        """The scaled logits (B, C) that enter the cross-entropy, the true class's lowered by its margin."""
         return self.scale * (cosines - F.one_hot(labels, cosines.shape[1]) * self.margin.to(cosines.dtype))

@@ -1,4 +1,4 @@
-"""Logit adjustment and balanced softmax: the class frequencies are added to the logits in training and left out at test time.
+"""Logit adjustment and balanced softmax: log class frequencies are added to the logits in training, not at test time.
 
 Menon et al.: "Long-tail learning via logit adjustment", ICLR 2021 (arXiv 2007.07314);
 Ren et al.: "Balanced Meta-Softmax for Long-Tailed Visual Recognition", NeurIPS 2020 (arXiv 2007.10740).
@@ -15,20 +15,20 @@ from longtail.weighting import Counts
 
 
 class LogitAdjustedLoss(Loss):
-    """Gives the frequent classes a head start in training, so that the network must lift the rare ones by as much.
+    """Adds the log class frequency to each logit in training, so that the network must raise the rare classes by as much.
 
     L = sum_i w[y_i] CE(z_i + tau log(n / N), y_i) / sum_i w[y_i],  N = sum_j n_j
 
-    At test time the plain logits are used. `longtail.inference.logit_adjusted` does the same after the training instead; one of
-    the two suffices, and class-balanced draws on top would correct twice. With a cosine head, scale the cosines first: the
-    adjustment reaches several units.
+    At test time the plain logits are used. `longtail.inference.logit_adjusted` does the same after the training instead; use
+    only one of the two, and no class-balanced sampling in addition, which would correct twice. With a cosine head, scale the
+    cosines first: the adjustment reaches several units.
 
     Source: Menon et al., ICLR 2021, Eq. 10; code followed: google-research/logit_adjustment, which adds 1e-12 inside the
     logarithm (every class here has an image). Labels may be class probabilities (B, C).
 
     Args:
         class_counts: training images per class (C,).
-        tau: strength, 0 is cross-entropy; 1 in the paper.
+        tau: strength of the adjustment; 0 gives cross-entropy; 1 in the paper.
         weight: weight per class (C,). None: all one.
 
     >>> import torch
@@ -48,7 +48,7 @@ class LogitAdjustedLoss(Loss):
 
 
 class BalancedSoftmaxLoss(Loss):
-    """Counts the classes' images into the softmax in training, so that the plain softmax is right for balanced classes.
+    """Weights the softmax by the classes' images in training, so that the plain softmax is right for balanced classes.
 
     p_ij = n_j exp(z_ij) / sum_k n_k exp(z_ik),  L = sum_i w[y_i] (-log p_i[y_i]) / sum_i w[y_i]
 

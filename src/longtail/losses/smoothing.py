@@ -22,7 +22,7 @@ Shape = Literal["concave", "linear", "convex", "exp"]
 
 
 class LabelAwareSmoothingLoss(Loss):
-    """Asks for less than certainty, the less the more images a class has, since the network is too sure of the large ones.
+    """Smooths the labels, more strongly for classes with more images, since the network is over-confident on large classes.
 
     u_j = (n_j - n_min) / (n_max - n_min)
     concave: eps_j = tail + (head - tail) sin(pi u_j / 2)      convex: eps_j = head + (head - tail) sin(3 pi / 2 + pi u_j / 2)
@@ -33,16 +33,16 @@ class LabelAwareSmoothingLoss(Loss):
 
     On balanced counts u is 0, so every class gets `tail`.
 
-    Source: Zhong et al., CVPR 2021; code followed: dvlab-research/MiSLAS, whose author confirms the difference to the paper (its
-    issue 4). The code made the published table.
+    Source: Zhong et al., CVPR 2021; code followed: dvlab-research/MiSLAS, whose author confirms the difference from the paper
+    (issue 4 of that repository). The code produced the published table.
 
     Args:
         class_counts: training images per class (C,).
         head: smoothing of the largest class; 0.4 on CIFAR-100 at imbalance 100 and Places-LT, 0.3 on CIFAR-10 and ImageNet-LT.
         tail: smoothing of the rarest class; 0.1 where head is 0.4, else 0.
-        shape: how the smoothing runs between the two: "concave" (the paper's choice), "linear", "convex" or "exp".
-        exponent: of u in the shape "exp"; no other shape uses it.
-        form: "code" or "paper".
+        shape: how the smoothing rises from `tail` to `head`: "concave" (the paper's choice), "linear", "convex" or "exp".
+        exponent: exponent of u in the shape "exp"; no other shape uses it.
+        form: formula of l_i that is used, "code" or "paper".
         weight: weight per class (C,). None: all one.
 
     >>> import torch
@@ -70,7 +70,7 @@ class LabelAwareSmoothingLoss(Loss):
         if not (0 <= head < 1 and 0 <= tail < 1):
             raise UserError(f"LabelAwareSmoothingLoss needs `head` and `tail` in [0, 1); got {head} and {tail}.")
         relative_size = scaled_to_one(self.class_counts - self.class_counts.min())
-        rise = risen(relative_size, known("shape", shape, get_args(Shape)), self.above_zero("exponent", exponent))
+        rise = interpolation(relative_size, known("shape", shape, get_args(Shape)), self.above_zero("exponent", exponent))
         self.register_buffer("smoothing", tail + (head - tail) * rise)
         self.form = known("form", form, get_args(Form))
 
@@ -80,15 +80,15 @@ class LabelAwareSmoothingLoss(Loss):
         return weighted_mean(-(target * log_p).sum(1), labels, self.weight)
 
     def target(self, labels: Int[Tensor, " batch"]) -> Float[Tensor, "batch classes"]:
-        """The smoothed labels, whose rows sum to one."""
+        """The smoothed labels (B, C), whose rows sum to one."""
         classes, smoothing = len(self.smoothing), self.smoothing[labels, None]
         own = F.one_hot(labels, classes).to(smoothing.dtype)
         spread = 1 / classes if self.form == "code" else (1 - own) / max(classes - 1, 1)
         return (1 - smoothing) * own + smoothing * spread
 
 
-def risen(size: Weights, shape: Shape, exponent: float) -> Weights:
-    """How far a class of relative size u is on the way from tail to head, in [0, 1]."""
+def interpolation(size: Weights, shape: Shape, exponent: float) -> Weights:
+    """Position between `tail` (0) and `head` (1) of the smoothing of each class, from its relative size u."""
     if shape == "concave":
         return (size * (math.pi / 2)).sin()
     if shape == "convex":

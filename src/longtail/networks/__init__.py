@@ -1,4 +1,4 @@
-"""What is a classifier made of?"""
+"""Parts of a classifier: backbones, wrappers of backbones, and the classifier that joins a backbone and a head."""
 
 from longtail.networks.backbones import CifarResNet, TimmBackbone
 from longtail.networks.classifier import Classifier, Projection

@@ -1,7 +1,7 @@
-"""Networks from images to pooled features. Each has `num_features` and `timm_name` (None where timm lacks it).
+"""Backbones, networks from images to pooled features. Each has `num_features` and `timm_name` (None if timm lacks it).
 
-Residual networks also have `maps` (what the features are the mean of) and `last_group` (their last blocks), which
-`longtail.networks.wrappers` builds on.
+Residual networks also have `maps` (the feature maps before the pooling) and `last_group` (their last group of residual blocks),
+which `longtail.networks.wrappers` builds on.
 """
 
 from __future__ import annotations
@@ -51,13 +51,13 @@ class CifarResNet(nn.Module):
         return pooled(self.maps(images))
 
     def maps(self, images: Images) -> Maps:
-        """What the features are the mean of."""
+        """The feature maps before the pooling."""
         maps: Maps = self.groups(F.relu(self.norm(self.conv(images)), inplace=True))
         return maps
 
     @property
     def last_group(self) -> nn.Sequential:
-        """The last blocks, of the network itself and not copies."""
+        """The last group of residual blocks: modules of the network itself, not copies."""
         return cast(nn.Sequential, self.groups[-1])
 
 
@@ -79,17 +79,17 @@ class BasicBlock(nn.Module):
         if self.stride == 1 and self.extra_channels == 0:
             return maps
         half = self.extra_channels // 2
-        every_second = F.avg_pool2d(maps, 1, self.stride)  # as maps[:, :, ::stride, ::stride], whose gradient loses channels_last
+        every_second = F.avg_pool2d(maps, 1, self.stride)  # maps[:, :, ::stride, ::stride], but its gradient keeps channels_last
         return F.pad(every_second, (0, 0, 0, 0, half, self.extra_channels - half))
 
 
 def pooled(maps: Maps) -> Features:
-    """The mean over all positions."""
+    """Global average pooling: the mean over all positions."""
     return F.avg_pool2d(maps, maps.shape[-2:]).flatten(1)
 
 
 def conv3x3(in_channels: int, channels: int, stride: int = 1) -> nn.Conv2d:
-    """A 3x3 convolution that keeps the side (divided by `stride`), without bias."""
+    """A 3x3 convolution without bias that keeps the height and width (divided by `stride`)."""
     return nn.Conv2d(in_channels, channels, 3, stride=stride, padding=1, bias=False)
 
 
@@ -102,9 +102,9 @@ class TimmBackbone(nn.Module):
     """Any model of timm by name, without its classifier.
 
     Args:
-        name: what `timm.list_models()` prints.
-        pretrained: take timm's weights (timm downloads them).
-        image_size: side of the images, for the models that are built for one size (vision transformers).
+        name: name of a model in `timm.list_models()`.
+        pretrained: whether to start from timm's weights, which timm downloads.
+        image_size: side of the images in pixels, for the models that are built for one size (vision transformers).
 
     Raises:
         UserError: timm has no model of that name; similar names are listed.
@@ -124,8 +124,8 @@ class TimmBackbone(nn.Module):
             if not pretrained:
                 raise
             raise NoConnectionError(
-                f"The pretrained weights of '{name}' could not be fetched ({type(error).__name__}). Without a network, get its "
-                f"safetensors file elsewhere and pass it as `weights=FILE` instead of `pretrained`."
+                f"The pretrained weights of '{name}' could not be fetched ({type(error).__name__}). Without a connection, get "
+                f"its safetensors file elsewhere and pass it as `weights=FILE` instead of `pretrained`."
             ) from error
         self.timm_name: str | None = name
         self.num_features = int(getattr(self.body, "head_hidden_size", None) or self.body.num_features)
@@ -135,25 +135,25 @@ class TimmBackbone(nn.Module):
         return features
 
     def maps(self, images: Images) -> Maps:
-        """What comes before the pooling.
+        """The feature maps before the pooling.
 
         Raises:
-            UserError: the network has no maps, as a vision transformer.
+            UserError: the network has no feature maps, such as a vision transformer.
         """
         maps: Tensor = self.body.forward_features(images)
         if maps.ndim != 4 or maps.shape[1] != self.body.num_features:
             raise UserError(
-                f"'{self.timm_name}' ends in {tuple(maps.shape[1:])} per image, not in maps (channels, rows, columns); "
-                f"this method needs a residual network such as resnet50."
+                f"'{self.timm_name}' gives an output of shape {tuple(maps.shape[1:])} per image, not maps (channels, rows, "
+                f"columns); this method needs a residual network such as resnet50."
             )
         return maps
 
     @property
     def last_group(self) -> nn.Sequential:
-        """The last residual blocks, of the network itself and not copies.
+        """The last group of residual blocks: modules of the network itself, not copies.
 
         Raises:
-            UserError: the network has none.
+            UserError: the network has no residual blocks.
         """
         group = getattr(self.body, "layer4", None)
         if not isinstance(group, nn.Sequential):
@@ -165,7 +165,7 @@ def check_timm_name(name: str) -> None:
     """Refuses a name that timm does not have.
 
     Raises:
-        UserError: similar names are listed.
+        UserError: timm has no model of that name; similar names are listed.
     """
     import timm
 
@@ -179,4 +179,4 @@ def _similar(name: str) -> str:
     import timm
 
     close = difflib.get_close_matches(name, ["resnet32", *timm.list_models()], n=4)
-    return f"Similar: {', '.join(close)}." if close else "`longtail list backbones` prints all."
+    return f"Similar: {', '.join(close)}." if close else "`longtail list backbones` prints all names."

@@ -18,9 +18,9 @@ Features = Float[Tensor, "batch features"]
 
 
 class Classifier(nn.Module):
-    """Images (B, 3, H, W) -> logits (B, C) by way of features (B, D).
+    """Computes logits (B, C) from images (B, 3, H, W) by way of features (B, D).
 
-    Steps that need more than logits call `backbone`, `head` and `projection` themselves.
+    Training steps that need more than logits call `backbone`, `head` and `projection` themselves.
     """
 
     def __init__(self, backbone: nn.Module, head: nn.Module, projection: Projection | None = None) -> None:
@@ -33,15 +33,15 @@ class Classifier(nn.Module):
 
     @property
     def representation_size(self) -> int:
-        """Length of the vectors that a loss on features sees."""
+        """Length of the vectors that a loss on features gets: projections if there are any, else features."""
         size: Any = self.backbone.num_features if self.projection is None else self.projection.size
         return int(size)
 
 
 class Projection(nn.Module):
-    """Unit vectors for contrastive losses: one hidden layer as wide as the features, then scaled to length 1, in float32.
+    """Projects features to unit vectors for contrastive losses, by one hidden layer as wide as the features, in float32.
 
-    Source: Wang et al., CVPR 2021; sizes are not in the sources at hand, 128 is the customary one.
+    Source: Wang et al., CVPR 2021; the sources at hand do not give the sizes; 128 is customary.
     """
 
     def __init__(self, in_features: int, *, size: int = 128) -> None:
@@ -63,10 +63,10 @@ def assemble(
     backbone_wrapper: Callable[..., nn.Module] | None = None,
     projection: Callable[..., Projection] | None = None,
 ) -> Classifier:
-    """The classifier that a recipe's first stage begins with.
+    """Builds the classifier that a recipe's first stage begins with.
 
     Raises:
-        UserError: `head` builds something that is no `longtail.heads.Head`.
+        UserError: `head` builds something that is not a `longtail.heads.Head`.
     """
     if backbone_wrapper is not None:
         backbone = backbone_wrapper(backbone, image_size=image_size)
@@ -82,16 +82,16 @@ def prepare_for_stage(
     fresh_head: Callable[..., nn.Module],
     image_size: int,
 ) -> None:
-    """Gives the model the head and the backbone that a stage trains; the scale of every head is 1 until the stage ends.
+    """Gives the model the head and the backbone that a stage trains, and sets the scale of every head to 1.
 
     Args:
-        head: "keep", "reset" for the weights of `fresh_head`, or what wraps the head: `wrapper(head)`.
-        backbone_wrapper: "keep", or what wraps the backbone: `wrapper(backbone, image_size=...)`.
-        fresh_head: the recipe's head, `Head(num_features, num_classes)`.
+        head: "keep", "reset" for the weights of a new `fresh_head`, or a function that wraps the head: `wrapper(head)`.
+        backbone_wrapper: "keep", or a function that wraps the backbone: `wrapper(backbone, image_size=...)`.
+        fresh_head: class or function that builds the recipe's head, `fresh_head(num_features, num_classes)`.
         image_size: side of the images in pixels.
 
     Raises:
-        UserError: the head is no `longtail.heads.Head`, or cannot be reset or wrapped.
+        UserError: the head is not a `longtail.heads.Head`, or cannot be reset or wrapped.
     """
     device = next(model.parameters()).device
     if head == "reset":
@@ -106,7 +106,7 @@ def prepare_for_stage(
 
 
 def _reset(head: nn.Module, fresh_head: Callable[..., nn.Module]) -> None:
-    """New weights, as the recipe's head is built."""
+    """Replaces the weights of the head by those of a newly built head of the recipe."""
     classes, features = class_vectors(head).shape
     fresh = fresh_head(features, classes).state_dict()
     if fresh.keys() != head.state_dict().keys():

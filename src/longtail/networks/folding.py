@@ -1,4 +1,4 @@
-"""A frozen backbone made fast: batch norm folded into the convolutions before it."""
+"""Makes a frozen backbone faster: batch norm is folded into the convolutions before it."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ from torch import nn
 
 
 def folded(backbone: nn.Module, *, dtype: torch.dtype = torch.float32) -> nn.Module:
-    """A copy for forward passes alone, with the batch norms' running statistics folded into the convolutions.
+    """Returns a copy for inference, with the running statistics of the batch norms folded into the convolutions.
 
-    Equal to `backbone.eval()` up to rounding. What cannot be traced (a network that branches on its input) is returned as it is.
+    Its features equal those of `backbone.eval()` up to rounding. A network that cannot be traced (it may branch on its input)
+    is returned unchanged.
 
     Args:
-        dtype: of the copy's weights; bfloat16 saves autocast from casting them anew in every pass.
+        backbone: the network, whose weights and modes are left unchanged.
+        dtype: type of the copy's weights; with bfloat16, autocast need not cast them anew in every pass.
     """
     from torch.fx.experimental.optimization import fuse
     from torch.fx.proxy import TraceError

@@ -1,4 +1,4 @@
-"""Weights that a backbone starts from: a safetensors file, a state of tensors, or another run."""
+"""Reads the weights that a backbone starts from: a safetensors file, a `.pth`/`.pt` file of tensors, or another run."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ PREFIXES = ("module.", "_orig_mod.", "model.", "backbone.", "body.")
 
 
 def load_backbone(backbone: nn.Module, path: Path) -> int:
-    """Copies every tensor whose name and shape the backbone has; classifiers in the file are left out.
+    """Copies into the backbone every tensor of the file whose name and shape it has; a classifier in the file is left out.
 
     Returns:
-        How many tensors were copied.
+        Number of tensors that were copied.
 
     Raises:
-        UserError: there is no such file, it holds something else than tensors, or not all of the backbone is in it.
+        UserError: there is no such file, it holds something other than tensors, or tensors of the backbone are missing in it.
     """
     found = {_bare(name): tensor for name, tensor in read_weights(path).items()}
     own = {_bare(name): name for name in backbone.state_dict()}
@@ -29,8 +29,8 @@ def load_backbone(backbone: nn.Module, path: Path) -> int:
     missing = [name for name in backbone.state_dict() if name not in matching and not name.endswith("num_batches_tracked")]
     if missing:
         raise UserError(
-            f"'{path}' does not hold this backbone: {len(missing)} of its {len(own)} tensors are missing or have another shape "
-            f"(first: {missing[0]}). Choose the backbone that the file was made from with `backbone=NAME`."
+            f"'{path}' does not hold the weights of this backbone: {len(missing)} of its {len(own)} tensors are missing or have "
+            f"another shape (first: {missing[0]}). Choose the backbone that the file was made from with `backbone=NAME`."
         )
     backbone.load_state_dict(matching, strict=False)
     return len(matching)
@@ -49,7 +49,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         try:
             return dict(load_file(path))
         except SafetensorError as error:
-            raise UserError(f"'{path}' is no safetensors file ({error}).") from error
+            raise UserError(f"'{path}' is not a safetensors file ({error}).") from error
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
@@ -59,7 +59,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 
 
 def content_hash(path: Path) -> str:
-    """A short hash of the weights' file, by which an experiment knows it.
+    """A short hash of the file of the weights, which becomes part of the experiment's hash.
 
     Raises:
         UserError: there is no such file.

@@ -1,6 +1,7 @@
 """Backbones that methods build on residual networks: modulated attention (OLTR) and two branches (BBN).
 
-Each takes the network it changes and the side of the images, and is itself a backbone: `num_features`, `timm_name`, `maps`.
+Each wrapper takes the network that it changes and the side of the images, and is itself a backbone with `num_features`,
+`timm_name` and `maps`.
 """
 
 from __future__ import annotations
@@ -18,18 +19,18 @@ Branch = Literal["conventional", "rebalancing"]
 
 
 class ModulatedAttention(nn.Module):
-    """Adds to each position what the others say about it, as far as the place in the picture matters.
+    """Adds self-attention over the positions of the maps, weighted by the importance of each position in the image.
 
     A   = softmax_rows(theta(x)^T phi(x)),  M = mask(g(x) A^T)
     out = x + softmax(W flatten(x) + b) * M        one weight per position, the same for all channels
 
     Source: Liu et al., CVPR 2019 (OLTR); code followed: zhmiao/OpenLongTailRecognition-OLTR@42dcb35,
-    ModulatedAttLayer.py. The code means `mask` to start at zero, but its ResNet then draws every convolution from
+    ModulatedAttLayer.py. The code intends `mask` to start at zero, but its ResNet then draws every convolution from
     N(0, 2 / channels out), so the layer is not the identity at first; the published table was made that way, and so it is here.
 
     Args:
-        channels: of the maps; g, theta and phi have half as many.
-        positions: rows times columns of the maps. `spatial` has positions^2 * channels weights.
+        channels: number of channels of the maps; g, theta and phi have half as many.
+        positions: number of positions of the maps, rows times columns. `spatial` has positions^2 * channels weights.
 
     >>> ModulatedAttention(8, 16)(torch.zeros(2, 8, 4, 4)).shape
     torch.Size([2, 8, 4, 4])
@@ -58,14 +59,14 @@ class ModulatedAttention(nn.Module):
 
 
 class AttentiveBackbone(nn.Module):
-    """The mean over all positions of the maps, after modulated attention.
+    """A backbone with modulated attention on its feature maps, before global average pooling.
 
     Args:
-        backbone: a network with maps; used, not copied.
-        image_size: side of the images, which the attention is built for.
+        backbone: a network with `maps`; it is used itself, not copied.
+        image_size: side of the images in pixels, for which the attention is built.
 
     Raises:
-        UserError: the network has no maps.
+        UserError: the network has no feature maps.
 
     >>> from longtail.networks.backbones import CifarResNet
     >>> AttentiveBackbone(CifarResNet(depth=8), image_size=8)(torch.zeros(2, 3, 8, 8)).shape
@@ -85,22 +86,23 @@ class AttentiveBackbone(nn.Module):
         return pooled(self.maps(images))
 
     def maps(self, images: Images) -> Maps:
-        """What the features are the mean of."""
+        """The feature maps before the pooling."""
         maps: Maps = self.attention(self.inner.maps(images))
         return maps
 
 
 class TwoBranchBackbone(nn.Module):
-    """The last residual block twice, side by side on the same trunk; the features are those of both, one after the other.
+    """A backbone with two last residual blocks, side by side on the same trunk; the features of both are concatenated.
 
-    `conventional` is the block that was there; `rebalancing` has its shape and starts anew (convolutions Kaiming-normal).
-    In training each sees images of its own (`branch`), so that its batch norm does, too; the trunk sees both.
+    `conventional` is the last block of the given network; `rebalancing` has its shape and newly drawn weights (convolutions
+    Kaiming-normal). In training each branch is given its own images (`branch`), so its batch norm sees only these; the trunk is
+    given the images of both.
 
-    Source: Zhou et al., CVPR 2020 (BBN); as in the authors' code, one linear layer follows on both features together.
+    Source: Zhou et al., CVPR 2020 (BBN); as in the authors' code, one linear layer is applied to the concatenated features.
 
     Args:
         backbone: a residual network; it becomes the trunk, and its last block is taken out of it.
-        image_size: not needed; here so that all such backbones are built alike.
+        image_size: not used; it is accepted so that all wrappers are called alike.
 
     Raises:
         UserError: the network has no residual blocks.
@@ -118,8 +120,8 @@ class TwoBranchBackbone(nn.Module):
         self.trunk = backbone
         self.num_features = 2 * backbone.num_features
         group = backbone.last_group
-        self.conventional, group[-1] = awake(group[-1]), nn.Identity()
-        self.rebalancing = started_anew(self.conventional)
+        self.conventional, group[-1] = with_active_norms(group[-1]), nn.Identity()
+        self.rebalancing = reinitialised(self.conventional)
 
     def forward(self, images: Images) -> Features:
         return pooled(self.maps(images))
@@ -131,13 +133,13 @@ class TwoBranchBackbone(nn.Module):
         return pooled(self.get_submodule(which)(self.trunk.maps(images)))
 
     def maps(self, images: Images) -> Maps:
-        """What the features are the mean of: the maps of both branches on one pass through the trunk."""
+        """The feature maps before the pooling, those of both branches concatenated, from one pass through the trunk."""
         shared = self.trunk.maps(images)
         return torch.cat([self.conventional(shared), self.rebalancing(shared)], dim=1)
 
 
 def map_shape(backbone: Any, image_size: int) -> torch.Size:
-    """Channels, rows and columns of the maps, found with one blank image that leaves no trace in the network."""
+    """Channels, rows and columns of the maps, found with one blank image; the state of the network does not change."""
     modes = {module: module.training for module in backbone.modules()}
     backbone.eval()
     with torch.no_grad():
@@ -147,16 +149,16 @@ def map_shape(backbone: Any, image_size: int) -> torch.Size:
     return shape
 
 
-def awake(block: nn.Module) -> nn.Module:
-    """The block, its batch norms at scale 1 where they start at 0, as in timm's ResNets: both branches are to start alike."""
+def with_active_norms(block: nn.Module) -> nn.Module:
+    """Sets batch norms whose scale is 0, as initially in timm's ResNets, to scale 1, so that both branches start alike."""
     for module in block.modules():
         if isinstance(module, nn.BatchNorm2d) and not bool(module.weight.any()):
             nn.init.ones_(module.weight)
     return block
 
 
-def started_anew(block: nn.Module) -> nn.Module:
-    """A copy with convolutions drawn Kaiming-normal and batch norms reset."""
+def reinitialised(block: nn.Module) -> nn.Module:
+    """A copy of the block with convolutions drawn Kaiming-normal and batch norms reset."""
     fresh = copy.deepcopy(block)
     for module in fresh.modules():
         if isinstance(module, nn.Conv2d):

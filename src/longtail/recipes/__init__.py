@@ -1,4 +1,4 @@
-"""Every method as a function Setting -> Recipe, with its source and its departures. Plain data; nothing runs here."""
+"""Every method as a function Setting -> Recipe, with its source and its departures. Recipes are plain data; nothing runs here."""
 
 from __future__ import annotations
 

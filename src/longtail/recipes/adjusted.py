@@ -52,7 +52,7 @@ LDAM_MARGIN = whole(0.5, ("cifar10", None), ("cifar100", None), *LARGE) | {("ina
 
 
 def ldam_drw(setting: Setting, *, max_margin: float | None = None, scale: float = 30.0) -> Recipe:
-    """Cosine margins that are wider for rarer classes, re-weighted in the last fifth of the epochs."""
+    """Cosine margins that are wider for rarer classes, with a loss that is re-weighted in the last fifth of the epochs."""
     own, notes = own_budget(setting, LDAM)
     margin, _ = asked_or_published(setting, max_margin, LDAM_MARGIN)
     stage = first_stage(
@@ -62,8 +62,8 @@ def ldam_drw(setting: Setting, *, max_margin: float | None = None, scale: float 
         reweight=partial(deferred, rule=partial(effective_number, beta=0.9999), start=0.8),
         departures=(
             *notes,
-            "Deferred weights by the effective number (beta 0.9999) as in the code; the paper says 1 / n.",
-            *((f"No script was published for these data: {DECOUPLING_BUDGET}",) if is_large(setting) else ()),
+            "The deferred weights follow the effective number (beta 0.9999) as in the code; the paper says 1 / n.",
+            *((f"No script was published for these data. {DECOUPLING_BUDGET}",) if is_large(setting) else ()),
         ),
     )
     source = "Cao et al., NeurIPS 2019; kaidic/LDAM-DRW@2536330"
@@ -71,10 +71,10 @@ def ldam_drw(setting: Setting, *, max_margin: float | None = None, scale: float 
 
 
 def logit_adjusted(setting: Setting, *, tau: float = 1.0) -> Recipe:
-    """The log of the class frequency added to the logits in training, so that it need not be learned."""
+    """Adds the log of the class frequency to the logits in training, so that the network need not learn it."""
     own, notes = own_budget(setting, LOGIT_ADJUSTED)
     loss = partial(LogitAdjustedLoss, tau=tau)
-    network = "ResNet-32 with option-A shortcuts; the authors' network has bottleneck blocks and 36x36 maps."
+    network = "The network is ResNet-32 with option-A shortcuts; the authors' network has bottleneck blocks and 36x36 maps."
     return Recipe(
         "logit_adjusted",
         (first_stage(setting, own, loss=loss, departures=(*notes, *_menon_notes(setting))),),
@@ -85,7 +85,7 @@ def logit_adjusted(setting: Setting, *, tau: float = 1.0) -> Recipe:
 
 
 def logit_adjusted_post_hoc(setting: Setting, *, tau: float | None = 1.0) -> Recipe:
-    """Cross-entropy, then the log of the training frequency taken from the logits."""
+    """Cross-entropy, then the log of the class frequency in training is subtracted from the logits."""
     return Recipe(
         "logit_adjusted_post_hoc",
         (plain_stage(setting),),
@@ -93,7 +93,10 @@ def logit_adjusted_post_hoc(setting: Setting, *, tau: float | None = 1.0) -> Rec
         inference=partial(logit_adjusted_rule, tau=tau),
         source="Menon et al., ICLR 2021, Eq. 9",
         year=2021,
-        departures=("The first stage is that of ce, so that it is trained once; the authors' has the budget of logit_adjusted.",),
+        departures=(
+            "The first stage is that of ce, so that it is trained once for both; the authors' first stage has the budget of "
+            "logit_adjusted.",
+        ),
     )
 
 
@@ -105,7 +108,7 @@ def balanced_softmax(setting: Setting) -> Recipe:
         (first_stage(setting, own, loss=BalancedSoftmaxLoss, departures=(*notes, *_ren_notes(setting))),),
         source="Ren et al., NeurIPS 2020; jiawei-ren/BalancedMetaSoftmax",
         year=2020,
-        departures=("Balanced softmax alone, without the meta sampler.",),
+        departures=("This is balanced softmax alone, without the meta sampler.",),
     )
 
 
@@ -113,11 +116,12 @@ def _menon_notes(setting: Setting) -> tuple[str, ...]:
     if not is_cifar(setting) or setting.budget == "common":
         return ()
     return (
-        "Warm-up per epoch, pixels divided by their deviation, crop with 4 pixels; theirs per step, undivided, with 2.",
-        "Weight decay on batch norm too; the authors have none there.",
+        "Warm-up rises per epoch, pixels are divided by their standard deviation, and crops are padded by 4 pixels; the authors' "
+        "warm-up rises per step, their pixels are not divided, and their crops are padded by 2.",
+        "Weight decay applies to batch norm too; the authors have none there.",
     )
 
 
 def _ren_notes(setting: Setting) -> tuple[str, ...]:
     exact = setting.budget == "paper" and is_cifar(setting)
-    return ("The 13,000 steps of 512 images are whole epochs here.",) if exact else ()
+    return ("The authors' 13,000 steps of 512 images are rounded to whole epochs.",) if exact else ()

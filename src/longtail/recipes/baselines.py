@@ -16,7 +16,7 @@ MIXUP_ALPHA = whole(1.0, *CIFAR) | whole(0.2, *LARGE)
 
 
 def ce(setting: Setting) -> Recipe:
-    """Cross-entropy, every image alike."""
+    """Cross-entropy in which every image weighs the same."""
     return Recipe("ce", (plain_stage(setting),), head=plain_head(setting), source="the baseline of every paper")
 
 
@@ -27,9 +27,11 @@ def mixup(setting: Setting, *, alpha: float | None = None) -> Recipe:
 
 
 def focal(setting: Setting, *, gamma: float = 1.0, form: Form = "softmax") -> Recipe:
-    """Focal loss, softmax or sigmoid form."""
+    """Focal loss, in its softmax or its sigmoid form."""
     own, notes = own_budget(setting, LDAM_BUDGET)
-    of_form = "The softmax form of the LDAM repository's baseline; the paper's is the sigmoid one (form=sigmoid)."
+    of_form = (
+        "The loss has the softmax form of the LDAM repository's baseline; the paper's form is the sigmoid one (form=sigmoid)."
+    )
     stage = first_stage(setting, own, loss=partial(FocalLoss, gamma=gamma, form=form), departures=(*notes, of_form))
     source = "Lin et al., ICCV 2017; kaidic/LDAM-DRW@2536330, baseline"
     return Recipe("focal", (stage,), source=source, year=2017)
@@ -39,8 +41,8 @@ def class_balanced(setting: Setting, *, beta: float = 0.9999, gamma: float = 0.0
     """Cross-entropy weighted by one over the effective number of images."""
     own, notes = own_budget(setting, LDAM_BUDGET)
     of_form = (
-        "The softmax form; the shipped script runs the sigmoid focal form (form=sigmoid, gamma=1), whose last bias starts at "
-        "-log(C - 1), here at torch's own."
+        "The loss has the softmax form; the released script runs the sigmoid focal form (form=sigmoid, gamma=1), where the last "
+        "bias starts at -log(C - 1), here at torch's default."
     )
     loss = partial(ClassBalancedLoss, beta=beta, gamma=gamma, form=form, reduction="batch")
     stage = first_stage(setting, own, loss=loss, departures=(*notes, of_form))
@@ -48,13 +50,13 @@ def class_balanced(setting: Setting, *, beta: float = 0.9999, gamma: float = 0.0
 
 
 def plain_stage(setting: Setting) -> Stage:
-    """The first stage of cross-entropy, which several methods start from, so that it is trained once."""
+    """The first stage of cross-entropy; several methods start from it, so that it is trained once for all of them."""
     own, note = base(setting)
     return first_stage(setting, own, departures=(note,))
 
 
 def mixed_stage(setting: Setting, alpha: float | None) -> Stage:
-    """A plain first stage on mixed images."""
+    """The first stage of cross-entropy, on images mixed by mixup."""
     own, note = base(setting)
     chosen, notes = asked_or_published(setting, alpha, MIXUP_ALPHA)
     return first_stage(setting, own, step=partial(mixup_step, alpha=chosen), departures=(note, *notes))

@@ -49,7 +49,7 @@ TDE_ALPHA: dict[Key, float] = {
 
 
 def bbn(setting: Setting) -> Recipe:
-    """Two branches with draws of their own, as the images come and reversed, mixed by a curriculum."""
+    """Two branches, one on uniform draws and one on reversed draws (rare classes most often), mixed by a curriculum."""
     own, notes = own_budget(setting, BBN)
     horizon = 200 / 180 if setting.benchmark == "inaturalist2018" and setting.budget == "paper" else 1.0
     stage = first_stage(
@@ -67,18 +67,22 @@ def bbn(setting: Setting) -> Recipe:
         source="Zhou et al., CVPR 2020; Megvii-Nanjing/BBN",
         year=2020,
         departures=(
-            "One linear layer on the features of both branches with one bias and a factor 2, as in the code; the paper has two.",
-            "The network's last block is doubled, so it has more parameters than the others'.",
+            "One linear layer acts on the features of both branches, with one bias and a factor 2, as in the code; the paper has "
+            "two layers.",
+            "The network's last block is doubled, so it has more parameters than the networks of the other methods.",
         ),
     )
 
 
 def tde(setting: Setting, *, alpha: float | None = None) -> Recipe:
-    """A normalised multi-head classifier, whose bias towards the training average is taken out at inference."""
+    """A normalised multi-head classifier, whose bias towards the average training feature is removed at inference."""
     own, notes = own_budget(setting, TDE)
     chosen, alpha_notes = asked_or_published(setting, alpha, TDE_ALPHA)
     branched = setting.budget == "paper" and not is_large(setting)
-    shifted = "The rate drops one epoch later than under the authors' torch, and the first one is a third of the full one."
+    shifted = (
+        "The learning rate drops one epoch later than under the authors' version of torch, and the first epoch has a third of "
+        "the full rate."
+    )
     stage = first_stage(setting, own, departures=(*notes, *((shifted,) if branched else ())))
     if is_large(setting):
         rate = stage.optimizer.keywords["lr"] if isinstance(stage.optimizer, partial) else setting.learning_rate
@@ -98,12 +102,17 @@ def tde(setting: Setting, *, alpha: float | None = None) -> Recipe:
 def _bbn_notes(setting: Setting) -> tuple[str, ...]:
     if setting.budget == "common" or not is_cifar(setting):
         return ()
-    return ("Learning rates as on torch 1.0.1, which the authors' code was written for (drops begin with epochs 121 and 161).",)
+    return (
+        "Learning rates are as on torch 1.0.1, which the authors' code was written for (drops begin with epochs 121 and 161).",
+    )
 
 
 def _tde_network(setting: Setting, branched: bool) -> str:
     if is_large(setting):
-        return "The setting's network; the published one is ResNeXt-50 (--backbone resnext50_32x4d)."
+        return "The network is the setting's; the published one is ResNeXt-50 (`backbone=resnext50_32x4d`)."
     if branched:
-        return "BBN's two-branch network, one head per branch, on the same images, as in the published CIFAR table."
-    return "The plain network; the published CIFAR table has BBN's two branches, one head per branch."
+        return (
+            "The network is BBN's with two branches, one head per branch and both on the same images, as in the published CIFAR "
+            "table."
+        )
+    return "The network is the plain one; in the published CIFAR table it has BBN's two branches, one head per branch."

@@ -1,4 +1,4 @@
-"""Budgets as they were published, by the data they were published for, and what is to be said of them."""
+"""Budgets as they were published, by the data they were published for, and the departures that they bring."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ Value = TypeVar("Value")
 
 @dataclass(frozen=True)
 class Budget:
-    """What a method spends on one stage. None: what the stage has without it, which `first_stage` and `second_stage` say.
+    """Training budget of a method for one stage. None stands for the default that `first_stage` and `second_stage` document.
 
     Args:
         epochs: passes over the training images.
         share: epochs of a second stage as a share of the first one's, where `epochs` is None.
         batch_size: images per step.
         lr: base learning rate of SGD with momentum 0.9, for a batch of `batch_size`.
-        weight_decay: of SGD, on every trained parameter.
+        weight_decay: weight decay of SGD, on every trained parameter.
         nesterov: whether the momentum is Nesterov's.
         drop_last: whether a last batch that is not full is left out.
         schedule: progress -> multiplier of the learning rate.
-        augment: the method's own augmentation, after the data's.
+        augment: the method's own augmentations, which follow those of the setting.
     """
 
     epochs: int | None = None
@@ -60,22 +60,28 @@ BASE: dict[Key, Budget] = {
 
 COMMON = "Common budget: batch, optimizer, schedule and augmentation of the first stage are the setting's, not the method's."
 GCL_BUDGET = (
-    "Budget of the GCL scripts' first stage on CIFAR (SGD 0.1, batch 64, five epochs of warm-up, x0.1 at 80 % and 90 %), "
-    "in which the GCL paper re-ran its baselines."
+    "The budget is that of the GCL scripts' first stage on CIFAR (SGD with learning rate 0.1, batch 64, five epochs of warm-up, "
+    "x0.1 at 80 % and 90 %), with which the GCL paper re-ran its baselines."
 )
 OTHER_DATA = (
-    "Budget of the GCL scripts' first stage on CIFAR (SGD 0.1, x0.1 at 80 % and 90 %) with the batch and epochs of these data."
+    "The budget is that of the GCL scripts' first stage on CIFAR (SGD with learning rate 0.1, x0.1 at 80 % and 90 %), with the "
+    "setting's own batch and epochs."
 )
-DECOUPLING_BUDGET = "Budget of the decoupling repository (90 epochs, batch 512, learning rate 0.2 with half a cosine)."
-PLACES_BUDGET = f"{DECOUPLING_BUDGET} Its stage for Places-LT was not released; there only the last block was trained, here all."
+DECOUPLING_BUDGET = (
+    "The budget is that of the decoupling repository (90 epochs, batch 512, learning rate 0.2 with half a cosine)."
+)
+PLACES_BUDGET = (
+    f"{DECOUPLING_BUDGET} Its first stage for Places-LT was not released; there only the last block was trained, here the whole "
+    "network is."
+)
 FROZEN_TRUNK = (
-    "The whole network is trained; the authors train its last block and the classifier alone, the rest held in eval mode."
+    "The whole network is trained; the authors train its last block and the classifier alone, and hold the rest in eval mode."
 )
-WITH_REPLACEMENT = "Class-balanced draws with replacement; the authors cycle through each class's images."
+WITH_REPLACEMENT = "Class-balanced draws are with replacement; the authors cycle through each class's images."
 
 
 def base(setting: Setting) -> tuple[Budget, str]:
-    """The budget of a plain first stage on the data, and a sentence that says whose it is."""
+    """The budget of a plain first stage on the data, and a sentence for the departures that says where it comes from."""
     if setting.budget == "common":
         return Budget(), COMMON
     own = BASE.get((setting.benchmark, None))
@@ -85,45 +91,48 @@ def base(setting: Setting) -> tuple[Budget, str]:
 
 
 def own_budget(setting: Setting, values: Mapping[Key, Budget]) -> tuple[Budget, tuple[str, ...]]:
-    """The method's own budget and what is to be said of it; epochs carry over between imbalances, not between data."""
+    """The method's own budget, and sentences for the departures.
+
+    A published number of epochs is used at another imbalance of the same data, but not on other data.
+    """
     if setting.budget == "common":
         return Budget(), (COMMON,)
     own, notes = published(setting, values)
     if setting.benchmark in {benchmark for benchmark, _ in values}:
         return own, notes
-    return replace(own, epochs=None), (*notes, "Epochs are the setting's.")
+    return replace(own, epochs=None), (*notes, "The number of epochs is the setting's.")
 
 
 def published(setting: Setting, values: Mapping[Key, Value]) -> tuple[Value, tuple[str, ...]]:
-    """What was published for the data at the nearest imbalance, else for CIFAR-100 at 100, else for ImageNet-LT.
+    """The value that was published for the data at the nearest imbalance, else for CIFAR-100 at 100, else for ImageNet-LT.
 
     Returns:
-        The value, and a sentence for the departures where it was published for something else.
+        The value, and a sentence for the departures where it was published for other data or another imbalance.
     """
     key = _nearest(setting, list(values))
     if key in ((setting.benchmark, setting.imbalance), (setting.benchmark, None)):
         return values[key], ()
     origin = key[0] if key[1] is None else f"{key[0]} at imbalance {key[1]:g}"
-    return values[key], (f"Not published for this setting: values of {origin}.",)
+    return values[key], (f"Not published for this setting: the values are those of {origin}.",)
 
 
 def asked_or_published(setting: Setting, asked: float | None, values: Mapping[Key, float]) -> tuple[float, tuple[str, ...]]:
-    """What was asked for, of which nothing is to be said; where that is None, what was published."""
+    """The value that was asked for, without a departure; where it is None, the published value with its departures."""
     return (asked, ()) if asked is not None else published(setting, values)
 
 
 def is_cifar(setting: Setting) -> bool:
-    """Whether the data are those of the CIFAR tables."""
+    """Whether the data are CIFAR-10 or CIFAR-100."""
     return setting.benchmark in ("cifar10", "cifar100")
 
 
 def is_large(setting: Setting) -> bool:
-    """Whether the data are those of the large tables."""
+    """Whether the data are ImageNet-LT, Places-LT or iNaturalist 2018."""
     return (setting.benchmark, None) in LARGE
 
 
 def whole(value: Value, *keys: Key) -> dict[Key, Value]:
-    """One value for several keys."""
+    """A table that has one value for several keys."""
     return dict.fromkeys(keys, value)
 
 

@@ -30,14 +30,14 @@ from longtail.weighting import Rule, power
 
 @dataclass(frozen=True)
 class Smoothing:
-    """What MiSLAS's second stage was published with for one collection of images.
+    """Constants that MiSLAS's second stage was published with for one data set.
 
     Args:
         share: epochs of the second stage as a share of the first one's.
         head: label smoothing of the largest class.
         tail: label smoothing of the rarest class.
-        batch_norm: "train", or "eval" to hold the statistics of the backbone.
-        classifier: learning-rate factor of the classifier; its scales have 1.
+        batch_norm: "train", or "eval" to hold the statistics of the backbone's batch norm.
+        classifier: factor of the learning rate for the classifier; its scales have factor 1.
     """
 
     share: float
@@ -112,9 +112,10 @@ def disalign(
         learning_rates={"head.class_*": 1.0} | ({"head.confidence.*": 1.0} if confidence == "input" else {}),
         departures=(
             *notes,
-            "Starts as the released head, which multiplies logits by 1 + confidence; the paper's is the identity (start=paper).",
-            "The confidence stays as it starts, as in effect in the released ImageNet-LT network, whose 2048 features saturate "
-            "it at 1. confidence=input trains it; on 64 features it then closes within some steps.",
+            "The head starts as the released one, which multiplies logits by 1 + confidence; the paper's starts as the identity "
+            "(start=paper).",
+            "The confidence keeps its initial value, as it does in effect in the released ImageNet-LT network, whose 2048 "
+            "features saturate it at 1. confidence=input trains it; on 64 features this gate then closes within some steps.",
             MOVING_STATISTICS,
         ),
     )
@@ -142,9 +143,10 @@ def _smoothed(setting: Setting, first: Stage, form: Literal["code", "paper"], sa
         batch_norm=smoothing.batch_norm,
         departures=(
             *notes,
-            "Label-aware smoothing as in the code, which spreads eps over all K classes; the paper spreads it over the K - 1 "
+            "Label-aware smoothing is as in the code, which spreads eps over all K classes; the paper spreads it over the K - 1 "
             "wrong ones (form=paper).",
-            "The second stage continues from the last epoch of the first; the authors' from the best on the test set.",
+            "The second stage continues from the last epoch of the first; the authors' continues from the best epoch on the test "
+            "set.",
             WITH_REPLACEMENT,
         ),
     )
@@ -153,4 +155,6 @@ def _smoothed(setting: Setting, first: Stage, form: Literal["code", "paper"], sa
 def _disalign_first(setting: Setting) -> Stage:
     if setting.benchmark != "imagenet_lt" or setting.budget == "common":
         return plain_stage(setting)
-    return first_stage(setting, DISALIGN_FIRST, departures=("Colour jitter without hue, as in the other ImageNet-LT recipes.",))
+    return first_stage(
+        setting, DISALIGN_FIRST, departures=("Colour jitter leaves out hue, as in the other ImageNet-LT recipes.",)
+    )

@@ -40,12 +40,12 @@ RETRAININGS = ("crt", "lws", "tau_norm", "none")
 
 @dataclass(frozen=True)
 class CloudConstants:
-    """What the scripts fix for one collection of images; the second stage's margin is 0.1 and its gamma 1 in all of them.
+    """Constants of the scripts for one data set; the second stage's margin is 0.1 and its gamma 1 in all of them.
 
     Args:
-        scales: of the cosines, in the first and in the second stage.
+        scales: scale of the cosines in the first stage, and in the second.
         noise_mul: factor of the noise, in both stages.
-        second_alpha: alpha of the second stage's mixup; None: as in the first.
+        second_alpha: alpha of the second stage's mixup; None: as in the first stage.
         second_share: epochs of the second stage as a share of the first one's.
     """
 
@@ -74,14 +74,14 @@ CONSTANTS: dict[Key, CloudConstants] = whole(
     CloudConstants(scales=(30.0, 20.0), noise_mul=0.5, second_alpha=None, second_share=30 / 200), *CIFAR
 ) | {("places_lt", None): CloudConstants(scales=(30.0, 15.0), noise_mul=1.0, second_alpha=1.0, second_share=30 / 90)}
 OF_SECOND_STAGE = (
-    "Second-stage learning rate 0.002 with half a cosine, the effective rate of the code at c2a6233 (nominal 0.1; its first "
-    "release had 0.008).",
+    "The second stage's learning rate is 0.002 with half a cosine, the effective rate of the code at c2a6233 (nominally 0.1; the "
+    "code's first release had 0.008).",
     "The second stage continues from the LAST epoch of the first; the code hands over the best epoch on the test set.",
 )
 OF_GCL_S_SECOND_STAGE = (
-    "Second-stage sampler: the paper's CBEN (a=0.999, b=0.0009); the code's default is class-balanced "
+    "Second-stage sampler: it is the paper's CBEN (a=0.999, b=0.0009); the code's default is class-balanced "
     "(sampler=power), its CBEN has a=0.9999, b=1e-5; which of them made the published table is not known.",
-    "Margin 0.1 and detached focal weight (gamma 1) in the second stage as in the code; absent from the paper.",
+    "The second stage has a margin of 0.1 and a detached focal weight (gamma 1) as in the code; the paper has neither.",
     "The second stage's weights multiply the focal loss; the code puts them inside the probability.",
 )
 SCRIPTS = "Keke921/GCLLoss@c2a6233"
@@ -97,7 +97,7 @@ def gcl(
 ) -> Recipe:
     """Gaussian clouded logits on mixed images, then the classifier alone on re-balanced draws.
 
-    The paper's ablations are its keywords: `cloud` (Table 3), `sampler` (Table 4), `retraining` (Table 5).
+    The keywords are the paper's ablations: `cloud` (Table 3), `sampler` (Table 4), `retraining` (Table 5).
     """
     first_loss, second_loss = _losses(setting, cloud)
     first = _first(setting, first_loss, alpha)
@@ -109,19 +109,22 @@ def gcl(
         source=f"Li, Cheung, Lu, CVPR 2022; {SCRIPTS}",
         year=2022,
         departures=(
-            "Noise as in the code: one sample per logit, clamped to [-1, 1], times noise_mul, drawn anew for each mixup label; "
-            "the paper has one per image and no factor.",
-            "Scale 30, then 20 (Places-LT 15) as in the code; the paper has one scale.",
+            "The noise is as in the code: one sample per logit, clamped to [-1, 1], times noise_mul, drawn anew for each mixup "
+            "label; the paper has one sample per image and no factor.",
+            "The scale is 30, then 20 (15 on Places-LT) as in the code; the paper has one scale.",
         ),
     )
     return _with_retraining(recipe, retraining)
 
 
 def gcl_angular(setting: Setting, *, cloud: Cloud = clouds.log, sampler: Rule = power, alpha: float | None = None) -> Recipe:
-    """GCL on the angle instead of the cosine."""
+    """GCL with its noise on the angle instead of the cosine."""
     first = _first(setting, partial(GCLAngularLoss, cloud=cloud), alpha)
     second = _second(setting, first, partial(GCLAngularLoss, gamma=1.0, cloud=cloud), alpha, sampler)
-    note = "Loss constants of the Places-LT scripts (nothing was published elsewhere), budget of GCL, class-balanced re-training."
+    note = (
+        "The loss has the constants of the Places-LT scripts (nothing was published for other data), the budget is GCL's, and "
+        "re-training is class-balanced."
+    )
     source = f"Li et al., IEEE TAI 2024; {SCRIPTS}, NoiAngLoss"
     return Recipe("gcl_angular", (first, second), head=CosineHead, source=source, year=2024, departures=(note,))
 
@@ -139,8 +142,8 @@ def _first(setting: Setting, loss: Loss, alpha: float | None) -> Stage:
     own, notes = own_budget(setting, FIRST)
     chosen, _ = asked_or_published(setting, alpha, MIXUP_ALPHA)
     unpublished = (
-        "No script was published for these data: 200 epochs are the author's word, loss constants CIFAR's, batch and learning "
-        "rate the decoupling repository's."
+        "No script was published for these data: the 200 epochs are what the author stated, the loss constants are CIFAR's, "
+        "batch and learning rate are the decoupling repository's."
     )
     of_large = (FROZEN_TRUNK if setting.benchmark == "places_lt" else unpublished,) if is_large(setting) else ()
     return first_stage(setting, own, loss=loss, step=partial(mixup_step, alpha=chosen), departures=(*notes, *of_large))
@@ -166,7 +169,7 @@ def _second(setting: Setting, first: Stage, loss: Loss, alpha: float | None, sam
 
 
 def _with_retraining(recipe: Recipe, retraining: Retraining) -> Recipe:
-    """The second stage of Table 5: the classifier, one scale per class, tau-normalisation without training, or nothing."""
+    """The recipe with a second stage of Table 5: the classifier, one scale per class, tau-normalisation (untrained), or none."""
     first, second = recipe.stages
     if retraining == "crt":
         return recipe

@@ -16,8 +16,8 @@ from longtail.weighting import Rule, power
 
 KANG = "Kang et al., ICLR 2020; facebookresearch/classifier-balancing@f162ade"
 CIFAR_RETRAINING = (
-    "Not published on CIFAR: learning rate, milestones (0.1, x0.1 at thirds) and 15 % of the first stage's epochs (30 of 200) "
-    "are those of BagofTricks-LT's re-runs, weight decay is the setting's instead of their 5e-4."
+    "Not published on CIFAR: the learning rate (0.1), its milestones (x0.1 at thirds) and the number of epochs (15 % of the "
+    "first stage's, 30 of 200) are those of BagofTricks-LT's re-runs; the weight decay is the setting's instead of their 5e-4."
 )
 MOVING_STATISTICS = "The backbone's batch norm stays in train mode in the second stage, as in the authors' code."
 ON_CIFAR = whole(Budget(share=30 / 200, lr=0.1, schedule=THIRDS), *CIFAR)
@@ -50,7 +50,7 @@ def mixup_crt(setting: Setting, *, alpha: float | None = None, sampler: Rule = p
 
 
 def lws(setting: Setting, *, sampler: Rule = power) -> Recipe:
-    """Cross-entropy, then one learned scale per class on class-balanced draws, all else frozen."""
+    """Cross-entropy, then one learned scale per class on class-balanced draws, with everything else frozen."""
     first = plain_stage(setting)
     own, notes = carried_over(setting, LWS)
     second = second_stage(
@@ -66,8 +66,10 @@ def lws(setting: Setting, *, sampler: Rule = power) -> Recipe:
 
 
 def tau_norm(setting: Setting, *, tau: float | None = None) -> Recipe:
-    """Cross-entropy, then classifier rows divided by a power of their norm."""
-    chosen = "tau is chosen by mean recall on validation images held out of train; the CIFAR re-runs of BagofTricks-LT fix 1."
+    """Cross-entropy, then each class's classifier weights are divided by a power of their norm."""
+    chosen = (
+        "tau is chosen by mean recall on validation images held out of train; the CIFAR re-runs of BagofTricks-LT fix it at 1."
+    )
     return Recipe(
         "tau_norm",
         (plain_stage(setting),),
@@ -80,13 +82,16 @@ def tau_norm(setting: Setting, *, tau: float | None = None) -> Recipe:
 
 
 def ncm(setting: Setting) -> Recipe:
-    """Cross-entropy, then the nearest class mean in feature space."""
+    """Cross-entropy, then each image is given the class whose mean feature is nearest."""
     stages = (plain_stage(setting),)
     return Recipe("ncm", stages, head=plain_head(setting), inference=nearest_class_mean, source=KANG, year=2020)
 
 
 def carried_over(setting: Setting, values: Mapping[Key, Budget]) -> tuple[Budget, tuple[str, ...]]:
-    """The published budget of a second stage and what is to be said of it; batch and weight decay stay with their data."""
+    """The published budget of a second stage, and sentences for the departures.
+
+    A published batch size and weight decay are not used on other data.
+    """
     own, notes = published(setting, values)
     return (replace(own, batch_size=None, weight_decay=None) if notes else own), notes
 

@@ -1,4 +1,4 @@
-"""Logits adjusted by the gradients that each class has gathered: GALA, with and without re-balanced predictions."""
+"""Logits adjusted by the gradients that each class has accumulated: GALA, with and without re-balanced predictions."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ TAU: dict[Key, float] = {
 
 
 def gala(setting: Setting, *, lambda_1: float = 1.0, lambda_2: float = 1.0, form: Literal["code", "paper"] = "code") -> Recipe:
-    """Logits adjusted by the gradients that each class has gathered so far."""
+    """Adjusts the logits by the gradients that each class has accumulated so far."""
     loss = partial(GALALoss, lambda_1=lambda_1, lambda_2=lambda_2, form=form)
     return Recipe(
         "gala",
@@ -63,9 +63,9 @@ def gala(setting: Setting, *, lambda_1: float = 1.0, lambda_2: float = 1.0, form
         source="Zhang et al., ICASSP 2024 (arXiv 2403.09036); lt-project-repository/lt-project",
         year=2024,
         departures=(
-            "The form of the code, in which lambda_2 has no effect; form=paper applies it (the code's gala_pn run has 1.2 and "
-            "0.9).",
-            "The subset is drawn from a fixed seed; the authors draw another one in each run.",
+            "The loss has the form of the code, in which lambda_2 has no effect; form=paper applies it (the code's gala_pn run "
+            "has lambda_1 1.2 and lambda_2 0.9).",
+            "The long-tailed subset is drawn with a fixed seed; the authors draw another one in each run.",
         ),
     )
 
@@ -79,7 +79,7 @@ def gala_rebalanced(
     tau: float | None = None,
     source: Literal["test", "val"] = "test",
 ) -> Recipe:
-    """GALA, then each class's probabilities divided by their sum over the images that are judged (transductive).
+    """GALA, then each class's probabilities are divided by their sum over the evaluated images (transductive).
 
     lambda_1 and lambda_2 are 1.2 and 0.9 where GALA has one stage, as in the run that was published with re-balancing (gala_pn).
     """
@@ -87,7 +87,7 @@ def gala_rebalanced(
     first, second = (usual[i] if asked is None else asked for i, asked in enumerate((lambda_1, lambda_2)))
     recipe = gala(setting, lambda_1=first, lambda_2=second, form=form)
     chosen, notes = asked_or_published(setting, tau, TAU)
-    transductive = "Transductive: the sums are taken over all test images, as published; source=val takes validation images."
+    transductive = "Transductive: the sums are over all test images, as published; source=val sums over validation images."
     return replace(
         recipe,
         name="gala_rebalanced",
@@ -99,18 +99,22 @@ def gala_rebalanced(
 def _one_stage(setting: Setting, loss: partial[GALALoss]) -> Stage:
     own, notes = own_budget(setting, ONE_STAGE)
     augmented = (
-        "Published with AutoAugment and Cutout, which the methods that it is compared with did not have."
+        "GALA was published with AutoAugment and Cutout, which the methods that it is compared with did not have."
         if setting.budget == "paper"
-        else "Without the AutoAugment and Cutout that it was published with."
+        else "The AutoAugment and Cutout that GALA was published with are left out."
     )
     return first_stage(setting, own, loss=loss, departures=(*notes, augmented))
 
 
 def _after_mislas(setting: Setting, loss: partial[GALALoss]) -> tuple[Stage, Stage]:
-    """On large data the authors re-train the classifier of a downloaded MiSLAS network."""
+    """The stages on large data, where the authors re-train the classifier of a downloaded MiSLAS network."""
     first = mislas_first(setting)
-    downloaded = "The first stage is MiSLAS's, whose published network the authors start from; Places-LT was not released."
-    augmentation = "The setting's augmentation; theirs adds RandAugment, and colour jitter on iNaturalist 2018 as well."
+    downloaded = (
+        "The first stage is MiSLAS's, whose published network the authors start from; their code for Places-LT was not released."
+    )
+    augmentation = (
+        "The augmentation is the setting's; the authors' adds RandAugment, and colour jitter on iNaturalist 2018 as well."
+    )
     second = second_stage(
         setting,
         first,

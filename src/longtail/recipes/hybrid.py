@@ -1,4 +1,4 @@
-"""Contrast of features giving way to classification on class-balanced draws: Hybrid-SC, Hybrid-PSC."""
+"""Contrastive learning that gives way to classification on class-balanced draws: Hybrid-SC, Hybrid-PSC."""
 
 from __future__ import annotations
 
@@ -28,18 +28,21 @@ HYBRID = whole(
 )
 PSC_TEMPERATURE: dict[Key, float] = {("cifar10", None): 1.0, ("cifar100", None): 0.1}
 SOURCE = "Wang et al., CVPR 2021 (arXiv 2103.14267); no code was released"
-NO_CODE = "No official code: hyper-parameters as quoted by a reproduction, hidden layer and projection sizes are ours."
+NO_CODE = (
+    "There is no official code: the hyper-parameters are as quoted by a reproduction, the sizes of the hidden layer and of the "
+    "projection are our choice."
+)
 
 
 def hybrid_sc(setting: Setting, *, temperature: float = 0.1) -> Recipe:
-    """Supervised contrast of two views, giving way to a classifier on class-balanced draws."""
+    """Supervised contrastive learning on two views, which gives way to a classifier on class-balanced draws."""
     stage = _contrasted(setting, partial(SupervisedContrastiveLoss, temperature=temperature), views=2)
-    notes = (NO_CODE, "The contrastive loss is the mean over anchors; the paper sums.")
+    notes = (NO_CODE, "The contrastive loss is the mean over anchors; the paper takes the sum.")
     return Recipe("hybrid_sc", (stage,), projection=Projection, source=SOURCE, year=2021, departures=notes)
 
 
 def hybrid_psc(setting: Setting, *, temperature: float | None = None) -> Recipe:
-    """Contrast with one learned prototype per class, giving way to a classifier on class-balanced draws."""
+    """Contrastive learning with one learned prototype per class, which gives way to a classifier on class-balanced draws."""
     chosen, notes = asked_or_published(setting, temperature, PSC_TEMPERATURE)
     stage = _contrasted(setting, partial(PrototypicalContrastiveLoss, temperature=chosen), views=1)
     learned = "Prototypes are learned by SGD with the network; the sources do not say how they are updated."
@@ -49,8 +52,11 @@ def hybrid_psc(setting: Setting, *, temperature: float | None = None) -> Recipe:
 
 def _contrasted(setting: Setting, feature_loss: Callable[..., Any], *, views: int) -> Stage:
     own, notes = own_budget(setting, HYBRID)
-    warmed = "Five epochs of warm-up, which the sources do not mention: 0.5 from the first step on can diverge."
-    companion = "The class-balanced batch is as large as the other, and drawn with replacement."
+    warmed = (
+        "There are five epochs of warm-up, which the sources do not mention: a learning rate of 0.5 from the first step on can "
+        "diverge."
+    )
+    companion = "The class-balanced batch is as large as the other batch, and drawn with replacement."
     return first_stage(
         setting,
         own,

@@ -1,4 +1,4 @@
-"""Features joined with what a memory of class centroids says of them: OLTR."""
+"""Features combined with a memory of class centroids: OLTR."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from longtail.weighting import power
 
 @dataclass(frozen=True)
 class SecondStage:
-    """What OLTR's second stage was published with for one collection of images.
+    """Values that OLTR's second stage was published with for one data set.
 
     Args:
-        budget: of the stage, the learning rate included.
+        budget: budget of the stage, with its learning rate.
         learning_rates: pattern of parameter names -> factor of the budget's learning rate.
     """
 
@@ -36,12 +36,12 @@ class SecondStage:
 
 @dataclass(frozen=True)
 class CentroidConstants:
-    """Numbers in which OLTR's code and paper differ.
+    """Constants in which OLTR's code and paper differ.
 
     Args:
-        reach: reachability of a feature, over its distance to the nearest centroid.
+        reach: reachability of a feature, times its distance to the nearest centroid.
         feature_weight: weight of the centroid loss.
-        margin: of the centroid loss, between the own class's centroid and the others'.
+        margin: margin of the centroid loss, between the own class's centroid and the others'.
     """
 
     reach: float
@@ -65,7 +65,7 @@ FORMS = {
 
 
 def oltr(setting: Setting, *, form: Literal["code", "paper"] = "code") -> Recipe:
-    """A plain network, then attention on its last map and a head that remembers class centroids."""
+    """A plain network, then attention on its last feature map and a head that remembers class centroids."""
     first = _first(setting)
     return Recipe(
         "oltr",
@@ -73,7 +73,9 @@ def oltr(setting: Setting, *, form: Literal["code", "paper"] = "code") -> Recipe
         head=plain_head(setting),
         source="Liu et al., CVPR 2019; zhmiao/OpenLongTailRecognition-OLTR@8132217",
         year=2019,
-        departures=("The setting's network; on ImageNet-LT the authors have a ResNet-10, on Places-LT Caffe's ResNet-152.",),
+        departures=(
+            "The network is the setting's; the authors have a ResNet-10 on ImageNet-LT, Caffe's ResNet-152 on Places-LT.",
+        ),
     )
 
 
@@ -90,7 +92,7 @@ def _second(setting: Setting, first: Stage, form: Literal["code", "paper"]) -> S
         raise UserError(unknown("form", form, list(FORMS)))
     constants = FORMS[form]
     budget = Budget(share=1.0, lr=own.budget.lr, schedule=own.budget.schedule) if notes else own.budget
-    as_long = "As many epochs in the second stage as in the first (60 for 30 on ImageNet-LT)."
+    as_long = "The second stage has as many epochs as the first; the authors have 60 after 30 on ImageNet-LT."
     return second_stage(
         setting,
         first,
@@ -105,10 +107,10 @@ def _second(setting: Setting, first: Stage, form: Literal["code", "paper"]) -> S
         departures=(
             *notes,
             *((as_long,) if notes else ()),
-            "Centroid loss on the direct feature and reachability 10 / distance as in the code; the paper (form=paper) has "
-            "another loss, on the meta embedding, and reachability 1 / distance.",
-            "The attention's layers keep the random start that the code gives them; the paper's would start at zero.",
-            "No extra fully connected layer before the head; the memory is one update behind the centroids.",
+            "The centroid loss is on the direct feature and reachability is 10 / distance, as in the code; the paper "
+            "(form=paper) has another loss, on the meta embedding, and reachability 1 / distance.",
+            "The attention's layers keep the random initial weights that the code gives them; the paper's would start at zero.",
+            "There is no extra fully connected layer before the head; the memory is one update behind the centroids.",
             WITH_REPLACEMENT,
         ),
     )

@@ -19,11 +19,12 @@ CLASSIFIER = {"head.*": 1.0}
 
 
 def first_stage(setting: Setting, own: Budget | None = None, **fields: Any) -> Stage:
-    """The whole network: cross-entropy at the setting's budget, unless the method's `own` budget or `fields` say otherwise.
+    """A stage that trains the whole network: with cross-entropy at the setting's budget, unless `own` or `fields` say otherwise.
 
     Args:
-        own: the method's budget, not used at the common budget; what it leaves open is the setting's, the schedule GCL's steps.
-        fields: of the stage, such as `loss`, `step`, `reweight` or `departures`.
+        own: the method's budget, not used at the common budget; where it has None, the setting's value is used, and GCL's steps
+            as the schedule.
+        fields: fields of the stage, such as `loss`, `step`, `reweight` or `departures`.
     """
     return _stage(setting, own if own is not None and setting.budget == "paper" else Budget(), fields)
 
@@ -31,13 +32,13 @@ def first_stage(setting: Setting, own: Budget | None = None, **fields: Any) -> S
 def second_stage(
     setting: Setting, first: Stage, own: Budget | None = None, *, learning_rates: Mapping[str, float] | None = None, **fields: Any
 ) -> Stage:
-    """The classifier alone; second stages are the method's own at every budget.
+    """A stage that trains the classifier alone, at the method's own budget even where the common budget is asked for.
 
     Args:
-        own: the method's budget; what it leaves open: 15 % of the first stage's epochs (one at least), the first stage's batch,
-            drops of the rate at thirds, and the setting's learning rate and weight decay.
-        learning_rates: pattern of parameter names -> factor; None: the head alone.
-        fields: of the stage, such as `resample`, `head` or `departures`.
+        own: the method's budget; where it has None: 15 % of the first stage's epochs (at least one), the first stage's batch,
+            drops of the learning rate at thirds, and the setting's learning rate and weight decay.
+        learning_rates: pattern of parameter names -> factor of the learning rate; None: the head alone, with factor 1.
+        fields: fields of the stage, such as `resample`, `head` or `departures`.
     """
     own = own or Budget()
     share = SECOND_SHARE if own.share is None else own.share
@@ -51,21 +52,21 @@ def second_stage(
 
 
 def plain_head(setting: Setting) -> Callable[..., LinearHead]:
-    """A linear head with the start of the scripts: Kaiming-normal on CIFAR, torch's own on large data."""
+    """A linear head with the initialisation of the scripts: torch's default on large data, else Kaiming-normal as on CIFAR."""
     return partial(LinearHead, kaiming=False) if is_large(setting) else LinearHead
 
 
 def _stage(setting: Setting, budget: Budget, fields: Mapping[str, Any]) -> Stage:
-    """A smaller batch than the method's own scales its learning rate in proportion."""
-    wished = budget.batch_size or setting.batch_size
-    batch_size = min(wished, setting.largest_batch or wished)
+    """A stage at the budget; where its batch exceeds the setting's limit, batch and learning rate are reduced in proportion."""
+    wanted = budget.batch_size or setting.batch_size
+    batch_size = min(wanted, setting.largest_batch or wanted)
     rate = setting.learning_rate if budget.lr is None else budget.lr
     decay = setting.weight_decay if budget.weight_decay is None else budget.weight_decay
     plain = Stage(
         loss=CrossEntropyLoss,
         epochs=budget.epochs or setting.epochs,
         batch_size=batch_size,
-        optimizer=_sgd(rate * batch_size / wished, decay, nesterov=budget.nesterov),
+        optimizer=_sgd(rate * batch_size / wanted, decay, nesterov=budget.nesterov),
         schedule=budget.schedule or STEPS,
         drop_last=budget.drop_last,
         augment=budget.augment,

@@ -1,1 +1,1 @@
-"""What does a run folder hold, and what does it answer?"""
+"""Run folders: their files, prediction and evaluation with their models, and tables of their results."""

@@ -1,4 +1,4 @@
-"""Files written and read: every write is atomic, so a kill leaves the old file or the new one. Only tensors load torch."""
+"""Writing and reading files. Every write is atomic: a kill leaves the old file or the new one. Only tensors load torch."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ State = dict[str, Any]
 
 
 def write_csv(path: Path, header: Iterable[str], rows: Iterable[Iterable[Any]]) -> Path:
-    """A CSV with a header line."""
+    """Writes a CSV file with a header line."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(header)
@@ -29,7 +29,7 @@ def write_csv(path: Path, header: Iterable[str], rows: Iterable[Iterable[Any]]) 
 
 
 def write_tensors(path: Path, state: State) -> None:
-    """Tensors and primitives only, so that `read_tensors` can refuse everything else."""
+    """Writes a state of tensors and primitives only, so that `read_tensors` can refuse everything else."""
     import torch
 
     buffer = io.BytesIO()
@@ -38,7 +38,7 @@ def write_tensors(path: Path, state: State) -> None:
 
 
 def read_tensors(path: Path) -> State | None:
-    """What `write_tensors` wrote; None where there is no file."""
+    """Reads a state that `write_tensors` wrote; None where there is no file."""
     import torch
 
     if not path.exists():
@@ -53,15 +53,15 @@ def write_json(folder: Path, name: str, content: Any) -> Path:
 
 
 def read_json(folder: Path, name: str) -> Any:
-    """Content of the JSON file `name` of a run folder.
+    """Reads the JSON file `name` of a run folder.
 
     Raises:
-        MissingFileError: this is no run folder, or the run has not come so far.
-        UserError: the file is no JSON, for example because it is cut off.
+        MissingFileError: the folder is not a run folder, or the run has not written the file yet.
+        UserError: the file is not JSON, for example because it is cut off.
     """
     path = folder / name
     if not path.exists():
-        raise MissingFileError(f"'{folder}' has no {name}: it is not a longtail run, or has not come so far yet.")
+        raise MissingFileError(f"'{folder}' has no {name}: it is not a longtail run, or the run has not written it yet.")
     try:
         return json.loads(path.read_bytes())
     except ValueError as error:
@@ -72,12 +72,12 @@ def read_json(folder: Path, name: str) -> Any:
 
 
 def write_text(path: Path, text: str) -> Path:
-    """UTF-8 text; file names that are not UTF-8 keep their bytes."""
+    """Writes text as UTF-8; file names in it that are not UTF-8 keep their bytes."""
     return write_bytes(path, text.encode(errors="surrogateescape"))
 
 
 def write_bytes(path: Path, content: bytes | memoryview) -> Path:
-    """Writes beside the file, flushes to the disk, then renames over it.
+    """Writes a temporary file beside `path`, flushes it to the disk, then renames it to `path`.
 
     Raises:
         OutOfSpace: the disk is full or the quota is used up.
@@ -98,15 +98,15 @@ def write_bytes(path: Path, content: bytes | memoryview) -> Path:
     except OSError as error:
         if error.errno in (28, 122):
             raise OutOfSpace(
-                f"The disk is full: '{path}' could not be written. What was there before is intact; free some space and "
-                f"start the same command again, it continues."
+                f"The disk is full: '{path}' could not be written. Files written before are intact; free some space and "
+                f"start the same command again, which continues the run."
             ) from error
         raise
     return path
 
 
 def plain(content: Any) -> Any:
-    """JSON's own types: dataclasses as mappings, numpy's numbers as Python's, nan and infinity as null."""
+    """Converts to JSON's own types: dataclasses to mappings, numpy's numbers to Python's, nan and infinity to null."""
     if dataclasses.is_dataclass(content) and not isinstance(content, type):
         content = dataclasses.asdict(content)
     if isinstance(content, Mapping):

@@ -1,4 +1,4 @@
-"""Reports of release 0.1.0, which have no version, in the form of today."""
+"""Converts reports of release 0.1.0, which have no version, to the current form."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ Json = Mapping[str, Any]
 
 
 def translated(content: Json) -> Json:
-    """A report of release 0.1.0 as version 1.
+    """Converts a report of release 0.1.0 to version 1.
 
-    Its stages told epochs apart by sentences ("last epoch", "best epoch on the test set") and held the recalls of groups beside
-    the mean recall, not those of classes. The last stage's end is what the test result judges, so its recalls are known.
+    Its stages have sentences as keys ("last epoch", "best epoch on the test set"), and hold the mean recall and the recall of
+    each group, not of each class. The test result belongs to the end of the last stage, so the recalls there are known.
 
     Raises:
-        ValueError: this is no report.
+        ValueError: `content` is not a report.
     """
     try:
         *earlier, last = content["stages"]
@@ -23,7 +23,7 @@ def translated(content: Json) -> Json:
     except KeyError as error:
         raise ValueError(f"it lacks {error}") from error
     except (TypeError, ValueError, AttributeError) as error:
-        raise ValueError("its stages are not those of a run") from error
+        raise ValueError("its stages are not those of a finished run") from error
     return {"transductive": False, **content, "stages": stages}
 
 

@@ -1,4 +1,4 @@
-"""Judging a finished run again: its classes in other groups, under another class prior, or on other labelled images."""
+"""Evaluates a finished run again: its classes in other groups, under another class prior, or on other labelled images."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from longtail.runs.serving import load
 
 
 def regrouped_report(folder: Path, *, groups: str) -> RunReport:
-    """The report of a finished run with its classes in other groups; every other number is as it was measured.
+    """Reads the report of a finished run and puts its classes in other groups; all other numbers stay as they were measured.
 
     Args:
-        folder: of a run, or of a comparison, whose chosen run is meant.
+        folder: folder of a run, or of a comparison, of which the chosen run is read.
         groups: rule that gathers classes in groups.
 
     Raises:
-        MissingFileError: no finished run lies there, or a group of few test images needs its predictions and there are none.
+        MissingFileError: the folder holds no finished run, or lacks the predictions that a group of few test images needs.
     """
     run = chosen_run(folder)
     measured = read_report(run)
@@ -43,18 +43,19 @@ def regrouped_report(folder: Path, *, groups: str) -> RunReport:
 
 
 def report_on_images(folder: Path, path: Path, *, groups: str, trust_code: bool = False) -> RunReport:
-    """The report of the run's classifier on a labelled folder or CSV; classes are matched by name.
+    """Evaluates the run's classifier on a labelled folder or CSV; classes are matched by name.
 
-    Validation recall and stages are left out, since they tell of the run's own images.
+    The report leaves out validation recall and stages, which concern the run's own images.
 
     Args:
-        path: the labelled images; of a folder or CSV with splits, those of test.
+        folder: folder of a run, or of a comparison, of which the chosen run is evaluated.
+        path: folder or CSV of the labelled images; where it has splits, only its test split is used.
         groups: rule that gathers classes in groups.
-        trust_code: run the code of the owner's own that the run was made with, if it needs any.
+        trust_code: run the user's own code that the run was trained with, if the model needs any.
 
     Raises:
         BadFolder: a class is unknown to the run, or an image is corrupt.
-        MissingFileError: no finished run lies there.
+        MissingFileError: the folder holds no finished run.
     """
     run = chosen_run(folder)
     measured, predictor = read_report(run), load(run, trust_code=trust_code)
@@ -63,11 +64,11 @@ def report_on_images(folder: Path, path: Path, *, groups: str, trust_code: bool 
         listing = listing.without([f for f, s in zip(listing.files, listing.splits, strict=True) if s != "test"])
     if not listing.files:
         raise BadFolder(f"'{path}' has no labelled images; expected one folder per class, or a CSV path,label.")
-    number = {name: label for label, name in enumerate(predictor.classes)}
-    strange = sorted(set(listing.labels) - set(number))
-    if strange:
-        raise BadFolder(f"'{path}' has the class '{strange[0]}', which the run does not know; it knows {', '.join(number)}.")
-    labels = torch.tensor([number[name] for name in listing.labels])
+    label_of = {name: label for label, name in enumerate(predictor.classes)}
+    unknown = sorted(set(listing.labels) - set(label_of))
+    if unknown:
+        raise BadFolder(f"'{path}' has the class '{unknown[0]}', which the run does not know; it knows {', '.join(label_of)}.")
+    labels = torch.tensor([label_of[name] for name in listing.labels])
     members = shot_groups(measured.class_counts, rule=groups)
     test = report(_scores(predictor, listing.root, listing.files), labels, members)
     images = {**measured.images, "test": len(labels)}
@@ -78,7 +79,7 @@ def accuracy_under(measured: RunReport, prior: str) -> float:
     """Expected accuracy under a class prior: "uniform", "train", or a CSV with the header label,share.
 
     Raises:
-        UserError: no such prior, or the file names an unknown class.
+        UserError: there is no such prior, or its file names an unknown class or gives a bad share.
     """
     names = [entry.name for entry in measured.classes]
     recalls = torch.tensor(measured.test.recalls, dtype=torch.float64)
@@ -88,7 +89,7 @@ def accuracy_under(measured: RunReport, prior: str) -> float:
         return accuracy_under_prior(recalls, torch.tensor(measured.class_counts, dtype=torch.float64))
     path = Path(prior)
     if not path.exists():
-        raise UserError(f"There is no prior '{prior}'; it is uniform, train, or a CSV with the header label,share.")
+        raise UserError(f"There is no prior '{prior}'; give uniform, train, or a CSV with the header label,share.")
     with path.open(newline="", encoding="utf-8-sig") as file:
         rows = list(csv.DictReader(file))
     if not rows or not {"label", "share"} <= set(rows[0]):
@@ -98,7 +99,7 @@ def accuracy_under(measured: RunReport, prior: str) -> float:
         raise UserError(f"'{prior}' names the class '{min(set(shares) - set(names))}', which the run does not know.")
     wanted = torch.tensor([shares.get(name, 0.0) for name in names], dtype=torch.float64)
     if not wanted[~recalls.isnan()].any():
-        raise UserError(f"'{prior}' gives no class that was evaluated a share above 0.")
+        raise UserError(f"'{prior}' must give a share above 0 to a class that was evaluated.")
     return accuracy_under_prior(recalls, wanted)
 
 
@@ -113,7 +114,7 @@ def _share(text: str | None, label: str, prior: str) -> float:
 
 
 def _in_groups(measured: RunReport, groups: str) -> RunReport:
-    """Stages and classes in other groups; the test result keeps its own."""
+    """Puts stages and classes in other groups; the test result keeps its groups."""
     counts = measured.class_counts
     members = shot_groups(counts, rule=groups)
     names = group_of_each(counts, rule=groups)
@@ -140,7 +141,7 @@ def _epoch_in_groups(epoch: EpochResult, members: Groups) -> EpochResult:
 
 
 def _test_groups(test: SplitResult, members: Groups, run: Path) -> dict[str, GroupResult]:
-    """Groups from the stored recalls; only the intervals of groups of few test images are taken from the stored predictions."""
+    """Results of the groups from the stored recalls; only intervals for few test images need the stored predictions."""
     results = group_results(torch.tensor(test.recalls, dtype=torch.float64), torch.tensor(test.test_counts), members)
     if not any(result.wants_interval for result in results.values()):
         return results
@@ -149,10 +150,12 @@ def _test_groups(test: SplitResult, members: Groups, run: Path) -> dict[str, Gro
 
 
 def _stored_predictions(run: Path) -> tuple[Tensor, Tensor]:
-    """Predicted and true labels (M,) of the test images; release 0.1.0 stored the scores they follow from, in half precision."""
+    """Predicted and true labels (M,) of the test images; release 0.1.0 stored scores in half precision, not predicted labels."""
     path = run / "predictions.npz"
     if not path.exists():
-        raise MissingFileError(f"'{run}' has no predictions.npz, from which the interval of a group of few test images is drawn.")
+        raise MissingFileError(
+            f"'{run}' has no predictions.npz, from which the interval of a group of few test images is computed."
+        )
     with np.load(path) as stored:
         predicted = stored["predicted"] if "predicted" in stored else stored["scores"].argmax(1)
         return torch.from_numpy(predicted), torch.from_numpy(stored["labels"])

@@ -1,4 +1,4 @@
-"""Where everything lies below the folder of all runs."""
+"""Paths of all files and folders below the folder of all runs."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def answers_folder(runs: Path, setting: str, seed: int, key: str) -> Path:
 
 
 def demo_figure(runs: Path, setting: str) -> Path:
-    """The figure that the demonstration draws."""
+    """Path of the figure that the demonstration draws."""
     return runs / setting / "demo.png"
 
 
@@ -38,12 +38,12 @@ def finished_runs(runs: Path, setting: str) -> Iterator[Path]:
 
 
 def folder_name(path: Path) -> str:
-    """The name under which runs of a folder of images or of a CSV are kept: its own name, safe for a path."""
+    """Name of the folder for the runs on a folder of images or a CSV: that folder's or file's name, made safe for a path."""
     return re.sub(r"[^\w.-]+", "_", path.resolve().stem if path.is_file() else path.resolve().name) or "folder"
 
 
 def chosen_run(folder: Path) -> Path:
-    """The run that a comparison of methods chose, if `folder` is one; else `folder` itself, a run's own.
+    """Folder of the run that a comparison of methods chose, if `folder` is a comparison's; else `folder` itself.
 
     Raises:
         UserError: answers.json is cut off, or names no run.

@@ -1,4 +1,4 @@
-"""How a model lies on disk: safetensors and config.json, in timm's own layout where timm can say the same."""
+"""Writes and reads a model as safetensors and config.json, in timm's layout where timm can build the same network."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from longtail import heads
 from longtail.inference import InferenceRule, as_trained
+from longtail.inference.fitting import function_of, keywords_of
 from longtail.networks.backbones import TimmBackbone
 from longtail.networks.classifier import Classifier, assemble, prepare_for_stage
 from longtail.runs.code import run_kept_code
@@ -20,10 +21,13 @@ from longtail.spec.experiment import Experiment
 
 
 def write_model(run: Run, experiment: Experiment, model: Classifier, rule: InferenceRule) -> None:
-    """model/: weights and all that `load` needs; timm's own layout where its network with a linear head is all there is."""
+    """Writes the folder model/: the weights and all that `load` needs.
+
+    A network of timm with a linear head and the rule `as_trained` is written in timm's layout.
+    """
     data = experiment.data
-    learned = {name: value for name, value in _fixed(rule).items() if isinstance(value, Tensor)}
-    plain = {name: value for name, value in _fixed(rule).items() if not isinstance(value, Tensor)}
+    learned = {name: value for name, value in keywords_of(rule).items() if isinstance(value, Tensor)}
+    plain = {name: value for name, value in keywords_of(rule).items() if not isinstance(value, Tensor)}
     config: dict[str, Any] = {
         "classes": data.classes,
         "class_counts": data.class_counts,
@@ -34,12 +38,12 @@ def write_model(run: Run, experiment: Experiment, model: Classifier, rule: Infer
         "wrapper": describe(experiment.recipe.backbone_wrapper),
         "head": describe(experiment.recipe.head),
         "stages": [{"head": describe(s.head), "backbone": describe(s.backbone_wrapper)} for s in experiment.recipe.stages],
-        "inference": describe(partial(_function(rule), **plain)),
+        "inference": describe(partial(function_of(rule), **plain)),
     }
     tensors = {name: tensor for name, tensor in model.state_dict().items() if not name.startswith("projection.")}
     tensors |= {f"inference.{name}": value for name, value in learned.items()}
     backbone = model.backbone
-    plain_head = type(model.head) is heads.LinearHead and _function(rule) is as_trained
+    plain_head = type(model.head) is heads.LinearHead and function_of(rule) is as_trained
     shape = _timm_shape(backbone, len(data.classes)) if plain_head and isinstance(backbone, TimmBackbone) else None
     if isinstance(backbone, TimmBackbone) and shape is not None:
         config["classifier"] = backbone.body.default_cfg["classifier"]
@@ -50,14 +54,14 @@ def write_model(run: Run, experiment: Experiment, model: Classifier, rule: Infer
 
 
 def read_model(run: Run, *, trust_code: bool = False) -> tuple[Classifier, dict[str, Any], InferenceRule]:
-    """The classifier, its configuration and its fitted inference rule.
+    """Reads the classifier, its configuration and its fitted inference rule.
 
     Args:
-        trust_code: run the code of the owner's own that the run was made with, where it needs any.
+        trust_code: run the user's own code that the model was trained with, if the model needs any.
 
     Raises:
-        UserError: the run needs code of its owner's, and the caller does not trust it.
-        MissingFileError: no finished run lies there.
+        UserError: the model needs a user's own code, and `trust_code` is False.
+        MissingFileError: the run is not finished.
     """
     from safetensors.torch import load_file
 
@@ -88,7 +92,7 @@ def read_model(run: Run, *, trust_code: bool = False) -> tuple[Classifier, dict[
 
 
 def _timm_shape(backbone: TimmBackbone, classes: int) -> tuple[int, ...] | None:
-    """Shape of the classifier's weight in timm (some are 1x1 convolutions); None where a linear head has no place there."""
+    """Shape of the classifier's weight in timm (some are 1x1 convolutions); None where its classifier is no linear head."""
     import timm
 
     with torch.random.fork_rng(devices=[]):
@@ -99,7 +103,7 @@ def _timm_shape(backbone: TimmBackbone, classes: int) -> tuple[int, ...] | None:
 
 
 def _to_timm(tensors: Mapping[str, Tensor], classifier: str, shape: Sequence[int]) -> dict[str, Tensor]:
-    """timm's names; the head's scale is multiplied in, since timm has none."""
+    """Renames tensors to timm's names, and multiplies the head's scale into its weight and bias, since timm has no scale."""
     scale = tensors["head.scale"]
     body = {n.removeprefix("backbone.body."): t for n, t in tensors.items() if not n.startswith("head.")}
     weight, bias = tensors["head.weight"] * scale, tensors["head.bias"] * scale
@@ -127,11 +131,3 @@ def _timm_config(backbone: TimmBackbone, config: Mapping[str, Any]) -> dict[str,
 
 def _without_download(description: Any) -> Any:
     return {key: value for key, value in description.items() if key != "pretrained"}
-
-
-def _function(rule: InferenceRule) -> InferenceRule:
-    return rule.func if isinstance(rule, partial) else rule
-
-
-def _fixed(rule: InferenceRule) -> dict[str, Any]:
-    return dict(rule.keywords) if isinstance(rule, partial) else {}

@@ -1,4 +1,4 @@
-"""What a result was made with: versions and the commit of the source."""
+"""Versions of packages and commit of the source that a result was made with."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def versions() -> dict[str, str]:
-    """Of everything that can change a number."""
+    """Versions of Python and of every package that can change a result."""
     import platform
     from importlib.metadata import PackageNotFoundError, version
 
@@ -20,7 +20,7 @@ def versions() -> dict[str, str]:
 
 
 def commit() -> str | None:
-    """Commit of the source tree that longtail runs from, "+" where it was changed; None for an installed package."""
+    """Commit of the source tree that longtail runs from, with "+" where it was changed; None for an installed package."""
     import subprocess
 
     source = Path(__file__).resolve().parents[3]

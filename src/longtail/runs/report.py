@@ -1,4 +1,4 @@
-"""report.json: what a run measured, with everything that a number needs beside it to be worth something. Needs no torch."""
+"""report.json: the results of a run, together with what is needed to interpret them. Needs no torch."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ NAME = "report.json"
 
 @dataclass(frozen=True)
 class ClassEntry:
-    """A class: its name, its training images, and the group that it is read in."""
+    """A class: its name, its number of training images, and the group that it belongs to."""
 
     name: str
     train_images: int
@@ -32,11 +32,11 @@ class EpochResult:
     """Recall on the test images after one epoch of a stage.
 
     Args:
-        epoch: counted from 1 within the stage.
-        mean_recall: mean over the evaluated classes.
-        groups: mean recall of each group; empty where `recalls` is None and the groups are not those of training.
-        recalls: recall of each class, (C,), nan for a class without test images; None in reports of release 0.1.0, which did
-            not store it except for the last stage's end.
+        epoch: number of the epoch, counted from 1 within the stage.
+        mean_recall: mean of the recalls of the evaluated classes.
+        groups: mean recall of each group; empty where `recalls` is None and another group rule was asked for than in training.
+        recalls: recall of each class, (C,), nan for a class without test images; None in reports of release 0.1.0, which
+            stored it for the end of the last stage only.
     """
 
     epoch: int
@@ -47,15 +47,15 @@ class EpochResult:
 
 @dataclass(frozen=True)
 class StageResult:
-    """How one stage went.
+    """The result of one training stage.
 
     Args:
-        stage: counted from 1.
+        stage: number of the stage, counted from 1.
         epochs: number of epochs trained.
-        last_epoch: result at its end.
-        best_test_epoch: result of the epoch with the best mean recall on the test images; None but for the paper protocol.
-        seconds: training time, without the evaluation.
-        images_per_second: training images per second; None where no epoch was timed.
+        last_epoch: result of the last epoch.
+        best_test_epoch: result of the epoch with the best mean recall on the test images; None under the clean protocol.
+        seconds: training time in seconds, without the evaluation.
+        images_per_second: number of training images per second; None where no epoch was timed.
     """
 
     stage: int
@@ -71,16 +71,16 @@ class RunReport:
     """The result of a finished run.
 
     Args:
-        method, setting, budget, protocol, seed, precision, device: what was run, and on what.
-        epoch_rule: the epoch that is judged.
-        imbalance: training images of the largest class per image of the smallest.
+        method, setting, budget, protocol, seed, precision, device: what was trained, how, and on which device.
+        epoch_rule: name of the epoch whose model is evaluated, such as "last epoch".
+        imbalance: number of training images of the largest class divided by that of the smallest.
         images: number of images in each split.
         group_rule: rule that gathers classes in groups ("shots" or "auto").
         test: result on the test images.
         val_mean_recall: mean recall on the held-out validation images; None without them.
         transductive: whether the inference rule saw all test images at once.
-        chosen: numbers that the inference rule learned on held-out images, by name.
-        stages: one entry per stage; none in a report on other images than the run's own.
+        chosen: numbers that were chosen when the inference rule was fitted, by name.
+        stages: one entry per stage; empty in a report on images other than the run's own.
         classes: one entry per class, (C,), in the order of `test.recalls`.
     """
 
@@ -104,26 +104,26 @@ class RunReport:
 
     @property
     def class_counts(self) -> list[int]:
-        """Training images of each class, (C,)."""
+        """Number of training images of each class, (C,)."""
         return [entry.train_images for entry in self.classes]
 
     @property
     def train_seconds(self) -> float:
-        """Training time of all stages."""
+        """Training time of all stages in seconds."""
         return sum(stage.seconds for stage in self.stages)
 
 
 def write_report(folder: Path, report: RunReport) -> Path:
-    """Writes the report of the run in `folder`, which makes it a finished one; nan becomes null."""
+    """Writes report.json into the run folder, which marks the run as finished; nan becomes null."""
     return write_json(folder, NAME, {"version": VERSION, **plain(report)})
 
 
 def read_report(folder: Path) -> RunReport:
-    """The report of the finished run in `folder`; one of release 0.1.0, which has no version, is translated.
+    """Reads the report of the finished run in `folder`; a report of release 0.1.0, which has no version, is converted.
 
     Raises:
-        MissingFileError: no finished run lies there.
-        UserError: the report is cut off, lacks something, or was written by a newer longtail.
+        MissingFileError: the folder holds no finished run.
+        UserError: the report is cut off, lacks a field, or was written by a newer longtail.
     """
     content, path = read_json(folder, NAME), folder / NAME
     version = content.get("version", 0) if isinstance(content, dict) else VERSION
@@ -133,13 +133,14 @@ def read_report(folder: Path) -> RunReport:
         report: RunReport = _restored(RunReport, content if version else translated(content), "report")
     except ValueError as error:
         raise UserError(
-            f"'{path}' is no whole report: {error}. Delete it and start the training command again; finished stages are kept."
+            f"'{path}' is not a complete report: {error}. "
+            f"Delete it and start the training command again; finished stages are kept."
         ) from error
     return report
 
 
 def _restored(kind: Any, content: Any, name: str) -> Any:
-    """JSON's `content` as the type `kind` that the field `name` declares; null is nan where a number is declared."""
+    """Converts the JSON `content` of the field `name` to its declared type `kind`; null becomes nan where that is float."""
     origin, inner = get_origin(kind), get_args(kind)
     if origin is UnionType:
         return None if content is None else _restored(inner[0], content, name)
@@ -156,7 +157,7 @@ def _restored(kind: Any, content: Any, name: str) -> Any:
 
 
 def _check(kind: Any, content: Any, name: str, fields: Set[str]) -> None:
-    """Refuses a value of another type than the declared one, and an object without all of its fields."""
+    """Refuses a value of a type other than the declared one, and an object that lacks a field."""
     origin = get_origin(kind)
     is_object = fields or origin is Mapping
     expected: Any = dict if is_object else list if origin is tuple else (int, float, NoneType) if kind is float else kind

@@ -1,4 +1,4 @@
-"""A run is a folder. The only module that writes files; every write is atomic, so a kill leaves the old file or the new one."""
+"""The folder of one run: writes and reads its files. Every write is atomic, so a kill leaves the old file or the new one."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ class Run:
     """One experiment's folder.
 
     Args:
-        folder: where it lies; made when the first file is written.
+        folder: path of the folder, which is made when the first file is written.
         shared: folder of finished stages that runs of one setting share.
-        tensorboard: also write the log's numbers for TensorBoard.
+        tensorboard: whether the log is also written for TensorBoard.
     """
 
     def __init__(self, folder: Path, *, shared: Path | None = None, tensorboard: bool = False) -> None:
@@ -42,23 +42,23 @@ class Run:
 
     @cached_property
     def record(self) -> dict[str, Any]:
-        """What was run: recipe, setting, split, versions."""
+        """Content of record.json: recipe, setting, split and versions of the run."""
         record: dict[str, Any] = self.read_json("record.json")
         return record
 
     @property
     def finished(self) -> bool:
-        """Whether the report is written."""
+        """Whether the run is finished: its report is written."""
         return (self.folder / "report.json").exists()
 
     def open(self, record: Mapping[str, Any]) -> None:
-        """Claims the folder for the experiment that `record` describes, and sweeps up what a kill left half-written.
+        """Writes record.json, or checks that it is of the same experiment, and deletes files that a kill left half-written.
 
         Raises:
-            UserError: another experiment lives there.
+            UserError: the folder holds another experiment.
         """
-        for left in self.folder.glob(".*.partial"):
-            left.unlink(missing_ok=True)
+        for partial in self.folder.glob(".*.partial"):
+            partial.unlink(missing_ok=True)
         if (self.folder / "record.json").exists():
             if self.read_json("record.json")["experiment"] != record["experiment"]:
                 raise UserError(
@@ -69,48 +69,48 @@ class Run:
         self.write_json("record.json", record)
 
     def write_json(self, name: str, content: Any) -> Path:
-        """Writes `name`; nan becomes null."""
+        """Writes the JSON file `name`; nan becomes null."""
         return write_json(self.folder, name, content)
 
     def read_json(self, name: str) -> Any:
-        """Reads `name`.
+        """Reads the JSON file `name`.
 
         Raises:
-            MissingFileError: this is no run folder, or the run has not come so far.
-            UserError: the file is cut off.
+            MissingFileError: the folder is not a run folder, or the run has not written the file yet.
+            UserError: the file is not JSON, for example because it is cut off.
         """
         return read_json(self.folder, name)
 
     def save_state(self, state: State) -> None:
-        """The state to resume from."""
+        """Writes the checkpoint to resume from."""
         write_tensors(self.folder / "state.pt", state)
 
     def load_state(self) -> State | None:
-        """The state to resume from; None before the first epoch has ended."""
+        """Reads the checkpoint to resume from; None where there is none."""
         return read_tensors(self.folder / "state.pt")
 
     def drop_state(self) -> None:
-        """A finished run does not need it."""
+        """Deletes the checkpoint."""
         (self.folder / "state.pt").unlink(missing_ok=True)
 
     def drop_stage(self, key: str) -> None:
-        """Forgets a finished stage."""
+        """Deletes a stored stage."""
         (self.shared / f"{key}.pt").unlink(missing_ok=True)
 
     def drop_report(self) -> None:
-        """Makes a finished run an unfinished one."""
+        """Deletes the report, which makes a finished run an unfinished one."""
         (self.folder / "report.json").unlink(missing_ok=True)
 
     def save_stage(self, key: str, state: State) -> None:
-        """Keeps a finished stage for this run and for others that begin in the same way."""
+        """Stores a finished stage for this run and for others that begin in the same way."""
         write_tensors(self.shared / f"{key}.pt", state)
 
     def load_stage(self, key: str) -> State | None:
-        """A finished stage, if there is one."""
+        """Reads a stored stage; None where there is none."""
         return read_tensors(self.shared / f"{key}.pt")
 
     def write_log(self, entries: Sequence[Mapping[str, Any]], *, new: int = 1) -> None:
-        """One line of JSON per epoch; the last `new` ones are drawn for TensorBoard where that was asked for."""
+        """Writes one line of JSON per epoch, and the last `new` of them for TensorBoard where that was asked for."""
         write_text(self.folder / "log.jsonl", "".join(json.dumps(plain(entry)) + "\n" for entry in entries))
         if self.tensorboard:
             for entry in entries[-new:]:
@@ -125,7 +125,7 @@ class Run:
         return SummaryWriter(self.folder / "tensorboard")
 
     def write_split(self, data: Data) -> None:
-        """split.csv, which `split` takes again."""
+        """Writes split.csv, which the option `split` takes."""
         rows = [
             (file, data.classes[label], name)
             for name, split in data.splits.items()
@@ -134,7 +134,7 @@ class Run:
         write_csv(self.folder / "split.csv", ("path", "label", "split"), rows)
 
     def write_predictions(self, predictions: Predictions, scores: Tensor) -> None:
-        """predictions.npz: features, logits, scores and labels of the test images, and the labels that the scores predict."""
+        """Writes predictions.npz: features, logits, scores, true labels and predicted labels of the test images."""
         buffer = io.BytesIO()
         arrays = {"features": predictions.features, "logits": predictions.logits, "scores": scores}
         halves: dict[str, Any] = {name: tensor.half().numpy() for name, tensor in arrays.items()}
@@ -143,7 +143,7 @@ class Run:
         write_bytes(self.folder / "predictions.npz", buffer.getvalue())
 
     def write_model(self, tensors: Mapping[str, Tensor], config: Mapping[str, Any]) -> None:
-        """model/: safetensors and config.json."""
+        """Writes the folder model/: safetensors and config.json."""
         from safetensors.torch import save
 
         contiguous = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}

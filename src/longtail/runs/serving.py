@@ -1,4 +1,4 @@
-"""A finished run at work: images in, names and probabilities out."""
+"""Prediction with the model of a finished run: class names and probabilities for images."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Input = Any  # PIL image, path, or tensor
 
 @dataclass(frozen=True)
 class Prediction:
-    """What one image shows: the most probable class and the probability of every class by name."""
+    """The prediction for one image: the most probable class, its probability, and the probability of every class by name."""
 
     label: str
     probability: float
@@ -53,14 +53,15 @@ class Predictor:
     def predict(self, images: Image | str | Path | Tensor) -> Prediction: ...
 
     def predict(self, images: Input | Sequence[Input], *, batch_size: int = 64) -> Prediction | list[Prediction]:
-        """Judges one image or a list of them.
+        """Predicts the class of one image or of each image of a list.
 
         Args:
             images: PIL images, paths, or tensors (3, H, W), uint8 in 0..255 or floating point in 0..1.
+            batch_size: number of images per forward pass.
 
         Raises:
             CorruptImage: a file cannot be decoded; the message names it.
-            WrongTypeError: something else than an image was given.
+            WrongTypeError: something other than an image was given.
         """
         if not isinstance(images, (list, tuple)):
             return self.predict([images])[0]
@@ -81,13 +82,13 @@ class Predictor:
             return self.rule(predictions)
 
     def read(self, files: Sequence[Path], *, batch_size: int = 64) -> Iterator[tuple[Path, Prediction | CorruptImage]]:
-        """Judges many files, decoded by several threads; one that cannot be read is named instead."""
+        """Predicts the class of many files, decoded by several threads; for a file that cannot be read, its error."""
         for chunk in _chunks(files, batch_size):
             images = list(read_all(Path(), [str(file) for file in chunk], self.config["size"]))
             pixels = [image for image in images if isinstance(image, Tensor)]
-            known = iter(self._named(torch.stack(pixels))) if pixels else iter(())
+            results = iter(self._named(torch.stack(pixels))) if pixels else iter(())
             yield from (
-                (f, image if isinstance(image, CorruptImage) else next(known)) for f, image in zip(chunk, images, strict=True)
+                (f, image if isinstance(image, CorruptImage) else next(results)) for f, image in zip(chunk, images, strict=True)
             )
 
     def _predict(self, images: Sequence[Input]) -> Iterator[Prediction]:
@@ -100,21 +101,21 @@ class Predictor:
 
 
 def load(folder: str | Path, *, trust_code: bool = False) -> Predictor:
-    """The classifier of a finished run; of a comparison, the one that it chose.
+    """Loads the classifier of a finished run, or of the run that a comparison chose.
 
     Args:
-        folder: of the run.
-        trust_code: run the code of the owner's own that the run was made with (a loss, head or rule in a file), if it needs any.
+        folder: folder of the run or of the comparison.
+        trust_code: run the user's own code that the run was trained with (a loss, head or rule), if the model needs any.
 
     Raises:
-        MissingFileError: no finished run lies there.
-        UserError: the run needs code of its owner's, and `trust_code` is False.
+        MissingFileError: the folder holds no finished run.
+        UserError: the model needs a user's own code, and `trust_code` is False.
     """
     return Predictor(*read_model(Run(chosen_run(Path(folder))), trust_code=trust_code))
 
 
 def pixels_of(image: Input, size: int) -> Tensor:
-    """Anything that is an image as uint8 (3, size, size)."""
+    """Converts a path, PIL image or tensor to a uint8 tensor (3, size, size)."""
     from PIL import Image as Pillow
 
     if isinstance(image, (str, Path)):

@@ -23,12 +23,12 @@ Record = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Row:
-    """All seeds of one experiment.
+    """A row of the table: one experiment at all of its seeds.
 
     Args:
         method: the recipe's name.
-        differs: what tells it from the other rows of the method, "stages.1.resample.call = power"; "" for a single one.
-        reports: report of each seed.
+        differs: values that differ from the other rows of the method, "stages.1.resample.call = power"; "" for a single row.
+        reports: report of the run at each seed.
     """
 
     method: str
@@ -36,24 +36,24 @@ class Row:
     reports: Sequence[RunReport]
 
     def values(self, name: str) -> list[float]:
-        """Of each seed: "mean_recall", "accuracy", "calibration_error", a group's recall, or "seconds" of training."""
+        """Value at each seed: "mean_recall", "accuracy", "calibration_error", a group's recall, or "seconds" of training."""
         return [_value(report, name) for report in self.reports]
 
     def mean(self, name: str) -> float:
-        """Mean over seeds."""
+        """Mean of a value over the seeds."""
         return statistics.fmean(self.values(name))
 
 
 def rows_of(runs: Path, setting: str, *, budget: str | None = None) -> list[Row]:
-    """One row per experiment, the seeds together, best mean recall last.
+    """Reads all finished runs of a setting: one row per experiment with all its seeds, best mean recall last.
 
     Args:
-        runs: where runs are kept.
+        runs: folder of all runs.
         setting: a named setting, the folder or CSV that was trained on, or the name under which its runs are kept.
-        budget: only runs at this budget; None for all.
+        budget: budget of the runs to read; None for all.
 
     Raises:
-        MissingFileError: no finished run of the setting lies below `runs`.
+        MissingFileError: there is no finished run of the setting below `runs`.
     """
     kept = folder_name(Path(setting)) if Path(setting).exists() else setting
     found: dict[str, list[tuple[Record, RunReport]]] = {}

@@ -1,1 +1,1 @@
-"""An experiment as data: what is it, and what is it called?"""
+"""An experiment as plain data, its description as text, and the hash that identifies it."""

@@ -1,4 +1,4 @@
-"""Recipes as text: described, restored, hashed, and changed at a dotted path. All of it works on any plain data."""
+"""Describes recipes as JSON, restores and hashes them, and changes them at a dotted path. All of it works on any plain data."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from typing import Any
 
 from longtail.errors import UserError
 
-# Where parts live today that descriptions, and so the hashes of experiments, know by an earlier place. A part that moves once
-# more gets its new place here; the left side never changes.
+# Current import paths of parts that descriptions, and so the hashes of experiments, name by an earlier import path. A part that
+# moves once more gets its new path on the right side; the left side never changes.
 MOVED = {
     "longtail.backbones.CifarResNet": "longtail.networks.CifarResNet",
     "longtail.backbones.TimmBackbone": "longtail.networks.TimmBackbone",
@@ -31,14 +31,14 @@ RECORDED = {today: recorded for recorded, today in MOVED.items()}
 
 
 def describe(thing: Any) -> Any:
-    """JSON that says everything: functions by name, with every hyper-parameter that has a value.
+    """Describes anything as JSON: functions by name, with every hyper-parameter that has a value.
 
-    Names of files of data (`root`) are not part of it. Fields of dataclasses that are marked as prose are left out; one that was
-    renamed is described under the name it was first recorded with.
+    The path of the data (`root`) is not part of the description. Dataclass fields that are marked as prose are left out; a field
+    that was renamed is described under the name it was first recorded with.
     """
     if is_dataclass(thing) and not isinstance(thing, type):
-        told = (f for f in fields(thing) if not f.metadata.get("prose"))
-        return {f.metadata.get("recorded_as", f.name): describe(getattr(thing, f.name)) for f in told}
+        described = (f for f in fields(thing) if not f.metadata.get("prose"))
+        return {f.metadata.get("recorded_as", f.name): describe(getattr(thing, f.name)) for f in described}
     if isinstance(thing, partial):
         return {"call": name_of(thing.func), **_defaults(thing.func), **{k: describe(v) for k, v in thing.keywords.items()}}
     if callable(thing):
@@ -51,11 +51,13 @@ def describe(thing: Any) -> Any:
 
 
 def restore(description: Any) -> Any:
-    """The function or partial that `describe` described; only names of longtail, of torch.optim, and of users' own modules that
-    were already run (`longtail.spec.own_code`) are followed.
+    """Restores the function or partial that `describe` described.
+
+    Only names of longtail, of torch.optim, and of users' own modules that were already run (`longtail.spec.own_code`) are
+    imported.
 
     Raises:
-        UserError: the name is of another package, or no longer exists.
+        UserError: a name belongs to another package, or no longer exists.
     """
     if isinstance(description, list):
         return tuple(restore(item) for item in description)
@@ -66,7 +68,7 @@ def restore(description: Any) -> Any:
     module_name, _, name = call.rpartition(".")
     ours = module_name.split(".")[0] == "longtail" or module_name.startswith("torch.optim")
     if not ours and not ("@" in module_name and module_name in sys.modules):
-        raise UserError(f"'{description['call']}' is not part of longtail; only its own functions are restored from a file.")
+        raise UserError(f"'{description['call']}' is not part of longtail; only longtail's functions are restored from a file.")
     function = _imported(module_name, name)
     if function is None:
         raise UserError(f"'{description['call']}' does not exist in this version of longtail.")
@@ -75,28 +77,28 @@ def restore(description: Any) -> Any:
 
 
 def digest(*things: Any) -> str:
-    """sha256 of the descriptions of all things."""
+    """sha256 of the descriptions of all arguments together, in hexadecimal digits."""
     return hashlib.sha256(json.dumps([describe(thing) for thing in things], sort_keys=True).encode()).hexdigest()
 
 
 def name_of(function: Callable[..., Any]) -> str:
-    """Name of a function or class in descriptions: the place where it was first recorded, else its public place."""
-    place = public_place(function)
-    return RECORDED.get(place, place)
+    """Name of a function or class in descriptions: the import path it was first recorded with, else its public import path."""
+    path = public_path(function)
+    return RECORDED.get(path, path)
 
 
-def public_place(function: Callable[..., Any]) -> str:
-    """Importable name of a function or class: that of its package where the package offers it, else that of its module."""
+def public_path(function: Callable[..., Any]) -> str:
+    """Public import path of a function or class: through its package where the package exports it, else through its module."""
     module, name = function.__module__, function.__qualname__
     package = ".".join(module.split(".")[:2])
     return f"{package if getattr(sys.modules.get(package), name, None) is function else module}.{name}"
 
 
 def change(thing: Any, path: str, value: Any) -> Any:
-    """A copy with the value at a dotted path replaced, `change(recipe, "stages.0.loss.scale", 20)`.
+    """A copy of `thing` with the value at a dotted path replaced, as by `change(recipe, "stages.0.loss.scale", 20)`.
 
     Raises:
-        UserError: the path names something that does not exist; the message lists what does.
+        UserError: the path names something that does not exist (the message lists what does), or the value does not fit there.
     """
     head, rest = _first(thing, path)
     current = member(thing, head)
@@ -120,7 +122,16 @@ def look_up(thing: Any, path: str) -> Any:
 
 
 def checked(value: Any, current: Any, name: str) -> Any:
-    """`value`, refused where it is of another kind than what it replaces."""
+    """Returns `value`, as a float or tuple where it replaces one.
+
+    Args:
+        value: the new value.
+        current: the value that it replaces.
+        name: name of the field or hyper-parameter, for the message.
+
+    Raises:
+        UserError: the value is not finite, has another type than the current one, or is below 1 where it counts epochs or images.
+    """
     if isinstance(value, float) and not math.isfinite(value):
         raise UserError(f"'{name}' must be a finite number; got {value}.")
     if isinstance(current, bool) or current is None or callable(current):
@@ -141,14 +152,14 @@ def checked(value: Any, current: Any, name: str) -> Any:
 
 
 def unknown(kind: str, name: str, known: list[str]) -> str:
-    """One sentence: what was asked for, the nearest match, and what exists."""
+    """The message on an unknown name: what was asked for, the nearest match, and what exists."""
     close = difflib.get_close_matches(name, known, n=1)
     guess = f" Did you mean '{close[0]}'?" if close else ""
     return f"There is no {kind} '{name}'.{guess} There are: {', '.join(known)}."
 
 
 def parameters_of(function: Callable[..., Any]) -> dict[str, Any]:
-    """Hyper-parameters of a function or class with their defaults (None where there is none), fixed ones included."""
+    """Hyper-parameters of a function, class or partial with their values: fixed by the partial, else the default, else None."""
     fixed = dict(function.keywords) if isinstance(function, partial) else {}
     function = function.func if isinstance(function, partial) else function
     signature = inspect.signature(function).parameters.values()
@@ -165,14 +176,14 @@ def _imported(module_name: str, name: str) -> Callable[..., Any] | None:
 
 
 def _defaults(function: Callable[..., Any]) -> dict[str, Any]:
-    """Hyper-parameters that have a value by default: keyword-only, described, for the record to be complete."""
+    """Descriptions of the keyword-only hyper-parameters that have a default value, so that the record is complete."""
     signature = inspect.signature(function).parameters.values()
     hyper = (p for p in signature if p.kind is p.KEYWORD_ONLY and p.default is not p.empty and p.default is not None)
     return {p.name: describe(p.default) for p in hyper}
 
 
 def _first(thing: Any, path: str) -> tuple[str, str]:
-    """The first name of a path and the rest; keys of a mapping (parameter patterns) may hold dots."""
+    """The first name of a path, and the rest; in a mapping the whole path, as its keys (parameter patterns) may contain dots."""
     if isinstance(thing, Mapping):
         return path, ""
     head, _, rest = path.partition(".")
@@ -180,7 +191,7 @@ def _first(thing: Any, path: str) -> tuple[str, str]:
 
 
 def member(thing: Any, name: str) -> Any:
-    """One step of a dotted path.
+    """The value of one field or hyper-parameter, which is one step of a dotted path.
 
     Raises:
         UserError: there is no such field or hyper-parameter; the message lists those that exist.

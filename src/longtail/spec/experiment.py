@@ -1,4 +1,4 @@
-"""Everything that a trained network depends on, and the hash it is known by."""
+"""Everything that a trained network depends on, and the hash that identifies it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Experiment:
 
     Args:
         protocol: "clean", or "paper" to read the test set after each epoch from the first drop of the learning rate on.
-        precision: Fabric's word, "32-true" or "bf16-mixed".
+        precision: Fabric's name of the precision, "32-true" or "bf16-mixed".
         weights: file or run folder that the backbone starts from; its hash is part of the setting.
     """
 
@@ -29,13 +29,13 @@ class Experiment:
     weights: Path | None = None
 
     def key(self, stages: int | None = None) -> str:
-        """Hash of the experiment, or of its first stages and nothing that comes after them."""
+        """Hash of the experiment, or of its first `stages` stages, which does not depend on what comes after them."""
         if stages is not None:
             return self._key_of_stages(stages)
         return digest(self.recipe, self.setting, self.seed, self.protocol, self.precision, fingerprint(self.data))
 
     def _key_of_stages(self, stages: int) -> str:
-        """Without the setting's budget, which the stages themselves say."""
+        """Hash of the first stages. It leaves out the setting's budget, since the stages themselves state theirs."""
         recipe, setting = self.recipe, self.setting
         network = (setting.backbone, setting.weights, recipe.head, recipe.backbone_wrapper, recipe.projection)
         images = (setting.data, setting.augment, fingerprint(self.data))

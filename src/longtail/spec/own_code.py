@@ -1,4 +1,4 @@
-"""Code of a user's own: a recipe or a setting in a Python file, named `path/to/file.py:function`."""
+"""Runs a user's own code: a recipe or a setting in a Python file, named as `path/to/file.py:function`."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ def file_of(text: str) -> Path:
 
 
 def own_function(text: str) -> Callable[..., Any]:
-    """The function that `path/to/file.py:function` names; its file is run.
+    """Runs the file in `path/to/file.py:function`, and returns the function.
 
     Raises:
-        UserError: there is no such file or function; the sentence lists what the file has.
+        UserError: there is no such file or function; the message lists the functions of the file.
     """
     path, name = file_of(text), text.rpartition(":")[2]
     if not path.is_file():
@@ -44,7 +44,7 @@ def own_function(text: str) -> Callable[..., Any]:
 
 
 def imported(path: Path) -> ModuleType:
-    """The file as a module, run once: the same content is the same module, a changed file is another one.
+    """Runs the file once, as a module: the same content gives the same module, a changed file gives another one.
 
     Raises:
         UserError: the file imports something that is not installed.
@@ -70,7 +70,7 @@ def imported(path: Path) -> ModuleType:
 
 
 def module_name(path: Path) -> str:
-    """`my_file@1a2b3c4d`: the file's name and the beginning of its content's sha256, so that descriptions know the content."""
+    """`my_file@1a2b3c4d`: the file's name and the beginning of its content's sha256, so that descriptions state the content."""
     stem = path.stem.partition(MARK)[0].replace(".", "_")
     return f"{stem}{MARK}{content_hash(path)[:8]}"
 
@@ -81,7 +81,7 @@ def content_hash(path: Path) -> str:
 
 
 def modules_named(description: Any) -> Iterator[str]:
-    """Names of the modules of users' own that a description calls."""
+    """Names of the users' own modules that have functions in a description."""
     if isinstance(description, Mapping):
         module = str(description.get("call", "")).rpartition(".")[0]
         if MARK in module:

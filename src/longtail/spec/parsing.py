@@ -1,4 +1,4 @@
-"""Values as they are written on the command line: JSON, fractions, and public functions by name."""
+"""Parses values as they are written on the command line: JSON, fractions, and public functions by name."""
 
 from __future__ import annotations
 
@@ -16,9 +16,17 @@ from longtail.spec.description import parameters_of, unknown
 
 
 def parse_value(text: str, current: Any) -> Any:
-    """What stands right of the `=` on the command line: JSON, or a public function of the module that `current` comes from.
+    """Parses the text right of the `=` on the command line: JSON, or a public function of the module that `current` comes from.
 
-    `effective_number` or, with hyper-parameters, `effective_number(beta=0.999)`; fractions such as `1/3` are understood.
+    A function is written as `effective_number` or, with hyper-parameters, `effective_number(beta=0.999)`; fractions such as `1/3`
+    are understood.
+
+    Args:
+        text: text right of the `=`.
+        current: the value that will be replaced.
+
+    Raises:
+        UserError: a function is expected, and the text is neither JSON nor the name of one.
     """
     try:
         return json.loads(text)
@@ -33,7 +41,7 @@ def parse_value(text: str, current: Any) -> Any:
 
 
 def public_functions(module: ModuleType) -> dict[str, Callable[..., Any]]:
-    """Functions and classes that a module or package of longtail offers."""
+    """Public functions and classes of a module or package of longtail, by name."""
     here = module.__name__
     return {
         name: thing

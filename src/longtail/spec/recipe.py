@@ -1,4 +1,4 @@
-"""A recipe is plain data: what to train, in which stages, and how to judge."""
+"""A recipe as plain data: what to train, in which stages, and how to predict."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from longtail import heads, inference, schedules, steps, weighting
 from longtail.errors import UserError
 from longtail.spec.description import unknown
 
-PROSE = {"prose": True}  # a field that says nothing about what is trained, and is in no description
+PROSE = {"prose": True}  # marks a field that does not change what is trained and is left out of descriptions
 
 
 @dataclass(frozen=True)
@@ -19,25 +19,26 @@ class Stage:
 
     Args:
         loss: `Loss(class_counts)`, hyper-parameters fixed by `partial`.
-        epochs: number of passes.
+        epochs: number of passes over the training images.
         batch_size: images per step.
-        drop_last: leave out a last batch that is not full.
+        drop_last: whether a last batch that is not full is left out.
         optimizer: `Optimizer(parameters)`, with its base learning rate fixed.
         schedule: progress -> multiplier of the learning rate.
         resample: rule for drawing images, from `longtail.weighting`.
         reweight: rule for weighting the loss, from `longtail.weighting`.
-        step: batch -> scalar, from `longtail.steps`.
-        learning_rates: pattern of parameter names -> factor; what no pattern names is frozen. None: all at 1.
-        batch_norm: "train", or "eval" to hold the statistics of the backbone.
-        head: "keep" the one there is, "reset" its weights, or what it is wrapped in: `wrapper(head)`, such as `ScaledHead`.
-        backbone_wrapper: "keep" the backbone there is, or what it is wrapped in: `wrapper(backbone, image_size=...)`.
-        augment: the method's own augmentation, after the data's.
-        views: how often the images of a batch are augmented; those after the first are `batch.views`.
+        step: training step, batch -> scalar, from `longtail.steps`.
+        learning_rates: pattern of parameter names -> factor of the learning rate; parameters that no pattern names are frozen.
+            None: factor 1 for every parameter.
+        batch_norm: "train", or "eval" to hold the statistics of the backbone's batch norm.
+        head: "keep" for the head as it is, "reset" for new weights, or a wrapper for it: `wrapper(head)`, such as `ScaledHead`.
+        backbone_wrapper: "keep" for the backbone as it is, or a wrapper for it: `wrapper(backbone, image_size=...)`.
+        augment: the method's own augmentations, which follow those of the setting.
+        views: number of augmented copies of the images of a batch; those after the first are `batch.views`.
         companion: rule for drawing a second batch beside the first, `batch.companion`; None for none.
         feature_loss: `Loss(class_counts, feature_size=...)` on features, which the step finds as `loss.feature_loss`; its
             parameters are named `loss.feature_loss.*`. None for none.
-        start: `start(model, loss, data)`, run once before the stage; None for none.
-        departures: where this stage departs from the paper or from its authors' code; they go where the stage goes.
+        start: function `start(model, loss, data)`, run once before the stage; None for none.
+        departures: where this stage departs from the paper or from its authors' code; a recipe that reuses the stage keeps them.
     """
 
     loss: Callable[..., Any]
@@ -78,10 +79,10 @@ class Recipe:
 
     Args:
         head: `Head(num_features, num_classes)`.
-        backbone_wrapper: what the setting's backbone is wrapped in, `wrapper(backbone, image_size=...)`; None for nothing.
+        backbone_wrapper: wrapper for the setting's backbone, `wrapper(backbone, image_size=...)`; None for none.
         projection: `Projection(num_features)` for losses on features; not part of the finished classifier. None for none.
-        year: of the publication; 0 for none.
-        departures: where the recipe departs from the paper or from its authors' code in what belongs to no stage alone.
+        year: year of the publication; 0 for none.
+        departures: where the recipe departs from the paper or from its authors' code in points that belong to no single stage.
     """
 
     name: str
@@ -96,7 +97,7 @@ class Recipe:
 
     @property
     def all_departures(self) -> tuple[str, ...]:
-        """The recipe's own departures, then those of each stage; one that several stages share is said once."""
+        """The recipe's own departures, then those of each stage; a sentence that several stages share is listed once."""
         return tuple(dict.fromkeys((*self.departures, *(note for stage in self.stages for note in stage.departures))))
 
 
@@ -105,17 +106,17 @@ class Setting:
     """Data, network and budget: what stays the same when methods are compared.
 
     Args:
-        name: also the folder's name below the runs.
-        data: `data(root) -> Data`.
-        backbone: builds the network from images to features.
-        augment: of the training images, batched on the device.
-        epochs, batch_size: of a first stage.
-        learning_rate, weight_decay: of SGD with momentum 0.9.
+        name: name of the setting, and of its folder among the runs.
+        data: function that reads the data, `data(root) -> Data`.
+        backbone: function that builds the network from images to features.
+        augment: augmentations of the training images, batched on the device.
+        epochs, batch_size: number of epochs and batch size of a first stage.
+        learning_rate, weight_decay: learning rate and weight decay of SGD with momentum 0.9.
         weights: hash of the file the backbone starts from; "" for random weights.
         benchmark: name under which papers publish on these data, such as "cifar100"; "" for none.
         imbalance: n_max / n_min of that benchmark.
         budget: "paper" gives each method its own batch, optimizer and schedule, "common" gives all the setting's.
-        largest_batch: no method's batch is larger (a quarter of the training images); None for no limit.
+        largest_batch: upper limit of every method's batch size (a quarter of the training images); None for no limit.
     """
 
     name: str
@@ -134,14 +135,14 @@ class Setting:
 
 
 def with_epochs(recipe: Recipe, epochs: int) -> Recipe:
-    """The recipe with a first stage of `epochs`; later stages keep their share of it, and one epoch at least."""
+    """The recipe with a first stage of `epochs` epochs; later stages keep their share of it, and have at least one epoch."""
     usual = recipe.stages[0].epochs
     scaled = (replace(stage, epochs=max(round(stage.epochs * epochs / usual), 1)) for stage in recipe.stages)
     return replace(recipe, stages=tuple(scaled))
 
 
 def training_cost(recipe: Recipe) -> float:
-    """Passes over the training images, forward and backward; a frozen backbone costs a third, the forward pass alone."""
+    """Number of passes over the training images; one with a frozen backbone counts a third, having no backward pass there."""
     return sum(stage.epochs * _passes(stage) for stage in recipe.stages)
 
 

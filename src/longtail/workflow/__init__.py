@@ -1,1 +1,1 @@
-"""What was asked for, and who carries it out?"""
+"""From a user's request to finished runs: options, defaults, one run, several runs, comparison, demonstration."""

@@ -1,4 +1,4 @@
-"""What a plain folder gets when nothing is asked for: image size, backbone, epochs, and a sentence that says so."""
+"""Defaults for a folder of images: image size, backbone, epochs, and a sentence that says what was chosen."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ SAMPLE = 500
 
 @dataclass(frozen=True)
 class Choice:
-    """A setting for a folder and one line on what was chosen and which options change it."""
+    """A setting for a folder, and a sentence that says what was chosen and which options change it."""
 
     setting: Setting
     sentence: str
 
 
 def choose(request: Request, path: Path) -> Choice:
-    """Looks at the folder, not into its images (only at the sizes of some)."""
+    """Chooses a setting for the folder; of its images, only the sizes of a sample are read."""
     listing = read_csv(request.split, below=path) if request.split is not None else list_images(path)
     listing.check()
     device = chosen_device(request.device)
@@ -38,41 +38,41 @@ def choose(request: Request, path: Path) -> Choice:
     epochs = request.epochs or epoch_budget(len(listing.files), device)
     asked = {name: getattr(request, name) for name in parameters_of(settings.folder) if hasattr(request, name)}
     chosen = {"name": folder_name(path), "size": size, "epochs": epochs, "backbone": backbone}
-    cut = request.imbalance if request.split is None else None
-    largest = largest_batch(training_images(listing, imbalance=cut, split_seed=request.split_seed))
+    imbalance = request.imbalance if request.split is None else None
+    largest = largest_batch(training_images(listing, imbalance=imbalance, split_seed=request.split_seed))
     setting = settings.folder(**{**asked, **chosen}, batch_size=batch_size(len(listing.files)), largest_batch=largest)
     return Choice(setting, sentence(request, listing, size, backbone, epochs))
 
 
 def image_size(listing: Listing, device: str) -> int:
-    """The largest of 32, 64, 128 and 224 not above the median short side; at most 64 on a CPU."""
-    every = max(len(listing.files) // SAMPLE, 1)
-    sides = [side for file in listing.files[::every] if (side := short_side(listing.root / file)) is not None]
+    """Image size in pixels: the largest of 32, 64, 128 and 224 not above the median short side; at most 64 on a CPU."""
+    stride = max(len(listing.files) // SAMPLE, 1)
+    sides = [side for file in listing.files[::stride] if (side := short_side(listing.root / file)) is not None]
     typical = median(sides) if sides else SIZES[0]
     allowed = [size for size in SIZES if size <= typical and (device != "cpu" or size <= 64)]
     return max(allowed, default=SIZES[0])
 
 
 def epoch_budget(images: int, device: str) -> int:
-    """Epochs of a first stage: some 400,000 images shown on a CPU, 2.5 million on a GPU, within 10 and 200 epochs."""
+    """Number of epochs of a first stage: about 400,000 images shown on a CPU, 2.5 million on a GPU, within 10 and 200 epochs."""
     shown = 400_000 if device == "cpu" else 2_500_000
     return min(max(round(shown / images), 10), 200)
 
 
 def batch_size(images: int) -> int:
-    """64, or a quarter of the images where that is less; 8 at least."""
+    """Batch size: 64, or a quarter of the images where that is less; at least 8."""
     return max(min(64, images // 4), 8)
 
 
 def largest_batch(images: int) -> int:
-    """A quarter of the training images, 8 at least: no method's own batch is larger."""
+    """Largest batch size that a method may have: a quarter of the training images, at least 8."""
     return max(images // 4, 8)
 
 
 def sentence(request: Request, listing: Listing, size: int, backbone: str, epochs: int) -> str:
-    """What was chosen and the options that change it."""
+    """Sentence that says what was chosen and which options change it."""
     if request.split is not None:
-        split = "the split of `split`"
+        split = "the split given by `split`"
     elif listing.splits is not None:
         split = "the split of the folder"
     else:

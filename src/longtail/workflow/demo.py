@@ -1,4 +1,4 @@
-"""The demonstration: scikit-learn's digits with a tail, several seeds, three answers, one figure."""
+"""The demonstration: three methods on scikit-learn's digits with a long tail, at several seeds, and a figure."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Results = Mapping[str, Sequence[Result]]
 
 
 def demonstrate(request: Request, watcher: Watcher, *, seeds: int, methods: Sequence[str] = METHODS) -> Results:
-    """Every method at every seed, on the same split."""
+    """Trains every method at every seed on the same split."""
     setting, data = prepared(request, watcher)
     return {
         method: [train_one(replace(request, method=method, seed=seed), setting, data, watcher=watcher) for seed in range(seeds)]
@@ -29,7 +29,7 @@ def demonstrate(request: Request, watcher: Watcher, *, seeds: int, methods: Sequ
 
 
 def recall_figure(results: Results, path: Path) -> Path:
-    """Per-class recall against training images, one line per method, the mean over its runs."""
+    """Draws recall per class against training images per class: one line per method, the mean over its runs."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -52,6 +52,6 @@ def recall_figure(results: Results, path: Path) -> Path:
 
 
 def class_recalls(reports: Sequence[RunReport]) -> tuple[Any, Any]:
-    """Training images of each class, (C,), and recall of each class as a mean over the reports, (C,)."""
+    """Number of training images of each class, (C,), and recall of each class as a mean over the reports, (C,)."""
     recalls = np.array([report.test.recalls for report in reports], dtype=float)
     return np.array(reports[0].class_counts), recalls.mean(0)

@@ -1,4 +1,4 @@
-"""From what a user asks for to a finished run: what the command line and `longtail.train` share."""
+"""Turns a request into a finished run, for the command line and for `longtail.train` alike."""
 
 from __future__ import annotations
 
@@ -34,23 +34,23 @@ from longtail.workflow.resolve import check, chosen_recipe, chosen_setting, own_
 
 
 class Watcher(Protocol):
-    """What a run tells whoever watches it."""
+    """Functions that a run calls to report its progress."""
 
     def note(self, text: str) -> None:
-        """One line worth reading."""
+        """Takes a line of text for the user."""
 
     def reading(self, done: int, total: int) -> None:
-        """Files decoded so far."""
+        """Takes the number of files decoded so far, and of all files."""
 
     def begin(self, experiment: Experiment) -> None:
-        """Training starts."""
+        """Is called when training starts."""
 
     def step(self, stage: int, progress: Progress) -> None:
-        """One training step is queued."""
+        """Is called when a training step is queued."""
 
 
 class Silent:
-    """Watches without a word."""
+    """A watcher that reports nothing."""
 
     def note(self, text: str) -> None: ...
 
@@ -75,17 +75,17 @@ class Result:
 
 
 def prepared(request: Request, watcher: Watcher) -> tuple[Setting, Data]:
-    """The setting that the request names or the folder suggests, and its data.
+    """Checks the request, and returns the setting that it names, or one chosen for its folder, with the data.
 
     Raises:
-        UserError: the request makes no sense; the sentence says what does.
+        UserError: the request or its data cannot be used; the message says what to change.
     """
     check(request)
-    setting, path, said = chosen_setting(request)
-    if said:
-        watcher.note(said)
+    setting, path, choice = chosen_setting(request)
+    if choice:
+        watcher.note(choice)
     chosen_recipe(request, setting)
-    data: Data = setting.data(path, **_whereabouts(request, setting, watcher))
+    data: Data = setting.data(path, **_reading_arguments(request, setting, watcher))
     if request.val and data.val is not None:
         raise UserError(f"'{request.data}' comes with {len(data.val)} validation images of its own; leave out `val`.")
     if data.skipped:
@@ -96,11 +96,11 @@ def prepared(request: Request, watcher: Watcher) -> tuple[Setting, Data]:
 
 
 def train_one(request: Request, setting: Setting, data: Data, *, watcher: Watcher) -> Result:
-    """Trains, judges and stores one recipe at one seed; a finished run is read back, an unfinished one continues."""
+    """Trains, evaluates and stores one recipe at one seed; a finished run is read back, an unfinished one continues."""
     recipe = chosen_recipe(request, setting)
-    chooses = reference_of(recipe.inference) == "val"
-    data = hold_out(data, request.val if request.val is not None else 0.1 * chooses, seed=request.split_seed)
-    if chooses and data.val is None:
+    needs_val = reference_of(recipe.inference) == "val"
+    data = hold_out(data, request.val if request.val is not None else 0.1 * needs_val, seed=request.split_seed)
+    if needs_val and data.val is None:
         raise UserError(f"{recipe.name} chooses a value on validation images, but none are held out; give `val` above 0.")
     fabric, precision = make_fabric(request.device, request.precision, deterministic=request.deterministic)
     if request.weights is not None:
@@ -121,7 +121,7 @@ def train_one(request: Request, setting: Setting, data: Data, *, watcher: Watche
 
 
 def finish(experiment: Experiment, run: Run, fabric: Any, watcher: Watcher, *, groups: str, replay: Replay | None = None) -> None:
-    """Trains what is not trained yet, judges every stage, and writes what a finished run holds."""
+    """Trains the stages that are not trained yet, evaluates every stage, and writes the files of a finished run."""
     recipe, data = experiment.recipe, experiment.data
     run.write_split(data)
     model, history = train_stages(experiment, run, fabric, watch=watcher.step, replay=replay)
@@ -136,7 +136,7 @@ def finish(experiment: Experiment, run: Run, fabric: Any, watcher: Watcher, *, g
 
 
 def forget(run: Run, experiment: Experiment) -> None:
-    """Takes away what is stored of this experiment, for `fresh`."""
+    """Deletes the stored stages, the checkpoint and the report of this experiment, for `fresh`."""
     for stage_index in range(len(experiment.recipe.stages)):
         run.drop_stage(experiment.key(stage_index + 1))
     run.drop_state()
@@ -150,7 +150,7 @@ def train(data: str | Path, *, method: str = "gcl", watcher: Watcher | None = No
 
     Raises:
         WrongTypeError: an option does not exist.
-        UserError: an option or the data make no sense; the sentence says what does.
+        UserError: an option or the data cannot be used; the message says what to change.
     """
     known = list(Request.__dataclass_fields__)
     for name in options:
@@ -164,7 +164,7 @@ def train(data: str | Path, *, method: str = "gcl", watcher: Watcher | None = No
 train.__signature__ = signature(  # type: ignore[attr-defined]
     inspect.Parameter("watcher", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Watcher | None)
 )
-train.__doc__ = f"{inspect.getdoc(train)}\n\n{documented()}\n    watcher: told of the run's progress; None for nobody."
+train.__doc__ = f"{inspect.getdoc(train)}\n\n{documented()}\n    watcher: receives the run's progress; None for no reports."
 
 
 def _record(experiment: Experiment, device: Any) -> dict[str, Any]:
@@ -186,7 +186,7 @@ def _record(experiment: Experiment, device: Any) -> dict[str, Any]:
     }
 
 
-def _whereabouts(request: Request, setting: Setting, watcher: Watcher) -> dict[str, Any]:
-    """What reading the data needs and an experiment's identity does not."""
+def _reading_arguments(request: Request, setting: Setting, watcher: Watcher) -> dict[str, Any]:
+    """Arguments for reading the data that are no part of the experiment's identity."""
     asked = {"split": request.split, "watch": watcher.reading, "download": request.download}
     return {name: value for name, value in asked.items() if name in parameters_of(setting.data)}

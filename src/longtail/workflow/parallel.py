@@ -1,4 +1,4 @@
-"""Several runs at once on one machine, each in a process of its own, on one copy of the images."""
+"""Trains several runs at once on one machine, each in a process of its own, with one copy of the images."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from longtail.workflow.resolve import own_files
 def train_many(requests: Sequence[Request], setting: Setting, data: Data, *, watcher: Watcher) -> list[Result]:
     """Trains every request and returns the finished runs in their order.
 
-    Processes share the cores between them, so a run equals itself alone at that number of threads, to the bit.
+    The processes divide the cores between them. Each run is equal, to the bit, to the same run alone at that number of threads.
     """
     jobs = jobs_of(requests)
     if jobs == 1:
@@ -34,7 +34,7 @@ def train_many(requests: Sequence[Request], setting: Setting, data: Data, *, wat
 
 
 def jobs_of(requests: Sequence[Request]) -> int:
-    """What `jobs` says; else one run per core of the CPU, and one at a time on a GPU."""
+    """Number of runs to train at once: `jobs` if given, else one per core of the CPU, and one at a time on a GPU."""
     asked = requests[0].jobs
     if asked is None:
         asked = processors() if chosen_device(requests[0].device) == "cpu" else 1
@@ -48,11 +48,11 @@ def _in_processes(
 
     results = []
     context = torch.multiprocessing.get_context("spawn")
-    told = (threads, own_files(requests[0]), pickle.dumps(setting), data)
-    with context.Pool(jobs, initializer=_begin, initargs=told) as pool:
-        arrived = pool.imap(_run, requests)
+    arguments = (threads, own_files(requests[0]), pickle.dumps(setting), data)
+    with context.Pool(jobs, initializer=_prepare_worker, initargs=arguments) as pool:
+        finished = pool.imap(_run, requests)
         for request in requests:
-            folder, report = next(arrived)
+            folder, report = next(finished)
             watcher.note(f"{report.method}, seed {request.seed}: finished")
             results.append(Result(Run(folder), report))
     return results
@@ -61,8 +61,11 @@ def _in_processes(
 _shared: dict[str, Any] = {}
 
 
-def _begin(threads: int, own: Sequence[Path], setting: bytes, data: Data) -> None:
-    """A worker leaves the interrupt to its parent, which ends it. Users' own code is run before the setting that may name it."""
+def _prepare_worker(threads: int, own: Sequence[Path], setting: bytes, data: Data) -> None:
+    """Prepares a worker process, which ignores interrupts because its parent ends it.
+
+    Code of the user's own is run before the setting is unpickled, since the setting may name functions of that code.
+    """
     import torch
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -1,4 +1,4 @@
-"""What a user asks for: every option of training, declared once, for the command line and for Python alike."""
+"""The options of training, each declared once for the command line and for Python alike."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ DATA, MODEL, METHOD, TRAINING, OUTPUT = "Data", "Model", "Method", "Training", "
 
 
 def option(panel: str, help: str, default: Any = None, *, flag: str = "", metavar: str = "") -> Any:  # noqa: A002
-    """A field of a request with what a command line needs to offer it.
+    """Declares a field of a request, with what a command line needs to offer it as an option.
 
     Args:
         panel: heading under which help shows the option.
-        help: one sentence on what it means.
-        flag: name on the command line; made of the field's name if not given.
-        metavar: what help shows for the value.
+        help: one sentence on what the option means.
+        flag: name of the option on the command line; made of the field's name if not given.
+        metavar: placeholder that help shows for the value.
     """
     described = {"panel": panel, "help": help, "flag": flag, "metavar": metavar}
     if isinstance(default, dict):
@@ -30,45 +30,45 @@ def option(panel: str, help: str, default: Any = None, *, flag: str = "", metava
 
 @dataclass(frozen=True)
 class Request:
-    """What a user asks for. None leaves the choice to the setting or to the method."""
+    """The options that a user gives. None leaves the choice to the setting or to the method."""
 
     data: str | Path = field(
         metadata={"help": "A folder of images, a CSV, a named setting (longtail list settings), or file.py:function."}
     )
     method: str = option(METHOD, "A method (longtail list) or file.py:function.", "gcl")
     variants: Mapping[str, Any] = option(
-        METHOD, "A variant of the method: sampler=effective_number.", {}, flag="--with", metavar="NAME=VALUE"
+        METHOD, "A variant of the method, such as sampler=effective_number.", {}, flag="--with", metavar="NAME=VALUE"
     )
     changes: Mapping[str, Any] = option(
-        METHOD, "A value of the recipe: stages.0.loss.scale=20.", {}, flag="--set", metavar="PATH=VALUE"
+        METHOD, "A value to change in the recipe, such as stages.0.loss.scale=20.", {}, flag="--set", metavar="PATH=VALUE"
     )
     imbalance: float | None = option(DATA, "Imbalance n_max / n_min that the training images are cut to.")
-    split: Path | None = option(DATA, "A stored split.csv whose split is taken again.")
+    split: Path | None = option(DATA, "A stored split.csv whose split is used again.")
     split_seed: int = option(DATA, "Seed of the split and of the cut to an imbalance.", 0)
-    val: float | None = option(DATA, "Share of the training images that is held out for choosing.")
-    root: Path | None = option(DATA, "Folder that holds the named data; $LONGTAIL_DATA or ./data if not given.")
-    download: bool = option(DATA, "Fetch named data that are missing.", False)
+    val: float | None = option(DATA, "Share of the training images that is held out for validation.")
+    root: Path | None = option(DATA, "Folder that holds the data of named settings; $LONGTAIL_DATA or ./data if not given.")
+    download: bool = option(DATA, "Download the data of a named setting if they are missing.", False)
     skip_corrupt: bool = option(DATA, "Leave out images that cannot be read.", False)
-    size: int | None = option(MODEL, "Side of the square images in pixels.")
+    size: int | None = option(MODEL, "Side length of the square images in pixels.")
     backbone: str | None = option(MODEL, "Name of the network: resnet32, or any model of timm.")
-    pretrained: bool = option(MODEL, "Start from timm's weights.", False)
+    pretrained: bool = option(MODEL, "Start from timm's pretrained weights.", False)
     weights: Path | None = option(MODEL, "A safetensors file or a run folder whose weights the backbone starts from.")
-    epochs: int | None = option(TRAINING, "Epochs of the first stage; later stages keep their share.")
-    seed: int = option(TRAINING, "Seed of weights, order and noise.", 0)
+    epochs: int | None = option(TRAINING, "Number of epochs of the first stage; later stages are scaled by the same factor.")
+    seed: int = option(TRAINING, "Seed of the initial weights, the order of images and the noise.", 0)
     jobs: int | None = option(TRAINING, "Number of seeds trained at once; one per core on a CPU, else 1.")
-    device: str = option(TRAINING, "auto, cpu or cuda.", "auto")
-    precision: str = option(TRAINING, "auto, 32-true, bf16-mixed or 16-mixed.", "auto")
-    deterministic: bool = option(TRAINING, "Use only algorithms that repeat to the bit.", False)
-    graphs: bool = option(TRAINING, "Record whole steps as CUDA graphs (experimental).", False)
-    budget: str = option(TRAINING, "paper: each method's own batch, optimizer, schedule; common: one for all.", "paper")
-    protocol: str = option(OUTPUT, "clean, or paper: also the best epoch on the test set.", "clean")
+    device: str = option(TRAINING, "Device: auto, cpu or cuda.", "auto")
+    precision: str = option(TRAINING, "Precision of computation: auto, 32-true, bf16-mixed or 16-mixed.", "auto")
+    deterministic: bool = option(TRAINING, "Use only algorithms that give the same bits each time.", False)
+    graphs: bool = option(TRAINING, "Record whole training steps as CUDA graphs (experimental).", False)
+    budget: str = option(TRAINING, "paper: each method's own batch, optimizer and schedule; common: one for all.", "paper")
+    protocol: str = option(OUTPUT, "clean: report the last epoch; paper: also the best epoch on the test set.", "clean")
     groups: str = option(OUTPUT, f"{'; '.join(f'{rule}: {groups}' for rule, groups in GROUP_RULES.items())}.", "shots")
     runs: Path = option(OUTPUT, "Folder of all runs.", Path("runs"))
     fresh: bool = option(OUTPUT, "Train anew, even if the run is finished.", False)
-    tensorboard: bool = option(OUTPUT, "Log for TensorBoard, too.", False)
+    tensorboard: bool = option(OUTPUT, "Write the log for TensorBoard, too.", False)
 
     def __post_init__(self) -> None:
-        """100.0 is 100: however the imbalance was written, it is the same experiment. Paths may come as text."""
+        """Converts a whole imbalance to int, so that 100.0 and 100 are the same experiment, and paths given as text to `Path`."""
         if self.imbalance is not None and float(self.imbalance).is_integer():
             object.__setattr__(self, "imbalance", int(self.imbalance))
         for name in ("split", "root", "weights", "runs"):
@@ -88,10 +88,10 @@ def signature(*further: inspect.Parameter) -> inspect.Signature:
 
 
 def documented() -> str:
-    """One line on every option, as an `Args:` section of a docstring."""
+    """One line about each option, as the `Args:` section of a docstring."""
     return "\n".join(["Args:", *(f"    {each.name}: {each.metadata['help']}" for each in fields(Request))])
 
 
 def default_of(option: Any) -> Any:
-    """Default of a field; an empty mapping for those that take pairs."""
+    """Default value of a field; an empty mapping for options that take NAME=VALUE pairs."""
     return option.default_factory() if callable(option.default_factory) else option.default

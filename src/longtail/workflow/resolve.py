@@ -1,4 +1,4 @@
-"""A request resolved: checked, and turned into a setting and a recipe. Nothing is read but the names of files."""
+"""Checks a request, and turns it into a setting and a recipe. Of images, only file names and some sizes are read."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from longtail.workflow.request import Request
 
 
 def check(request: Request) -> None:
-    """Refuses values that mean nothing.
+    """Checks the values of the options.
 
     Raises:
-        UserError: names the option, what came, and what is expected.
+        UserError: a value is not allowed; the message names the option, the value, and what is expected.
     """
     if request.epochs is not None and request.epochs < 1:
         raise UserError(f"`epochs` must be at least 1; got {request.epochs}.")
     if request.imbalance is not None and not 1 <= request.imbalance < math.inf:
-        raise UserError(f"`imbalance` is n_max / n_min and cannot be below 1; got {request.imbalance:g}.")
+        raise UserError(f"`imbalance` is n_max / n_min, a finite number of at least 1; got {request.imbalance:g}.")
     if request.val is not None and not 0 <= request.val < 1:
         raise UserError(f"`val` is a share of the training images, at least 0 and below 1; got {request.val:g}.")
     if request.seed < 0 or request.split_seed < 0:
@@ -39,7 +39,7 @@ def check(request: Request) -> None:
     if request.size is not None and request.size < 8:
         raise UserError(f"`size` must be at least 8 pixels; got {request.size}.")
     if request.pretrained and request.weights is not None:
-        raise UserError("`pretrained` and `weights` both say where to start from; give one of them.")
+        raise UserError("`pretrained` and `weights` both set the initial weights; give one of them.")
     known = {"protocol": ["clean", "paper"], "budget": ["paper", "common"], "groups": list(GROUP_RULES)}
     for name, values in known.items():
         if getattr(request, name) not in values:
@@ -49,34 +49,36 @@ def check(request: Request) -> None:
 
 
 def has_own_data(request: Request) -> bool:
-    """Whether the request names a setting, which brings data of its own, and not a folder or a CSV."""
+    """Whether the request names a setting, which has data of its own, and not a folder or a CSV."""
     return str(request.data) in settings.NAMED or is_own(str(request.data))
 
 
 def own_files(request: Request) -> list[Path]:
-    """Files of the user's own that the request runs: those of its method and of its data."""
+    """Code files of the user's own that the request runs: those of its method and of its data."""
     named = (str(text) for text in (request.method, request.data) if is_own(str(text)))
     return list(dict.fromkeys(file_of(text) for text in named))
 
 
 def setting_function(name: str) -> Callable[..., Setting]:
-    """A setting's function by its name, or from `file.py:function`."""
+    """Returns the function that builds a setting, given its name or `file.py:function`."""
     return own_function(name) if is_own(name) else settings.NAMED[name]
 
 
 def _check_named(request: Request, function: Callable[..., Setting]) -> None:
     for name in ("split", "size", "skip_corrupt"):
         if getattr(request, name):
-            raise UserError(f"`{name}` is for folders and CSVs; '{request.data}' has its own.")
+            raise UserError(f"`{name}` is for folders and CSVs; leave it out for the setting '{request.data}'.")
     takes = parameters_of(function)
     if request.imbalance is not None and "imbalance" not in takes:
         raise UserError(f"'{request.data}' has the long tail that was published and takes no `imbalance`; leave it out.")
     if request.pretrained and request.backbone is None and "pretrained" not in takes:
-        raise UserError("`pretrained` needs `backbone=NAME`, one of timm's models: there are no weights for the setting's own.")
+        raise UserError(
+            "`pretrained` needs `backbone=NAME`, one of timm's models: there are no weights for the setting's own backbone."
+        )
 
 
 def chosen_setting(request: Request) -> tuple[Setting, Path, str]:
-    """The named setting, or one chosen for the folder, as it was asked for; where its data lie; what was chosen, in a line."""
+    """The setting that the request names, or one chosen for its folder; the path of the data; what was chosen, in a sentence."""
     name = str(request.data)
     if has_own_data(request):
         return _named(request), request.root or Path(os.environ.get("LONGTAIL_DATA", "data")), ""
@@ -109,7 +111,7 @@ def chosen_recipe(request: Request, setting: Setting) -> Recipe:
     """The recipe that the request names, with its variants and changes.
 
     Raises:
-        UserError: a name is misspelled; the sentence lists what exists.
+        UserError: a name is unknown; the message lists the names that exist.
     """
     function = recipe_function(request.method)
     recipe = function(setting, **_variants(request, function))
@@ -123,7 +125,7 @@ def chosen_recipe(request: Request, setting: Setting) -> Recipe:
 
 
 def _variants(request: Request, function: Callable[..., Recipe]) -> dict[str, Any]:
-    """The keywords of the recipe's function that were asked for, checked against its signature."""
+    """Keywords for the recipe's function that the request gives, checked against its signature."""
     known = {name: value for name, value in parameters_of(function).items() if name != "setting"}
     for name in request.variants:
         if name not in known:
@@ -137,7 +139,7 @@ def _variants(request: Request, function: Callable[..., Recipe]) -> dict[str, An
 
 
 def recipe_function(method: str) -> Callable[..., Recipe]:
-    """A recipe's function by its name, or from `file.py:function`.
+    """Returns the function that builds a recipe, given its name or `file.py:function`.
 
     Raises:
         UserError: there is no such recipe, file or function.
