@@ -9,8 +9,11 @@ import torch
 from torch import nn
 
 from longtail import recipes, settings
+from longtail.engine.building import new_model
 from longtail.engine.devices import make_fabric
+from longtail.engine.evaluation import evaluate
 from longtail.engine.training import train_stages
+from longtail.errors import UserError
 from longtail.heads import CosineHead
 from longtail.losses import GCLLoss
 from longtail.runs.run import Run
@@ -64,3 +67,42 @@ def test_a_head_of_ones_own_keeps_the_scale_and_its_own_buffers(tmp_path):
 def test_a_head_that_is_no_head_is_refused_before_the_first_epoch(tmp_path):
     with pytest.raises(ValueError, match=r"The head Linear does not derive from longtail\.heads\.Head"):
         trained(tmp_path, GCLLoss, head=nn.Linear)
+
+
+class TooWide(CosineHead):
+    """A head with more logits than classes."""
+
+    def __init__(self, in_features, num_classes):
+        super().__init__(in_features, num_classes + 3)
+
+
+class Listed(Handing):
+    """A module that keeps its loss where no module looks."""
+
+    def __init__(self, class_counts):
+        super().__init__(class_counts)
+        self.parts = [GCLLoss(class_counts)]
+
+
+def first_of_three(predictions):
+    """A rule that leaves classes out."""
+    return predictions.logits[:, :3]
+
+
+def test_a_head_with_another_number_of_logits_is_refused_before_training(tmp_path):
+    with pytest.raises(UserError, match=r"The head TooWide must give logits \(B, 10\) for features \(B, 64\); got \(2, 13\)\."):
+        trained(tmp_path, GCLLoss, head=TooWide)
+
+
+def test_a_loss_with_modules_in_a_plain_list_is_refused(tmp_path):
+    with pytest.raises(
+        UserError, match=r"The loss Listed keeps modules in the plain attribute `parts`; use torch\.nn\.ModuleList"
+    ):
+        trained(tmp_path, Listed)
+
+
+def test_a_rule_that_returns_another_shape_is_one_sentence():
+    data, fabric = SETTING.data(Path()), make_fabric("cpu", "32-true")[0]
+    model = new_model(Experiment(recipes.ce(SETTING), SETTING, data))
+    with pytest.raises(UserError, match=r"The rule first_of_three must return scores of shape \(599, 10\).*; got \(599, 3\)\."):
+        evaluate(model, first_of_three, data, fabric)

@@ -1,12 +1,15 @@
 """Recipes as data: described, restored, hashed, changed by a dotted path, and read from the command line."""
 
 import json
+import re
+from dataclasses import replace
 from functools import partial
 
 import pytest
 from torch.optim import SGD
 
 from longtail import inference, recipes, settings, steps, weighting
+from longtail.errors import UserError
 from longtail.heads import CosineHead
 from longtail.losses import CrossEntropyLoss, FocalLoss, GCLLoss, clouds
 from longtail.spec.description import change, checked, describe, digest, parameters_of, restore
@@ -221,3 +224,47 @@ def test_gcl_has_the_constants_of_the_scripts():
     assert (first.epochs, second.epochs, first.batch_size, second.batch_size) == (200, 30, 64, 64)
     assert second.loss.keywords == {"scale": 20.0, "margin": 0.1, "gamma": 1.0, "noise_mul": 0.5, "cloud": clouds.log}
     assert (second.batch_norm, second.head, second.learning_rates) == ("eval", "keep", {"head.*": 1.0})
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"loss": None}, "'loss' must be a function; got None"),
+        ({"resample": None}, "'resample' must be a function; got None"),
+        ({"start": 3}, "'start' must be a function; got 3"),
+        ({"epochs": 0}, "'epochs' must be a whole number of at least 1; got 0"),
+        ({"views": 0}, "'views' must be a whole number of at least 1; got 0"),
+        ({"batch_size": 2.5}, "'batch_size' must be a whole number of at least 1; got 2.5"),
+        ({"learning_rates": 3}, "'learning_rates' must map patterns of parameter names to factors; got 3"),
+        ({"learning_rates": {"*": "a"}}, "'learning_rates' must map patterns of parameter names to factors"),
+        ({"augment": (3,)}, "'augment' must be a tuple of functions; got (3,)"),
+    ],
+    ids=str,
+)
+def test_a_stage_that_cannot_be_trained_is_refused(wrong, said):
+    with pytest.raises(UserError, match=re.escape(said)):
+        replace(recipes.ce(settings.digits_lt()).stages[0], **wrong)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"stages": ()}, "The recipe 'ce' needs a tuple of at least one Stage as `stages`; got ()"),
+        ({"head": None}, "'head' must be a function; got None"),
+        ({"inference": "tau"}, "'inference' must be a function; got 'tau'"),
+        ({"projection": 3}, "'projection' must be a function; got 3"),
+        *(({"name": name}, f"as a folder is named by it; got {name!r}") for name in ("", "..", ".", "../x", "/tmp/x", "a b", 3)),
+    ],
+    ids=str,
+)
+def test_a_recipe_that_cannot_be_trained_or_kept_is_refused(wrong, said):
+    with pytest.raises(UserError, match=re.escape(said)):
+        replace(recipes.ce(settings.digits_lt()), **wrong)
+    if "name" in wrong:
+        with pytest.raises(UserError, match=re.escape(said)):
+            replace(settings.digits_lt(), **wrong)
+
+
+def test_a_part_without_a_name_of_its_own_has_no_description():
+    with pytest.raises(UserError, match=r"<lambda>' is defined inside a function, so that its name does not say what it does"):
+        describe(replace(recipes.ce(settings.digits_lt()), inference=lambda predictions: predictions.logits))

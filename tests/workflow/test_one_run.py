@@ -1,5 +1,6 @@
 """From a request to a finished run: what `longtail.train` and the command line share."""
 
+import re
 from dataclasses import replace
 from functools import partial
 
@@ -8,6 +9,7 @@ import pytest
 import longtail
 from commands import paint
 from longtail import recipes, settings, weighting
+from longtail.errors import UserError
 from longtail.losses import GCLLoss, clouds
 from longtail.spec.description import describe, digest, look_up
 from longtail.workflow import one_run as workflow
@@ -65,6 +67,28 @@ def run(tmp_path, digits, **asked):
 def test_numbers_that_mean_nothing(asked, said):
     with pytest.raises(ValueError, match=said):
         check(Request("photos" if "size" in asked else "digits_lt", **asked))
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({"epochs": "2"}, "`epochs` must be int or None; got '2' (str)"),
+        ({"epochs": 1.5}, "`epochs` must be int or None; got 1.5 (float)"),
+        ({"epochs": True}, "`epochs` must be int or None; got True (bool)"),
+        ({"seed": None}, "`seed` must be int; got None (NoneType)"),
+        ({"val": "0.1"}, "`val` must be float or None; got '0.1' (str)"),
+        ({"method": None}, "`method` must be str; got None (NoneType)"),
+        ({"variants": ["a=b"]}, "`variants` must be Mapping; got ['a=b'] (list)"),
+        ({"runs": 3}, "`runs` must be Path; got 3 (int)"),
+        ({"fresh": "no"}, "`fresh` must be bool; got 'no' (str)"),
+        ({"data": 3}, "`data` must be str or Path; got 3 (int)"),
+        ({"data": " "}, "`data` is empty; give a folder of images, a CSV, or the name of a setting."),
+    ],
+    ids=str,
+)
+def test_values_of_another_type_are_refused(asked, said):
+    with pytest.raises(UserError, match=re.escape(said)):
+        check(Request(**{"data": "digits_lt", **asked}))
 
 
 def test_the_limits_themselves_are_allowed():

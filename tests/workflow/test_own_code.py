@@ -10,7 +10,7 @@ import torch
 import longtail as package
 from commands import longtail, paint
 from longtail.errors import UserError
-from longtail.spec.own_code import module_name
+from longtail.spec.own_code import read_own
 
 RECIPE = '''
 """A recipe whose loss, head, wrapper and rule are its own."""
@@ -76,6 +76,14 @@ def whole(setting: Setting) -> Setting:
     return setting
 
 
+def nothing_taken() -> Recipe:
+    return mine(digits_lt())
+
+
+def inner(setting: Setting) -> Recipe:
+    return replace(mine(setting), inference=lambda predictions: predictions.logits)
+
+
 def small(*, imbalance: float = 20) -> Setting:
     """My setting."""
     return replace(digits_lt(imbalance=imbalance), name="small", epochs=1)
@@ -86,7 +94,7 @@ def small(*, imbalance: float = 20) -> Setting:
 def path(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "my_file.py").write_text(RECIPE)
-    monkeypatch.delitem(sys.modules, module_name(tmp_path / "my_file.py"), raising=False)
+    monkeypatch.delitem(sys.modules, read_own(tmp_path / "my_file.py").module, raising=False)
     return tmp_path
 
 
@@ -102,7 +110,7 @@ def images(path):
 
 def test_the_run_keeps_the_file_with_its_hash(run, path):
     kept = json.loads((run / "record.json").read_text())["code"]
-    assert [entry["file"] for entry in kept] == [f"code/{module_name(path / 'my_file.py')}.py"]
+    assert [entry["file"] for entry in kept] == [f"code/{read_own(path / 'my_file.py').module}.py"]
     assert (run / kept[0]["file"]).read_text() == RECIPE
 
 
@@ -110,7 +118,8 @@ def test_an_untrusted_run_is_refused_and_its_code_not_run(run, path):
     before = (path / "ran").read_text()
     for said in (longtail("predict", run, images(path)), longtail("evaluate", run, paint(path / "labelled", {"3": 2, "4": 2}))):
         assert said.sentence == (
-            f"'{run}' was trained with a user's own code (code/{module_name(path / 'my_file.py')}.py), which would be run now. "
+            f"'{run}' was trained with a user's own code (code/{read_own(path / 'my_file.py').module}.py), which "
+            "would be run now. "
             "Read that code; if you trust it, add --trust-code."
         )
     with pytest.raises(UserError, match="add `trust_code=True`"):
@@ -167,12 +176,45 @@ def test_several_seeds_of_a_recipe_of_ones_own_train_side_by_side(path):
         ("gone.py:mine", "There is no file 'gone.py'; name a function as path/to/file.py:function."),
         ("my_file.py:mime", "There is no function in my_file.py 'mime'. Did you mean 'mine'?"),
         ("my_file.py:whole", "'my_file.py:whole' must return a Recipe; got Setting."),
-        ("needy.py:f", "'needy.py' imports 'not_installed_anywhere', which is not there"),
+        ("needy.py:f", "'needy.py' cannot be imported (No module named 'not_installed_anywhere'). It must stand alone"),
+        ("relative.py:f", "'relative.py' cannot be imported (attempted relative import"),
+        ("my_file.py:nothing_taken", "'my_file.py:nothing_taken' cannot be called (too many positional arguments)"),
         ("broken.py:f", "broken.py', line 1, is not Python (invalid syntax)."),
     ],
 )
 def test_what_is_wrong_with_a_file_is_one_sentence(path, text, sentence):
+    (path / "relative.py").write_text("from .my_file import mine\n")
     (path / "needy.py").write_text("import not_installed_anywhere\n")
     (path / "broken.py").write_text("def f(:\n")
     said = longtail("train", "digits_lt", "--method", text)
     assert sentence in said.sentence
+
+
+def test_a_part_without_a_name_of_its_own_is_refused_before_training(path):
+    said = longtail("train", "digits_lt", "--method", "my_file.py:inner", "--epochs", 1, "--device", "cpu")
+    assert "<lambda>' is defined inside a function, so that its name does not say what it does" in said.sentence
+    assert not list(path.glob("runs/*/*/*"))
+
+
+def test_what_is_edited_while_a_command_runs_changes_nothing_of_it(path):
+    edits = "\n\ndef reading(root, **asked):\n    file = Path(__file__)\n    file.write_text(file.read_text() + '# edited\\n')\n"
+    edits += "    return digits_lt().data(root)\n\n\ndef edited() -> Setting:\n"
+    edits += "    return replace(small(), name='edited', data=reading)\n"
+    (path / "my_file.py").write_text(RECIPE + edits)
+    options = ("--method", "my_file.py:mine", "--epochs", 1, "--device", "cpu", "--seeds", 2, "--jobs", 1)
+    run = Path(longtail("train", "my_file.py:edited", *options).folder)
+    kept = [entry["file"] for entry in json.loads((run / "record.json").read_text())["code"]]
+    assert (run / kept[0]).read_text() == RECIPE + edits != (path / "my_file.py").read_text()
+    assert {kept_file.name for kept_file in (run / "code").iterdir()} == {Path(kept[0]).name}
+    assert longtail("predict", run, images(path), "--trust-code").code == 0
+
+
+def test_a_description_runs_nothing_but_parts(run, path):
+    (path / "evil.py").write_text("from pathlib import Path\nPath('evil_ran').touch()\n\n\ndef f():\n    pass\n")
+    config = json.loads((run / "model" / "config.json").read_text())
+    for call in ("longtail.spec.own_code.own_function", "longtail.request.recipe_function", "longtail.cli.main", "os.system"):
+        config["longtail"]["backbone"] = {"call": call, "text": "evil.py:f"}
+        (run / "model" / "config.json").write_text(json.dumps(config))
+        with pytest.raises(UserError, match=f"'{call}' is not part of longtail's networks, losses and rules"):
+            package.load(run, trust_code=True)
+    assert not (path / "evil_ran").exists()

@@ -13,6 +13,7 @@ from longtail.data.loaders import Feed
 from longtail.data.splits import Data, Split
 from longtail.errors import UserError
 from longtail.inference import InferenceRule, Predictions, Reference, as_trained, fitted, reference_of
+from longtail.inference.fitting import function_of
 from longtail.metrics import confusion_matrix, mean_recall, per_class_recall, report
 from longtail.networks.classifier import Classifier
 from longtail.results import SplitResult
@@ -70,12 +71,24 @@ def evaluate(model: Classifier, rule: InferenceRule, data: Data, fabric: Fabric,
     passes = ForwardPasses(model, data, fabric)
     rule = passes.fit(rule)
     predictions = passes.over("test")
-    scores = rule(predictions)
+    scores = _checked_scores(rule, predictions)
     members = shot_groups(data.class_counts, rule=groups)
     val_recall = None
     if data.val is not None:
         val_recall = mean_recall(rule(passes.over("val")), passes.over("val").labels)
     return Evaluation(report(scores, predictions.labels, members), rule, predictions, scores, val_recall)
+
+
+def _checked_scores(rule: InferenceRule, predictions: Predictions) -> Tensor:
+    """Scores (M, C) of the rule, refused where they have another shape; what was trained is stored and is not lost."""
+    scores: Any = rule(predictions)
+    if not isinstance(scores, Tensor) or scores.shape != predictions.logits.shape:
+        found = tuple(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
+        expected = tuple(predictions.logits.shape)
+        raise UserError(
+            f"The rule {function_of(rule).__name__} must return scores of shape {expected}, one per image and class; got {found}."
+        )
+    return scores
 
 
 def predict(model: Any, split: Split, data: Data, fabric: Fabric, *, batch_size: int = 256) -> Predictions:

@@ -27,7 +27,7 @@ class Loss(nn.Module):
     class_counts: buffer (C,), float64, training images per class. It is checked here and never changed.
     weight: buffer (C,), float64, weight of every image of a class. At the beginning of each epoch the engine overwrites it in
         place with the weights of the stage's `reweight`, so a weight given at construction takes effect only where the loss is
-        used without a stage. `forward` applies it.
+        used without a stage. `forward` applies it, cast to the logits' type: `self.weight.to(logits.dtype)`.
     scale: factor by which `forward` multiplies the logits, 1 where the loss has none. It becomes the `scale` of the head when
         the stage ends, so that the stored network gives the logits that the loss was computed from.
     requires_head: class that the head must be an instance of (the innermost head where heads wrap each other), None for any.

@@ -40,6 +40,7 @@ def check_contract(loss: object, classes: int) -> None:
             f"The loss {name} needs a buffer `weight` of {classes} floating-point numbers, the class weights that each epoch "
             f"sets: derive {name} from longtail.losses.Loss, and weight the images by `self.weight`."
         )
+    _check_no_hidden_modules(loss)
     _check_scale(loss)
     needs_generator(loss)
     if (feature_loss := getattr(loss, "feature_loss", None)) is not None:
@@ -88,6 +89,18 @@ def needs_generator(loss: nn.Module) -> bool:
             f"numbers."
         )
     return False
+
+
+def _check_no_hidden_modules(loss: nn.Module) -> None:
+    """Refuses modules kept in a plain list or dictionary, which neither device, class weights nor generator would reach."""
+    for part in _parts(loss):
+        for name, value in vars(part).items():
+            inside = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple, set)) else ()
+            if not name.startswith("_") and any(isinstance(item, nn.Module) for item in inside):
+                raise UserError(
+                    f"The loss {type(loss).__name__} keeps modules in the plain attribute `{name}`; use torch.nn.ModuleList or "
+                    f"torch.nn.ModuleDict, so that training finds them."
+                )
 
 
 def _check_scale(loss: nn.Module) -> None:

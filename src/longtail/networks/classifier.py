@@ -66,12 +66,14 @@ def assemble(
     """Builds the classifier that a recipe's first stage begins with.
 
     Raises:
-        UserError: `head` builds something that is not a `longtail.heads.Head`.
+        UserError: `head` builds something that is not a `longtail.heads.Head`, or that gives another number of logits.
     """
     if backbone_wrapper is not None:
         backbone = backbone_wrapper(backbone, image_size=image_size)
     features = backbone.num_features
-    return Classifier(backbone, check_head(head(features, classes)), projection and projection(features))
+    built = check_head(head(features, classes))
+    _check_logits(built, features, classes)
+    return Classifier(backbone, built, projection and projection(features))
 
 
 def prepare_for_stage(
@@ -103,6 +105,19 @@ def prepare_for_stage(
     for part in model.head.modules():
         if isinstance(part, Head):
             part.scale.fill_(1.0)
+
+
+def _check_logits(head: nn.Module, features: int, classes: int) -> None:
+    """Refuses, before training, a head whose logits are not one per class; the head is called once on features of zero."""
+    training = head.training
+    with torch.no_grad():
+        logits = head.eval()(torch.zeros(2, features))
+    head.train(training)
+    if not isinstance(logits, Tensor) or logits.shape != (2, classes):
+        shape = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+        raise UserError(
+            f"The head {type(head).__name__} must give logits (B, {classes}) for features (B, {features}); got {shape}."
+        )
 
 
 def _reset(head: nn.Module, fresh_head: Callable[..., nn.Module]) -> None:

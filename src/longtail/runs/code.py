@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from longtail.errors import UserError
 from longtail.runs.files import write_bytes
 from longtail.runs.run import Run
-from longtail.spec.own_code import content_hash, imported, module_name, modules_named
+from longtail.spec.own_code import OwnFile, imported, modules_named
 
 
-def kept_as(files: Sequence[Path]) -> list[dict[str, str]]:
+def kept_as(files: Sequence[OwnFile]) -> list[dict[str, str]]:
     """Path of each file's copy in the run folder, and its sha256, for the record."""
-    return [{"file": f"code/{module_name(file)}.py", "sha256": content_hash(file)} for file in files]
+    return [{"file": f"code/{file.module}.py", "sha256": file.sha256} for file in files]
 
 
-def keep_code(run: Run, files: Sequence[Path]) -> None:
-    """Copies the files into the run folder."""
-    for file, kept in zip(files, kept_as(files), strict=True):
-        write_bytes(run.folder / kept["file"], file.read_bytes())
+def keep_code(run: Run, files: Sequence[OwnFile]) -> None:
+    """Writes the content of the files that is in use into the run folder."""
+    for file in files:
+        write_bytes(run.folder / "code" / f"{file.module}.py", file.source)
 
 
 def run_kept_code(run: Run, config: Any, *, trust_code: bool) -> None:
@@ -40,7 +39,8 @@ def run_kept_code(run: Run, config: Any, *, trust_code: bool) -> None:
         )
     hashes = {kept["file"]: kept["sha256"] for kept in run.record.get("code", [])}
     for module in modules:
-        copy = run.folder / "code" / f"{module}.py"
-        if not copy.is_file() or content_hash(copy) != hashes.get(f"code/{module}.py"):
-            raise UserError(f"'{copy}' is missing or is not the file that the run was trained with; put the original file there.")
+        path = run.folder / "code" / f"{module}.py"
+        copy = OwnFile(path, path.read_bytes() if path.is_file() else b"")
+        if copy.sha256 != hashes.get(f"code/{module}.py") or copy.module != module:
+            raise UserError(f"'{path}' is missing or is not the file that the run was trained with; put the original file there.")
         imported(copy)

@@ -27,6 +27,7 @@ MOVED = {
     "longtail.models.Projection": "longtail.networks.Projection",
     "longtail.starts.class_means": "longtail.steps.class_means",
 }
+PARTS = ("data", "heads", "inference", "losses", "networks", "schedules", "steps", "weighting")
 RECORDED = {today: recorded for recorded, today in MOVED.items()}
 
 
@@ -40,9 +41,9 @@ def describe(thing: Any) -> Any:
         described = (f for f in fields(thing) if not f.metadata.get("prose"))
         return {f.metadata.get("recorded_as", f.name): describe(getattr(thing, f.name)) for f in described}
     if isinstance(thing, partial):
-        return {"call": name_of(thing.func), **_defaults(thing.func), **{k: describe(v) for k, v in thing.keywords.items()}}
+        return {"call": _recorded(thing.func), **_defaults(thing.func), **{k: describe(v) for k, v in thing.keywords.items()}}
     if callable(thing):
-        return {"call": name_of(thing), **_defaults(thing)}
+        return {"call": _recorded(thing), **_defaults(thing)}
     if isinstance(thing, Mapping):
         return {key: describe(value) for key, value in thing.items()}
     if isinstance(thing, (list, tuple)):
@@ -53,11 +54,11 @@ def describe(thing: Any) -> Any:
 def restore(description: Any) -> Any:
     """Restores the function or partial that `describe` described.
 
-    Only names of longtail, of torch.optim, and of users' own modules that were already run (`longtail.spec.own_code`) are
-    imported.
+    Only parts of experiments are imported: names of the modules in `PARTS`, of torch.optim, and of users' own modules that were
+    already run (`longtail.spec.own_code`). So a description from a file can run no other function of longtail.
 
     Raises:
-        UserError: a name belongs to another package, or no longer exists.
+        UserError: a name is not that of a part, or no longer exists.
     """
     if isinstance(description, list):
         return tuple(restore(item) for item in description)
@@ -66,9 +67,12 @@ def restore(description: Any) -> Any:
     call = str(description["call"])
     call = MOVED.get(call, call)
     module_name, _, name = call.rpartition(".")
-    ours = module_name.split(".")[0] == "longtail" or module_name.startswith("torch.optim")
+    package, _, rest = module_name.partition(".")
+    ours = (package == "longtail" and rest.partition(".")[0] in PARTS) or module_name.startswith("torch.optim")
     if not ours and not ("@" in module_name and module_name in sys.modules):
-        raise UserError(f"'{description['call']}' is not part of longtail; only longtail's functions are restored from a file.")
+        raise UserError(
+            f"'{description['call']}' is not part of longtail's networks, losses and rules; nothing else is run from a file."
+        )
     function = _imported(module_name, name)
     if function is None:
         raise UserError(f"'{description['call']}' does not exist in this version of longtail.")
@@ -85,6 +89,17 @@ def name_of(function: Callable[..., Any]) -> str:
     """Name of a function or class in descriptions: the import path it was first recorded with, else its public import path."""
     path = public_path(function)
     return RECORDED.get(path, path)
+
+
+def _recorded(function: Callable[..., Any]) -> str:
+    """The name, refused where it does not tell the function from others, which would then be taken for the same experiment."""
+    name = name_of(function)
+    if "<" in name:
+        raise UserError(
+            f"'{name}' is defined inside a function, so that its name does not say what it does and a stored model could not "
+            f"find it again: define it at the top of its file, and pass what varies as keywords with `functools.partial`."
+        )
+    return name
 
 
 def public_path(function: Callable[..., Any]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
@@ -67,10 +68,16 @@ class Stage:
             value = getattr(self, name)
             if not callable(value) and value not in known:
                 raise UserError(unknown(name, value, known))
-        for name in ("loss", "optimizer", "schedule", "resample", "reweight", "step", "companion", "feature_loss", "start"):
-            value = getattr(self, name)
-            if value is not None and not callable(value):
-                raise UserError(f"'{name}' must be a function; got {value!r}.")
+        _check_functions(self, "loss", "optimizer", "schedule", "resample", "reweight", "step")
+        _check_functions(self, "companion", "feature_loss", "start", optional=True)
+        for name in ("epochs", "batch_size", "views"):
+            if not isinstance(getattr(self, name), int) or getattr(self, name) < 1:
+                raise UserError(f"'{name}' must be a whole number of at least 1; got {getattr(self, name)!r}.")
+        rates = self.learning_rates
+        if rates is not None and not (isinstance(rates, Mapping) and all(isinstance(f, (int, float)) for f in rates.values())):
+            raise UserError(f"'learning_rates' must map patterns of parameter names to factors; got {rates!r}.")
+        if not isinstance(self.augment, tuple) or not all(map(callable, self.augment)):
+            raise UserError(f"'augment' must be a tuple of functions; got {self.augment!r}.")
 
 
 @dataclass(frozen=True)
@@ -94,6 +101,13 @@ class Recipe:
     source: str = field(default="", metadata=PROSE)
     year: int = field(default=0, metadata=PROSE)
     departures: tuple[str, ...] = field(default=(), metadata=PROSE)
+
+    def __post_init__(self) -> None:
+        _check_name("recipe", self.name)
+        _check_functions(self, "head", "inference")
+        _check_functions(self, "backbone_wrapper", "projection", optional=True)
+        if not self.stages or not all(isinstance(stage, Stage) for stage in self.stages):
+            raise UserError(f"The recipe '{self.name}' needs a tuple of at least one Stage as `stages`; got {self.stages!r}.")
 
     @property
     def all_departures(self) -> tuple[str, ...]:
@@ -132,6 +146,24 @@ class Setting:
     imbalance: float | None = None
     budget: str = "paper"
     largest_batch: int | None = None
+
+    def __post_init__(self) -> None:
+        _check_name("setting", self.name)
+
+
+def _check_functions(thing: Any, *names: str, optional: bool = False) -> None:
+    for name in names:
+        value = getattr(thing, name)
+        if not callable(value) and not (optional and value is None):
+            raise UserError(f"'{name}' must be a function; got {value!r}.")
+
+
+def _check_name(kind: str, name: str) -> None:
+    """Refuses a name that cannot be that of a folder among the runs."""
+    if not isinstance(name, str) or not re.fullmatch(r"[\w.+-]+", name) or not name.strip("."):
+        raise UserError(
+            f"The {kind}'s name must be of letters, digits, '_', '-', '.' and '+', as a folder is named by it; got {name!r}."
+        )
 
 
 def with_epochs(recipe: Recipe, epochs: int) -> Recipe:

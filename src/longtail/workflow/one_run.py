@@ -26,11 +26,12 @@ from longtail.runs.report import RunReport, write_report
 from longtail.runs.run import Run
 from longtail.spec.description import describe, parameters_of, unknown
 from longtail.spec.experiment import Experiment
+from longtail.spec.own_code import read_own
 from longtail.spec.recipe import Setting
 from longtail.weighting import Progress
 from longtail.workflow.choices import largest_batch
 from longtail.workflow.request import Request, documented, signature
-from longtail.workflow.resolve import check, chosen_recipe, chosen_setting, own_files
+from longtail.workflow.resolve import check, chosen_recipe, chosen_setting, own_files, own_paths
 
 
 class Watcher(Protocol):
@@ -80,6 +81,8 @@ def prepared(request: Request, watcher: Watcher) -> tuple[Setting, Data]:
     Raises:
         UserError: the request or its data cannot be used; the message says what to change.
     """
+    for file in own_paths(request):
+        read_own(file)
     check(request)
     setting, path, choice = chosen_setting(request)
     if choice:

@@ -13,7 +13,7 @@ from longtail.data.splits import Data
 from longtail.engine.devices import chosen_device
 from longtail.runs.report import RunReport
 from longtail.runs.run import Run
-from longtail.spec.own_code import imported
+from longtail.spec.own_code import OwnFile, imported, use
 from longtail.spec.recipe import Setting
 from longtail.workflow.one_run import Result, Silent, Watcher, train_one
 from longtail.workflow.request import Request
@@ -61,7 +61,7 @@ def _in_processes(
 _shared: dict[str, Any] = {}
 
 
-def _prepare_worker(threads: int, own: Sequence[Path], setting: bytes, data: Data) -> None:
+def _prepare_worker(threads: int, own: Sequence[OwnFile], setting: bytes, data: Data) -> None:
     """Prepares a worker process, which ignores interrupts because its parent ends it.
 
     Code of the user's own is run before the setting is unpickled, since the setting may name functions of that code.
@@ -71,7 +71,7 @@ def _prepare_worker(threads: int, own: Sequence[Path], setting: bytes, data: Dat
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(threads)
     for file in own:
-        imported(file)
+        imported(use(file))
     _shared.update(setting=pickle.loads(setting), data=data)
 
 

@@ -69,7 +69,7 @@ class Request:
 
     def __post_init__(self) -> None:
         """Converts a whole imbalance to int, so that 100.0 and 100 are the same experiment, and paths given as text to `Path`."""
-        if self.imbalance is not None and float(self.imbalance).is_integer():
+        if isinstance(self.imbalance, float) and self.imbalance.is_integer():
             object.__setattr__(self, "imbalance", int(self.imbalance))
         for name in ("split", "root", "weights", "runs"):
             if isinstance(getattr(self, name), str):

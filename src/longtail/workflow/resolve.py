@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import NoneType, UnionType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from longtail import recipes, settings
 from longtail.errors import UserError, WrongTypeError
 from longtail.results import GROUP_RULES
 from longtail.spec.description import change, checked, look_up, parameters_of, unknown
-from longtail.spec.own_code import file_of, is_own, own_function
+from longtail.spec.own_code import OwnFile, file_of, in_use, is_own, own_function
 from longtail.spec.parsing import parse_value
 from longtail.spec.recipe import Recipe, Setting, with_epochs
 from longtail.workflow.choices import choose
@@ -26,6 +28,9 @@ def check(request: Request) -> None:
     Raises:
         UserError: a value is not allowed; the message names the option, the value, and what is expected.
     """
+    _check_types(request)
+    if not str(request.data).strip():
+        raise UserError("`data` is empty; give a folder of images, a CSV, or the name of a setting.")
     if request.epochs is not None and request.epochs < 1:
         raise UserError(f"`epochs` must be at least 1; got {request.epochs}.")
     if request.imbalance is not None and not 1 <= request.imbalance < math.inf:
@@ -48,15 +53,31 @@ def check(request: Request) -> None:
         _check_named(request, setting_function(str(request.data)))
 
 
+def _check_types(request: Request) -> None:
+    """Refuses values of another type than their option's; a whole number is a float, too, and a truth value is no number."""
+    for name, hint in get_type_hints(Request).items():
+        value = getattr(request, name)
+        kinds = get_args(hint) if get_origin(hint) is UnionType else (get_origin(hint) or hint,)
+        number = isinstance(value, int) and not isinstance(value, bool) and float in kinds
+        if not number and not (isinstance(value, kinds) and (bool in kinds or not isinstance(value, bool))):
+            expected = " or ".join("None" if kind is NoneType else kind.__name__ for kind in kinds)
+            raise WrongTypeError(f"`{name}` must be {expected}; got {value!r} ({type(value).__name__}).")
+
+
 def has_own_data(request: Request) -> bool:
     """Whether the request names a setting, which has data of its own, and not a folder or a CSV."""
     return str(request.data) in settings.NAMED or is_own(str(request.data))
 
 
-def own_files(request: Request) -> list[Path]:
-    """Code files of the user's own that the request runs: those of its method and of its data."""
+def own_paths(request: Request) -> list[Path]:
+    """Paths of the user's own code that the request runs: those of its method and of its data."""
     named = (str(text) for text in (request.method, request.data) if is_own(str(text)))
     return list(dict.fromkeys(file_of(text) for text in named))
+
+
+def own_files(request: Request) -> list[OwnFile]:
+    """The user's own code that the request runs, with the content in use."""
+    return [in_use(path) for path in own_paths(request)]
 
 
 def setting_function(name: str) -> Callable[..., Setting]:
@@ -97,6 +118,7 @@ def _named(request: Request) -> Setting:
         options["imbalance"] = request.imbalance
     if "pretrained" in takes:
         options["pretrained"] = request.weights is None and (request.pretrained or takes["pretrained"])
+    _check_call(str(request.data), function, **options)
     setting = function(**options)
     if not isinstance(setting, Setting):
         raise WrongTypeError(f"'{request.data}' must return a Setting; got {type(setting).__name__}.")
@@ -114,7 +136,9 @@ def chosen_recipe(request: Request, setting: Setting) -> Recipe:
         UserError: a name is unknown; the message lists the names that exist.
     """
     function = recipe_function(request.method)
-    recipe = function(setting, **_variants(request, function))
+    variants = _variants(request, function)
+    _check_call(request.method, function, setting, **variants)
+    recipe = function(setting, **variants)
     if not isinstance(recipe, Recipe):
         raise WrongTypeError(f"'{request.method}' must return a Recipe; got {type(recipe).__name__}.")
     if request.epochs is not None:
@@ -122,6 +146,15 @@ def chosen_recipe(request: Request, setting: Setting) -> Recipe:
     for path, text in request.changes.items():
         recipe = change(recipe, path, _value(text, look_up(recipe, path)))
     return recipe
+
+
+def _check_call(name: str, function: Callable[..., Any], *given: Any, **keywords: Any) -> None:
+    """Refuses a function of the user's own that cannot be called as recipes and settings are."""
+    try:
+        inspect.signature(function).bind(*given, **keywords)
+    except (TypeError, ValueError) as error:
+        wanted = "a setting first" if given else "no argument but keywords with defaults"
+        raise UserError(f"'{name}' cannot be called ({error}); a function for it takes {wanted}.") from error
 
 
 def _variants(request: Request, function: Callable[..., Recipe]) -> dict[str, Any]:
