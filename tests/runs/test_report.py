@@ -35,7 +35,11 @@ REPORT = RunReport(
         mean_recall=0.5,
         accuracy=0.75,
         calibration_error=0.25,
-        groups={"many": GroupResult(math.nan, 0, 0, 0), "medium": GroupResult(0.5, 1, 1, 4, interval=(0.25, 1.0))},
+        groups={
+            "many": GroupResult(math.nan, 0, 0, 0),
+            "medium": GroupResult(0.5, 1, 1, 4, interval=(0.25, 1.0)),
+            "few": GroupResult(math.nan, 1, 0, 0),
+        },
         recalls=(0.5, math.nan),
         test_counts=(4, 0),
     ),
@@ -131,10 +135,10 @@ def test_former_runs_stand_in_the_table(tmp_path):
     assert "2 + 2" in printed.out
 
 
-def test_a_newer_version_is_one_sentence(tmp_path):
-    assert refused(changed(tmp_path, version=VERSION + 1)).endswith(
-        "has version 2, which is newer than this longtail reads (1); update longtail."
-    )
+@pytest.mark.parametrize("version", [VERSION + 1, -1, 1.0, "1", None, True])
+def test_an_unknown_version_is_one_sentence(tmp_path, version):
+    said = f"has the version {version!r}; this longtail reads versions up to {VERSION}: update longtail."
+    assert refused(changed(tmp_path, version=version)).endswith(said)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.999])
@@ -147,19 +151,21 @@ def test_a_truncated_report_is_one_sentence(tmp_path, share):
 @pytest.mark.parametrize("text", ["[]", "null", "3", '"text"'])
 def test_json_that_is_no_report(tmp_path, text):
     (tmp_path / "report.json").write_text(text)
-    assert f"is not a complete report: `report` cannot be {json.loads(text)!r}." in refused(tmp_path)
+    assert f"is not a complete report: 'report' cannot be {json.loads(text)!r}." in refused(tmp_path)
 
 
 @pytest.mark.parametrize(
     ("values", "said"),
     [
-        ({"method": "leave out"}, "`report` lacks `method`"),
-        ({"test": {}}, "`test` lacks `accuracy`, `calibration_error`, `groups`, `mean_recall`, `recalls`, `test_counts`"),
-        ({"seed": "three"}, "`seed` cannot be 'three'"),
-        ({"seed": None}, "`seed` cannot be None"),
-        ({"stages": [{"stage": 1}]}, "`stages` lacks `best_test_epoch`, `epochs`, `images_per_second`, `last_epoch`, `seconds`"),
-        ({"images": [61, 4]}, r"`images` cannot be [61, 4]"),
-        ({"chosen": {"tau": "half"}}, "`chosen.tau` cannot be 'half'"),
+        ({"method": "leave out"}, "'report' lacks 'method'"),
+        ({"test": {}}, "'test' lacks 'accuracy', 'calibration_error', 'groups', 'mean_recall', 'recalls', 'test_counts'"),
+        ({"seed": "three"}, "'seed' cannot be 'three'"),
+        ({"seed": None}, "'seed' cannot be None"),
+        ({"stages": [{"stage": 1}]}, "'stages' lacks 'best_test_epoch', 'epochs', 'images_per_second', 'last_epoch', 'seconds'"),
+        ({"images": [61, 4]}, r"'images' cannot be [61, 4]"),
+        ({"chosen": {"tau": "half"}}, "'chosen.tau' cannot be 'half'"),
+        ({"group_rule": "thirds"}, "'group_rule' cannot be 'thirds'"),
+        ({"classes": []}, "'classes', 'recalls' and 'test_counts' are not of one length"),
         ({"version": "leave out"}, "it lacks 'last epoch'"),
         ({"version": "leave out", "stages": []}, "its stages are not those of a finished run"),
         ({"version": "leave out", "stages": 3}, "its stages are not those of a finished run"),
@@ -218,3 +224,11 @@ def test_other_stages_of_a_report_may_have_no_class_recalls(tmp_path):
     report = replace(REPORT, stages=(stage, REPORT.stages[1]))
     write_report(tmp_path, report)
     assert read_report(tmp_path) == report
+
+
+def test_a_report_without_a_group_is_refused(tmp_path):
+    folder = changed(tmp_path)
+    content = json.loads((folder / "report.json").read_text())
+    del content["test"]["groups"]["few"]
+    (folder / "report.json").write_text(json.dumps(content))
+    assert "'groups' has many, medium, and not many, medium, few" in refused(folder)

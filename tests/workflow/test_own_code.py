@@ -137,6 +137,17 @@ def test_a_trusted_run_predicts_what_was_judged(run, path):
     assert right == pytest.approx(json.loads((run / "report.json").read_text())["test"]["accuracy"], abs=0.01)
 
 
+def test_the_next_command_is_one_that_works(run):
+    assert f"Next: longtail predict {run} IMAGES --trust-code" in longtail("evaluate", run).text
+
+
+def test_versions_of_a_file_are_told_apart_in_the_table(run, path):
+    (path / "my_file.py").write_text(RECIPE.replace("share=0.5", "share=0.25"))
+    longtail("train", "digits_lt", "--method", "my_file.py:mine", "--epochs", 2, "--device", "cpu")
+    lines = [line for line in longtail("table", "digits_lt").out.splitlines() if line.startswith("mine ")]
+    assert len({line.partition("Smoothed (")[2] for line in lines}) == len(lines) == 2
+
+
 def test_stored_predictions_need_no_code(run):
     assert longtail("evaluate", run, "--groups", "auto").code == 0
 
@@ -162,6 +173,9 @@ def test_a_setting_of_ones_own(path):
     assert record["code"][0]["file"].startswith("code/my_file@")
     assert longtail("predict", said.folder, images(path)).code == 0  # nothing of the file's own is in the model
     assert "small" in longtail("table", "small").text
+    assert longtail("table", "my_file.py:small").out == longtail("table", "small").out.replace(
+        "train small", "train my_file.py:small"
+    )
     assert longtail("train", "my_file.py:small", "--size", 9).sentence.startswith("--size is for folders and CSVs")
 
 

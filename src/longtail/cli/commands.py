@@ -14,6 +14,7 @@ from longtail.cli.show import console, result_table, say, stage_table, summary_t
 from longtail.data.images import SUFFIXES
 from longtail.errors import CorruptImage, MissingFileError, UserError
 from longtail.results import percent
+from longtail.runs.code import needs_trust
 from longtail.runs.files import write_csv
 from longtail.runs.judging import accuracy_under, regrouped_report, report_on_images
 from longtail.runs.layout import demo_figure
@@ -65,7 +66,7 @@ def run_train(request: Request, *, compared: bool, seeds: int | None) -> None:
     if report.protocol == "paper" or len(report.stages) > 1:
         for result in results:
             say(stage_table(result.report))
-    _closing(results[0].folder, f"longtail predict {results[0].folder} IMAGES", "to use it")
+    _closing(results[0].folder, _to_predict(results[0].folder), "to use it")
 
 
 def run_evaluate(folder: Path, data: Path | None, *, prior: str, groups: str, trust_code: bool = False) -> None:
@@ -80,7 +81,7 @@ def run_evaluate(folder: Path, data: Path | None, *, prior: str, groups: str, tr
         say(f"Not evaluated, since there are no test images: {escape(', '.join(missing))}")
     if prior != "uniform":
         say(f"Expected accuracy under the class prior '{escape(prior)}': {percent(accuracy_under(report, prior), unit=' %')}")
-    _closing(folder, f"longtail predict {folder} IMAGES", "to use it")
+    _closing(folder, _to_predict(folder), "to use it")
 
 
 def run_predict(folder: Path, paths: Sequence[Path], output: Path | None, *, trust_code: bool = False) -> None:
@@ -115,7 +116,7 @@ def _train_answers(request: Request) -> None:
         )
     )
     say(comparison.verdict)
-    _closing(comparison.run.folder, f"longtail predict {comparison.run.folder} IMAGES", f"uses {NAMES[comparison.chosen]}")
+    _closing(comparison.run.folder, _to_predict(comparison.run.folder), f"uses {NAMES[comparison.chosen]}")
 
 
 def _group_recalls(results: Sequence[Result]) -> dict[str, float]:
@@ -141,6 +142,11 @@ def _files(paths: Iterable[Path]) -> list[Path]:
         else:
             files.append(path)
     return files
+
+
+def _to_predict(folder: Path) -> str:
+    """The command that predicts with a finished run."""
+    return f"longtail predict {folder} IMAGES{' --trust-code' if needs_trust(folder) else ''}"
 
 
 def _closing(folder: Path, command: str, purpose: str) -> None:

@@ -130,7 +130,7 @@ def part_lines(
 def augmentation_lines(label: str, augment: Sequence[Callable[..., Any]], path: str = "") -> list[Line]:
     """Lines on the augmentations, one after the other; a line with `none` where there are none."""
     if not augment:
-        return [Line(label, "none", path)]
+        return [Line(label, "none")]
     parts = (part_lines(label if not n else "then", part, f"{path}.{n}" if path else "") for n, part in enumerate(augment))
     return [line for lines in parts for line in lines]
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from longtail.errors import UserError
-from longtail.runs.files import write_bytes
+from longtail.runs.files import read_json, write_bytes
+from longtail.runs.layout import chosen_run
 from longtail.runs.run import Run
 from longtail.spec.own_code import OwnFile, imported, modules_named
 
@@ -44,3 +46,8 @@ def run_kept_code(run: Run, config: Any, *, trust_code: bool) -> None:
         if copy.sha256 != hashes.get(f"code/{module}.py") or copy.module != module:
             raise UserError(f"'{path}' is missing or is not the file that the run was trained with; put the original file there.")
         imported(copy)
+
+
+def needs_trust(folder: Path) -> bool:
+    """Whether the model of a finished run, or of the run that a comparison chose, is made of a user's own code."""
+    return any(modules_named(read_json(chosen_run(folder), "model/config.json")))

@@ -10,7 +10,7 @@ from types import NoneType, UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
 from longtail.errors import UserError
-from longtail.results import SplitResult
+from longtail.results import GROUP_RULES, GROUPS, SplitResult
 from longtail.runs.files import plain, read_json, write_json
 from longtail.runs.former_reports import translated
 
@@ -127,16 +127,28 @@ def read_report(folder: Path) -> RunReport:
     """
     content, path = read_json(folder, NAME), folder / NAME
     version = content.get("version", 0) if isinstance(content, dict) else VERSION
-    if not isinstance(version, int) or version > VERSION:
-        raise UserError(f"'{path}' has version {version}, which is newer than this longtail reads ({VERSION}); update longtail.")
+    if type(version) is not int or not 0 <= version <= VERSION:
+        raise UserError(f"'{path}' has the version {version!r}; this longtail reads versions up to {VERSION}: update longtail.")
     try:
         report: RunReport = _restored(RunReport, content if version else translated(content), "report")
+        _check_whole(report)
     except ValueError as error:
         raise UserError(
             f"'{path}' is not a complete report: {error}. "
             f"Delete it and start the training command again; finished stages are kept."
         ) from error
     return report
+
+
+def _check_whole(report: RunReport) -> None:
+    """Refuses a report whose parts do not belong together."""
+    if report.group_rule not in GROUP_RULES:
+        raise ValueError(f"'group_rule' cannot be {report.group_rule!r}")
+    if set(report.test.groups) != set(GROUPS):
+        raise ValueError(f"'groups' has {', '.join(report.test.groups) or 'none'}, and not {', '.join(GROUPS)}")
+    lengths = {len(report.classes), len(report.test.recalls), len(report.test.test_counts)}
+    if len(lengths) > 1:
+        raise ValueError("'classes', 'recalls' and 'test_counts' are not of one length")
 
 
 def _restored(kind: Any, content: Any, name: str) -> Any:
@@ -162,7 +174,7 @@ def _check(kind: Any, content: Any, name: str, fields: Set[str]) -> None:
     is_object = fields or origin is Mapping
     expected: Any = dict if is_object else list if origin is tuple else (int, float, NoneType) if kind is float else kind
     if not isinstance(content, expected):
-        raise ValueError(f"`{name}` cannot be {content!r:.40}")
+        raise ValueError(f"'{name}' cannot be {content!r:.40}")
     missing = sorted(fields - content.keys()) if fields else []
     if missing:
-        raise ValueError(f"`{name}` lacks {', '.join(f'`{field}`' for field in missing)}")
+        raise ValueError(f"'{name}' lacks {', '.join(map(repr, missing))}")

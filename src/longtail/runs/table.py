@@ -14,6 +14,7 @@ from longtail.results import GROUPS
 from longtail.runs.files import read_json
 from longtail.runs.layout import finished_runs, folder_name
 from longtail.runs.report import RunReport, read_report
+from longtail.spec.own_code import is_own, own_function
 
 IDENTITY = ("recipe", "setting", "protocol", "precision", "split")
 ABSENT = "–"
@@ -55,7 +56,7 @@ def rows_of(runs: Path, setting: str, *, budget: str | None = None) -> list[Row]
     Raises:
         MissingFileError: there is no finished run of the setting below `runs`.
     """
-    kept = folder_name(Path(setting)) if Path(setting).exists() else setting
+    kept = _name_of(setting)
     found: dict[str, list[tuple[Record, RunReport]]] = {}
     for folder in finished_runs(runs, kept):
         record, report = read_json(folder, "record.json"), read_report(folder)
@@ -71,6 +72,13 @@ def rows_of(runs: Path, setting: str, *, budget: str | None = None) -> list[Row]
         for experiments, differs in zip(found.values(), differences, strict=True)
     ]
     return sorted(rows, key=lambda row: row.mean("mean_recall"))
+
+
+def _name_of(setting: str) -> str:
+    """The name under which the runs of a setting, a folder, a CSV, or a setting in a file of the user's own are kept."""
+    if is_own(setting):
+        return str(own_function(setting)().name)
+    return folder_name(Path(setting)) if Path(setting).exists() else setting
 
 
 def _identity(record: Record) -> str:
@@ -103,7 +111,9 @@ def _flattened(thing: Any, path: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def _short(value: Any) -> str:
-    return value.rpartition(".")[2] if isinstance(value, str) else str(value)
+    """The name of a function without its module, which is kept in brackets where it says the version of a user's own file."""
+    module, _, name = value.rpartition(".") if isinstance(value, str) else ("", "", str(value))
+    return f"{name} ({module})" if "@" in module else name
 
 
 def _value(report: RunReport, name: str) -> float:
