@@ -13,6 +13,7 @@ import pytest
 from commands import longtail as command
 from longtail.errors import MissingFileError, UserError
 from longtail.results import GroupResult, SplitResult, percent
+from longtail.runs.files import plain
 from longtail.runs.report import VERSION, ClassEntry, EpochResult, RunReport, StageResult, read_report, write_report
 from longtail.runs.table import rows_of
 
@@ -52,6 +53,10 @@ REPORT = RunReport(
     ),
     classes=(ClassEntry("ä", 60, "medium"), ClassEntry("b", 1, "few")),
 )
+
+WRITTEN = plain(REPORT)
+TEST, STAGE = WRITTEN["test"], WRITTEN["stages"][0]
+UNEQUAL = "'classes', 'recalls' and 'test_counts' are not of one length"
 
 
 def former(tmp_path):
@@ -135,10 +140,23 @@ def test_former_runs_stand_in_the_table(tmp_path):
     assert "2 + 2" in printed.out
 
 
-@pytest.mark.parametrize("version", [VERSION + 1, -1, 1.0, "1", None, True])
-def test_an_unknown_version_is_one_sentence(tmp_path, version):
-    said = f"has the version {version!r}; this longtail reads versions up to {VERSION}: update longtail."
-    assert refused(changed(tmp_path, version=version)).endswith(said)
+def test_a_newer_version_is_one_sentence(tmp_path):
+    assert refused(changed(tmp_path, version=VERSION + 1)).endswith(
+        "has version 2, which is newer than this longtail reads (1); update longtail."
+    )
+
+
+@pytest.mark.parametrize(("version", "shown"), [("1", '"1"'), (None, "null"), (1.0, "1.0"), (True, "true"), (-1, "-1")])
+def test_a_version_that_never_was_is_not_called_newer(tmp_path, version, shown):
+    assert refused(changed(tmp_path, version=version)).endswith(
+        f"has version {shown}, which is not one that this longtail knows. "
+        f"Delete it and start the training command again; finished stages are kept."
+    )
+
+
+def test_the_command_line_names_keys_as_they_stand_in_the_file(tmp_path):
+    folder = changed(tmp_path, seed="leave out", device="leave out")
+    assert "'report' lacks 'device', 'seed'. Delete it" in command("evaluate", folder).sentence
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.999])
@@ -165,7 +183,11 @@ def test_json_that_is_no_report(tmp_path, text):
         ({"images": [61, 4]}, r"'images' cannot be [61, 4]"),
         ({"chosen": {"tau": "half"}}, "'chosen.tau' cannot be 'half'"),
         ({"group_rule": "thirds"}, "'group_rule' cannot be 'thirds'"),
-        ({"classes": []}, "'classes', 'recalls' and 'test_counts' are not of one length"),
+        ({"test": {**TEST, "groups": {"many": TEST["groups"]["many"]}}}, "'groups' has many, and not many, medium, few"),
+        ({"test": {**TEST, "recalls": [0.5]}}, UNEQUAL),
+        ({"test": {**TEST, "test_counts": [4, 0, 0]}}, UNEQUAL),
+        ({"classes": []}, UNEQUAL),
+        ({"stages": [{**STAGE, "last_epoch": {**STAGE["last_epoch"], "recalls": [0.5]}}]}, UNEQUAL),
         ({"version": "leave out"}, "it lacks 'last epoch'"),
         ({"version": "leave out", "stages": []}, "its stages are not those of a finished run"),
         ({"version": "leave out", "stages": 3}, "its stages are not those of a finished run"),

@@ -7,7 +7,8 @@ import longtail
 from commands import longtail as command
 from commands import paint
 from longtail.engine.devices import deterministic, make_fabric
-from longtail.runs.table import rows_of
+from longtail.errors import UserError
+from longtail.runs.table import _short, rows_of
 
 
 @pytest.fixture(scope="module")
@@ -69,6 +70,51 @@ def test_the_folder_that_was_trained_on_names_its_runs(tmp_path):
     assert command("table", "my_photos", "--runs", tmp_path / "runs").code == 0
     none = command("table", photos, "--runs", tmp_path).sentence
     assert none == f"No finished run lies in '{tmp_path}/my_photos'; train some with `longtail train {photos} --method NAME`."
+
+
+OWN = """
+from dataclasses import replace
+
+from longtail.settings import digits_lt
+
+
+def mine():
+    return replace(digits_lt(), name="my_digits")
+
+
+def needy(setting):
+    return setting
+
+
+def nothing():
+    return None
+"""
+
+
+def test_the_function_that_was_trained_on_names_its_runs(tmp_path):
+    file = tmp_path / "my_file.py"
+    file.write_text(OWN)
+    longtail.train(f"{file}:mine", method="ce", epochs=1, device="cpu", runs=tmp_path / "runs")
+    (row,) = rows_of(tmp_path / "runs", f"{file}:mine")
+    assert (row.method, row.reports[0].setting) == ("ce", "my_digits")
+    with pytest.raises(UserError, match=r"needy' cannot be called \(missing a required argument: 'setting'\)"):
+        rows_of(tmp_path / "runs", f"{file}:needy")
+    with pytest.raises(UserError, match="nothing' must return a Setting; got NoneType"):
+        rows_of(tmp_path / "runs", f"{file}:nothing")
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        ("longtail.losses.GCLLoss", "GCLLoss"),
+        ("my_file@1a2b3c4d.MyLoss", "MyLoss (my_file@1a2b3c4d)"),
+        ("32-true", "32-true"),
+        (0.5, "0.5"),
+        (None, "None"),
+    ],
+)
+def test_a_part_of_ones_own_is_shown_with_the_version_of_its_file(value, shown):
+    assert _short(value) == shown
 
 
 def test_deterministic_is_on_while_it_is_asked_for(tmp_path):

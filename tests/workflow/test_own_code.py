@@ -137,8 +137,12 @@ def test_a_trusted_run_predicts_what_was_judged(run, path):
     assert right == pytest.approx(json.loads((run / "report.json").read_text())["test"]["accuracy"], abs=0.01)
 
 
-def test_the_next_command_is_one_that_works(run):
+def test_the_next_command_is_one_that_works(run, path):
     assert f"Next: longtail predict {run} IMAGES --trust-code" in longtail("evaluate", run).text
+    again = longtail("train", "digits_lt", "--method", "my_file.py:mine", "--epochs", 2, "--device", "cpu")
+    assert f"Next: longtail predict {run} IMAGES --trust-code" in again.text
+    predicted = longtail("predict", run, images(path), "--trust-code")
+    assert f"Next: longtail evaluate {run} FOLDER --trust-code" in predicted.text
 
 
 def test_versions_of_a_file_are_told_apart_in_the_table(run, path):

@@ -104,7 +104,7 @@ def run_predict(folder: Path, paths: Sequence[Path], output: Path | None, *, tru
     if len(found) > 20:
         say(f"... and {len(found) - 20} more")
     say(f"{len(found)} image{'s' * (len(found) != 1)}: {escape(str(target))}")
-    _closing(folder, f"longtail evaluate {folder} FOLDER", "to evaluate it on other labelled images")
+    _closing(folder, _with_trust(f"longtail evaluate {folder} FOLDER", folder), "to evaluate it on other labelled images")
 
 
 def _train_answers(request: Request) -> None:
@@ -146,7 +146,12 @@ def _files(paths: Iterable[Path]) -> list[Path]:
 
 def _to_predict(folder: Path) -> str:
     """The command that predicts with a finished run."""
-    return f"longtail predict {folder} IMAGES{' --trust-code' if needs_trust(folder) else ''}"
+    return _with_trust(f"longtail predict {folder} IMAGES", folder)
+
+
+def _with_trust(command: str, folder: Path) -> str:
+    """The command with the flag without which a model of the user's own code is refused."""
+    return f"{command} --trust-code" if needs_trust(folder) else command
 
 
 def _closing(folder: Path, command: str, purpose: str) -> None:

@@ -50,4 +50,5 @@ def run_kept_code(run: Run, config: Any, *, trust_code: bool) -> None:
 
 def needs_trust(folder: Path) -> bool:
     """Whether the model of a finished run, or of the run that a comparison chose, is made of a user's own code."""
-    return any(modules_named(read_json(chosen_run(folder), "model/config.json")))
+    run = chosen_run(folder)
+    return (run / "model" / "config.json").is_file() and any(modules_named(read_json(run, "model/config.json")))

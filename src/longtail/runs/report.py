@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping, Set
 from dataclasses import dataclass, is_dataclass
@@ -123,12 +124,17 @@ def read_report(folder: Path) -> RunReport:
 
     Raises:
         MissingFileError: the folder holds no finished run.
-        UserError: the report is cut off, lacks a field, or was written by a newer longtail.
+        UserError: the report is cut off, lacks a field, contradicts itself, or was written by a newer longtail.
     """
     content, path = read_json(folder, NAME), folder / NAME
     version = content.get("version", 0) if isinstance(content, dict) else VERSION
-    if type(version) is not int or not 0 <= version <= VERSION:
-        raise UserError(f"'{path}' has the version {version!r}; this longtail reads versions up to {VERSION}: update longtail.")
+    if type(version) is not int or version < 0:
+        raise UserError(
+            f"'{path}' has version {json.dumps(version):.40}, which is not one that this longtail knows. "
+            f"Delete it and start the training command again; finished stages are kept."
+        )
+    if version > VERSION:
+        raise UserError(f"'{path}' has version {version}, which is newer than this longtail reads ({VERSION}); update longtail.")
     try:
         report: RunReport = _restored(RunReport, content if version else translated(content), "report")
         _check_whole(report)
@@ -146,8 +152,9 @@ def _check_whole(report: RunReport) -> None:
         raise ValueError(f"'group_rule' cannot be {report.group_rule!r}")
     if set(report.test.groups) != set(GROUPS):
         raise ValueError(f"'groups' has {', '.join(report.test.groups) or 'none'}, and not {', '.join(GROUPS)}")
-    lengths = {len(report.classes), len(report.test.recalls), len(report.test.test_counts)}
-    if len(lengths) > 1:
+    epochs = [epoch for stage in report.stages for epoch in (stage.last_epoch, stage.best_test_epoch) if epoch is not None]
+    recalls = [report.test.recalls, *(epoch.recalls for epoch in epochs if epoch.recalls is not None)]
+    if {len(report.classes)} != {len(each) for each in (*recalls, report.test.test_counts)}:
         raise ValueError("'classes', 'recalls' and 'test_counts' are not of one length")
 
 

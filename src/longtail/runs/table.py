@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from longtail.errors import MissingFileError
+from longtail.errors import MissingFileError, UserError, WrongTypeError
 from longtail.results import GROUPS
 from longtail.runs.files import read_json
 from longtail.runs.layout import finished_runs, folder_name
@@ -50,7 +51,8 @@ def rows_of(runs: Path, setting: str, *, budget: str | None = None) -> list[Row]
 
     Args:
         runs: folder of all runs.
-        setting: a named setting, the folder or CSV that was trained on, or the name under which its runs are kept.
+        setting: a named setting, `file.py:function` (the file is run), the folder or CSV that was trained on, or the name under
+            which its runs are kept.
         budget: budget of the runs to read; None for all.
 
     Raises:
@@ -77,8 +79,22 @@ def rows_of(runs: Path, setting: str, *, budget: str | None = None) -> list[Row]
 def _name_of(setting: str) -> str:
     """The name under which the runs of a setting, a folder, a CSV, or a setting in a file of the user's own are kept."""
     if is_own(setting):
-        return str(own_function(setting)().name)
+        return _own_name(setting)
     return folder_name(Path(setting)) if Path(setting).exists() else setting
+
+
+def _own_name(text: str) -> str:
+    from longtail.spec.recipe import Setting  # loads torch
+
+    function = own_function(text)
+    try:
+        inspect.signature(function).bind()
+    except (TypeError, ValueError) as error:
+        raise UserError(f"'{text}' cannot be called ({error}); name a function that returns a Setting.") from error
+    setting = function()
+    if not isinstance(setting, Setting):
+        raise WrongTypeError(f"'{text}' must return a Setting; got {type(setting).__name__}.")
+    return setting.name
 
 
 def _identity(record: Record) -> str:
