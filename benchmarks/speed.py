@@ -55,7 +55,7 @@ class Work:
 
     name: str
     method: str
-    place: int
+    stage_index: int
     passes: float
     budget: str = "common"
 
@@ -109,7 +109,7 @@ def measure(work: Work, asked: Any, fabric: Any, precision: str, limit: float) -
     experiment = Experiment(getattr(recipes, work.method)(setting), setting, data, precision=precision)
     with tempfile.TemporaryDirectory() as folder:
         replay = cuda_replay(fabric.device, precision) if asked.graphs else None
-        epoch, parts = ours(experiment, work.place, Run(Path(folder)), fabric, replay)
+        epoch, parts = ours(experiment, work.stage_index, Run(Path(folder)), fabric, replay)
         context = multiprocessing.get_context("spawn")
         here, there = context.Pipe()
         child = context.Process(target=answer, args=(there, work, data, str(fabric.device), asked))
@@ -143,18 +143,18 @@ def answer(pipe: Any, work: Work, data: Data, device: str, asked: Any) -> None:
 
 
 def ours(
-    experiment: Experiment, place: int, run: Run, fabric: Any, replay: Replay | None
+    experiment: Experiment, stage_index: int, run: Run, fabric: Any, replay: Replay | None
 ) -> tuple[Callable[[int], Any], Callable[[], dict[str, float]]]:
     """An epoch of the loop itself, and the shares of a step's time."""
-    stage = experiment.recipe.stages[place]
+    stage = experiment.recipe.stages[stage_index]
     model = on_device(new_model(experiment), fabric)
-    for earlier in range(place + 1):
+    for earlier in range(stage_index + 1):
         enter_stage(model, experiment, earlier)
-    loss = new_loss(model, experiment, place).to(fabric.device)
+    loss = new_loss(model, experiment, stage_index).to(fabric.device)
     optimizer = new_optimizer(stage, parameter_groups(model, loss, stage), fabric.device)
     network, optimizer = fabric.setup(fast_network(model, stage, experiment.precision), optimizer)
     work = StageWork(
-        place,
+        stage_index,
         replace(stage, schedule=schedules.constant),
         "",
         loss,
@@ -167,16 +167,16 @@ def ours(
     def epoch(number: int) -> Any:
         return run_epoch(loop, work, number % stage.epochs)
 
-    return epoch, lambda: parts_of(loop, place, stage, network, loss, optimizer)
+    return epoch, lambda: parts_of(loop, stage_index, stage, network, loss, optimizer)
 
 
-def parts_of(loop: Loop, place: int, stage: Stage, network: Any, loss: nn.Module, optimizer: Any) -> dict[str, float]:
+def parts_of(loop: Loop, stage_index: int, stage: Stage, network: Any, loss: nn.Module, optimizer: Any) -> dict[str, float]:
     """Shares of data, forward, backward and optimizer in the time of an epoch's steps."""
     seconds = dict.fromkeys(("data", "forward", "backward", "optimizer"), 0.0)
     device, began = loop.fabric.device, time.perf_counter()
     experiment, fabric = loop.experiment, loop.fabric
-    indices = epoch_indices(experiment, place, 0, fabric, stage.resample)
-    batches: Iterator[Any] = epoch_batches(experiment, loop.feed, place, 0, fabric, indices)
+    indices = epoch_indices(experiment, stage_index, 0, fabric, stage.resample)
+    batches: Iterator[Any] = epoch_batches(experiment, loop.feed, stage_index, 0, fabric, indices)
     steps = len(loop.experiment.data.train) // stage.batch_size
     for step in range(steps):
         kept: dict[str, Any] = {}
@@ -200,7 +200,7 @@ def theirs(work: Work, data: Data, device: torch.device, workers: int) -> Iterat
     backbone: Any = TwoBranchBackbone(bare) if work.name == "bbn" else bare
     head: nn.Module = CosineHead(64, 10) if work.method == "gcl" else LinearHead(backbone.num_features, 10)
     model = Classifier(backbone, ScaledHead(head) if work.method == "mislas" else head).to(device)
-    if work.place == 1:
+    if work.stage_index == 1:
         model.backbone.requires_grad_(False)
     cloud = partial(plain.clouded_loss, counts, device=device)
     step: Any = {
@@ -212,7 +212,7 @@ def theirs(work: Work, data: Data, device: torch.device, workers: int) -> Iterat
         "bbn": plain.bilateral,
     }[work.name]
     dataset = plain.PairedImages(data) if work.name == "bbn" else plain.Images(data, auto_augment=work.name == "gala")
-    loader = plain.batches(dataset, class_weights=1 / counts if work.place == 1 else None, workers=workers)
+    loader = plain.batches(dataset, class_weights=1 / counts if work.stage_index == 1 else None, workers=workers)
     return plain.epochs(model, loader, step, plain.sgd(model))
 
 

@@ -171,7 +171,7 @@ def test_changed_code_is_another_experiment(run, path):
 
 
 def test_a_setting_of_ones_own(path):
-    said = longtail("train", "my_file.py:small", "--method", "ce", "--imbalance", 5, "--seeds", 2, "--jobs", 2, "--device", "cpu")
+    said = longtail("train", "my_file.py:small", "--method", "ce", "--imbalance", 5, "--device", "cpu")
     record = json.loads((Path(said.folder) / "record.json").read_text())
     assert (record["setting"]["name"], record["setting"]["data"]["imbalance"]) == ("small", 5)
     assert record["code"][0]["file"].startswith("code/my_file@")
