@@ -72,14 +72,8 @@ def test_every_command_and_option_exists(line):
 
 
 def test_the_recipe_of_contributing_is_a_recipe(tmp_path):
-    lines = [
-        "from functools import partial",
-        "from longtail.recipes import Recipe, Setting",
-        "from longtail.recipes import base, first_stage",
-        "from longtail.weighting import deferred, effective_number",
-    ]
     file = tmp_path / "my_file.py"
-    file.write_text("\n".join(lines) + "\n" + blocks(CONTRIBUTING, "python")[0])
+    file.write_text(blocks(CONTRIBUTING, "python")[0])
     from longtail.settings import digits_lt
 
     recipe = recipe_function(f"{file}:drw")(digits_lt())
