@@ -17,6 +17,7 @@ from longtail.errors import UserError
 from longtail.heads import CosineHead
 from longtail.losses import GCLLoss
 from longtail.runs.run import Run
+from longtail.spec.description import change
 from longtail.spec.experiment import Experiment
 from longtail.weighting import effective_number
 
@@ -106,3 +107,29 @@ def test_a_rule_that_returns_another_shape_is_one_sentence():
     model = new_model(Experiment(recipes.ce(SETTING), SETTING, data))
     with pytest.raises(UserError, match=r"The rule first_of_three must return scores of shape \(599, 10\).*; got \(599, 3\)\."):
         evaluate(model, first_of_three, data, fabric)
+
+
+class Unscaled(CosineHead):
+    """A head that forgets its scale."""
+
+    def forward(self, features):
+        return nn.functional.linear(features.float(), self.weight)
+
+
+def test_a_head_that_ignores_its_scale_is_refused_before_training(tmp_path):
+    with pytest.raises(UserError, match=r"The head Unscaled must multiply its logits by `self\.scale`"):
+        trained(tmp_path, GCLLoss, head=Unscaled)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "said"),
+    [
+        ("stages.1.loss.scale", -15.0, "GCLLoss needs `scale` above 0; got -15"),
+        ("stages.1.optimizer.lr", -1.0, r"The optimizer of stages\.1 cannot be built: Invalid learning rate: -1\.0"),
+    ],
+)
+def test_a_bad_value_of_a_later_stage_is_refused_before_the_first_is_trained(tmp_path, path, value, said):
+    experiment = Experiment(change(recipes.gcl(SETTING), path, value), SETTING, SETTING.data(Path()))
+    with pytest.raises(UserError, match=said):
+        train_stages(experiment, Run(tmp_path / "run"), make_fabric("cpu", "32-true")[0])
+    assert not (tmp_path / "run").exists()

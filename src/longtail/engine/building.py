@@ -77,6 +77,20 @@ def trained_until(experiment: Experiment, stage_index: int, run: Run, fabric: Fa
     return on_device(model, fabric)
 
 
+def check_stages(model: Classifier, experiment: Experiment) -> None:
+    """Builds every stage's loss and optimizer once, so that a bad value of a later stage is refused before the first is trained.
+
+    Raises:
+        UserError: a loss or an optimizer cannot be built with its values.
+    """
+    for stage_index, stage in enumerate(experiment.recipe.stages):
+        new_loss(model, experiment, stage_index)
+        try:
+            stage.optimizer([nn.Parameter(torch.zeros(1))])
+        except (TypeError, ValueError) as error:
+            raise UserError(f"The optimizer of stages.{stage_index} cannot be built: {error}") from error
+
+
 def new_loss(model: Classifier, experiment: Experiment, stage_index: int) -> nn.Module:
     """Builds the stage's loss, with the loss on features as a submodule where the stage has one.
 
@@ -88,7 +102,9 @@ def new_loss(model: Classifier, experiment: Experiment, stage_index: int) -> nn.
         try:
             loss: nn.Module = stage.loss(counts)
         except TypeError as error:
-            raise UserError(f"The loss {name_of(stage.loss)} cannot be built as `loss(class_counts)`: {error}") from error
+            raise UserError(
+                f"The loss {name_of(getattr(stage.loss, 'func', stage.loss))} cannot be built as `loss(class_counts)`: {error}"
+            ) from error
         if stage.feature_loss is not None:
             loss.add_module("feature_loss", stage.feature_loss(counts, feature_size=model.representation_size))
     check_contract(loss, len(counts))

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from longtail.data.loaders import Batch, Feed
 from longtail.engine.batches import epoch_batches, epoch_indices, not_finite, steps_of
-from longtail.engine.building import StageWork, begin_stage, enter_stage, fast_network, new_model, on_device
+from longtail.engine.building import StageWork, begin_stage, check_stages, enter_stage, fast_network, new_model, on_device
 from longtail.engine.evaluation import judged_epoch
 from longtail.engine.replay import Advance, Replay, Tally
 from longtail.errors import TrainingFailed
@@ -46,6 +46,7 @@ def train_stages(
 ) -> tuple[Classifier, History]:
     """Trains all stages, continuing where an earlier call was cut off, and returns the model and one entry per epoch."""
     model = on_device(new_model(experiment), fabric)
+    check_stages(model, experiment)
     loop = Loop(experiment, model, Feed(experiment.data.train, experiment.data, fabric.device), run, fabric, watch, replay)
     history: History = []
     for stage_index in range(len(experiment.recipe.stages)):

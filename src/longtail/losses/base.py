@@ -50,8 +50,9 @@ class Loss(nn.Module):
         UserError: a class has no images, or `weight` is not one non-negative number per class, at least one of them above 0.
 
     >>> class SoftenedLoss(Loss):
+    ...     scale = 0.5
     ...     def forward(self, logits, labels):
-    ...         return mean_cross_entropy(at_least_float32(logits) / 2, labels, self.weight)
+    ...         return mean_cross_entropy(self.scale * at_least_float32(logits), labels, self.weight)
     >>> SoftenedLoss([100, 10, 1])(torch.tensor([[4.0, 2.0, 0.0]]), torch.tensor([0])).item()
     0.40760...
     """

@@ -108,16 +108,21 @@ def prepare_for_stage(
 
 
 def _check_logits(head: nn.Module, features: int, classes: int) -> None:
-    """Refuses, before training, a head whose logits are not one per class; the head is called once on features of zero."""
+    """Refuses, before training, a head whose logits are not one per class, or do not follow its scale."""
     training = head.training
     with torch.no_grad():
-        logits = head.eval()(torch.zeros(2, features))
+        logits = head.eval()(torch.ones(2, features))
+        head.get_buffer("scale").mul_(2)
+        doubled = head(torch.ones(2, features))
+        head.get_buffer("scale").div_(2)
     head.train(training)
     if not isinstance(logits, Tensor) or logits.shape != (2, classes):
         shape = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
         raise UserError(
             f"The head {type(head).__name__} must give logits (B, {classes}) for features (B, {features}); got {shape}."
         )
+    if not torch.allclose(doubled, 2 * logits):
+        raise UserError(f"The head {type(head).__name__} must multiply its logits by `self.scale`, which keeps the loss's scale.")
 
 
 def _reset(head: nn.Module, fresh_head: Callable[..., nn.Module]) -> None:
