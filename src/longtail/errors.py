@@ -33,3 +33,19 @@ class TrainingFailed(UserError, RuntimeError):  # noqa: N818
 
 class OutOfSpace(UserError, OSError):  # noqa: N818
     """The disk is full; nothing that was there before is lost."""
+
+
+class DamagedFile(UserError):  # noqa: N818
+    """A file of a run folder is not as it was written; the message names the file and says how it is made again."""
+
+
+class UnreadableFile(UserError, OSError):  # noqa: N818
+    """The operating system refuses to read a file or folder: no permission, a broken disk, a lost network drive."""
+
+
+class UnwritableFile(UserError, OSError):  # noqa: N818
+    """The operating system refuses to write a file or folder: no permission, a read-only disk, a broken disk."""
+
+
+class InUse(UserError):  # noqa: N818
+    """Another process writes the same run folder."""
