@@ -13,7 +13,7 @@ import longtail
 
 ROOT = Path(longtail.__file__).parent
 FLOORS = (
-    {"errors"},
+    {"errors", "text"},
     {"weighting", "schedules", "losses", "heads", "inference", "metrics", "results"},
     {"networks", "data", "sampling"},
     {"steps"},

@@ -13,6 +13,7 @@ import torch
 
 from commands import longtail, paint, truncated
 from longtail import losses
+from longtail.runs.seals import read_json, write_json
 
 SMALL = {"apple": 8, "berry": 4, "citron": 3}
 DIGITS = ("train", "digits_lt", "--method", "ce", "--epochs", "1")
@@ -235,7 +236,7 @@ def test_pretrained_without_a_network(photos, tmp_path, monkeypatch):
 def test_a_run_folder_of_another_experiment(photos, finished, tmp_path):
     record = finished / "record.json"
     content = record.read_text()
-    record.write_text(json.dumps(json.loads(content) | {"experiment": "another"}))
+    write_json(finished, "record.json", read_json(finished, "record.json") | {"experiment": "another"})
     before = contents(finished)
     try:
         assert f"'{finished}' holds another experiment" in train(photos, finished.parents[2]).sentence

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from longtail.data import images
-from longtail.data.images import as_tensor, open_rgb, opened, read_all, read_square, short_side, squared, to_rgb
+from longtail.data.images import as_tensor, content_hash, open_rgb, opened, read_all, read_square, short_side, squared, to_rgb
 from longtail.errors import CorruptImage
 
 
@@ -199,7 +199,8 @@ def test_read_all_keeps_the_order_and_what_is_wrong(tmp_path):
     results = list(read_all(tmp_path, files, 4))
     assert len(results) == 40
     assert isinstance(results[7], CorruptImage)
-    assert all(int(result[0, 0, 0]) == i for i, result in enumerate(results) if i != 7)
+    assert all(int(result.pixels[0, 0, 0]) == i for i, result in enumerate(results) if i != 7)
+    assert results[9].digest == content_hash((tmp_path / files[9]).read_bytes()) != results[10].digest
 
 
 def test_short_side(tmp_path):

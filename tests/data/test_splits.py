@@ -15,7 +15,7 @@ def some_split(counts=COUNTS, part="train"):
     labels = np.random.default_rng(0).permutation(np.repeat(np.arange(len(counts)), counts))
     pixels = torch.arange(len(labels), dtype=torch.uint8)[:, None, None, None].expand(-1, 3, 2, 2).contiguous()
     names = tuple(f"{part}/{i}.png" for i in range(len(labels)))
-    return Split(names, labels, pixels, sizes=tuple(range(100, 100 + len(labels))))
+    return Split(names, labels, pixels, digests=tuple(map(str, range(100, 100 + len(labels)))))
 
 
 def some_data(**changes):
@@ -35,8 +35,8 @@ def test_take_keeps_everything_together():
     assert part.files == ("train/7.png", "train/3.png", "train/3.png")
     assert part.labels.tolist() == split.labels[[7, 3, 3]].tolist()
     assert part.pixels[:, 0, 0, 0].tolist() == [7, 3, 3]
-    assert part.sizes == (107, 103, 103)
-    assert replace(split, pixels=None, sizes=()).take(np.array([1])).pixels is None
+    assert part.digests == ("107", "103", "103")
+    assert replace(split, pixels=None, digests=()).take(np.array([1])).pixels is None
 
 
 def test_splits_by_name():
@@ -90,13 +90,13 @@ def test_hold_out_refuses_what_is_no_share(share):
         hold_out(some_data(), share, seed=0)
 
 
-def test_fingerprint_is_of_names_labels_and_sizes():
+def test_fingerprint_is_of_names_labels_and_content():
     data = some_data()
     train = data.train
     changes = [
         {"train": replace(train, labels=np.roll(train.labels, 1))},
         {"train": replace(train, files=("other.png", *train.files[1:]))},
-        {"train": replace(train, sizes=(1, *train.sizes[1:]))},
+        {"train": replace(train, digests=("1", *train.digests[1:]))},
         {"train": train.take(range(len(train) - 1))},
         {"train": data.test, "test": data.train},
         {"classes": tuple("abcdf")},
@@ -107,6 +107,13 @@ def test_fingerprint_is_of_names_labels_and_sizes():
     assert len(set(prints)) == len(prints)
     assert fingerprint(some_data(mean=(0.1,) * 3)) == prints[0]
     assert fingerprint(some_data(train=replace(train, pixels=None))) == prints[0]
+
+
+def test_without_files_the_content_is_the_pixels():
+    train = replace(some_split(), digests=())
+    other = train.pixels.clone()
+    other[0, 0, 0, 0] += 1
+    assert fingerprint(some_data(train=replace(train, pixels=other))) != fingerprint(some_data(train=train))
 
 
 def test_one_changed_label_changes_the_fingerprint():

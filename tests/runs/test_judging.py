@@ -156,7 +156,7 @@ def test_other_images_leave_out_what_tells_of_the_runs_own(photos, tmp_path):
     [
         ("{}", "does not say which run was chosen"),
         ("[1]", "does not say which run"),
-        ('{"chosen_run": "..', "is cut off or not JSON"),
+        ('{"chosen_run": "..', "is damaged: it is cut off or not JSON"),
     ],
     ids=str,
 )

@@ -13,8 +13,8 @@ import pytest
 from commands import longtail as command
 from longtail.errors import MissingFileError, UserError
 from longtail.results import GroupResult, SplitResult, percent
-from longtail.runs.files import plain
 from longtail.runs.report import VERSION, ClassEntry, EpochResult, RunReport, StageResult, read_report, write_report
+from longtail.runs.seals import SEALED, SHA256, plain, read_json, write_json
 from longtail.runs.table import rows_of
 
 FORMER = Path(__file__).parents[1] / "fixtures" / "runs_0_1_0"
@@ -66,8 +66,8 @@ def former(tmp_path):
 def changed(tmp_path, **values):
     folder = tmp_path / "run"
     content = {**json.loads(write_report(folder, REPORT).read_text()), **values}
-    (folder / "report.json").write_text(json.dumps({name: value for name, value in content.items() if value != "leave out"}))
-    return folder
+    content = {name: value for name, value in content.items() if value != "leave out" and name not in (SEALED, SHA256)}
+    return write_json(folder, "report.json", content).parent
 
 
 def refused(folder):
@@ -81,7 +81,7 @@ def test_what_is_written_is_read_to_the_bit(tmp_path):
     path = write_report(tmp_path, REPORT)
     assert read_report(tmp_path) == REPORT
     written = json.loads(path.read_text())
-    assert list(written)[:2] == ["version", "method"]
+    assert list(written)[:3] == ["sealed", "version", "method"]
     assert written["version"] == VERSION == 1
     assert written["test"]["recalls"] == [0.5, None], "nan is null"
     assert " " not in "".join([*written, *written["test"], *written["stages"][0]])
@@ -150,13 +150,13 @@ def test_a_newer_version_is_one_sentence(tmp_path):
 def test_a_version_that_never_was_is_not_called_newer(tmp_path, version, shown):
     assert refused(changed(tmp_path, version=version)).endswith(
         f"has version {shown}, which is not one that this longtail knows. "
-        f"Delete it and start the training command again; finished stages are kept."
+        f"Start the training command again, which makes it anew from what is not damaged."
     )
 
 
 def test_the_command_line_names_keys_as_they_stand_in_the_file(tmp_path):
     folder = changed(tmp_path, seed="leave out", device="leave out")
-    assert "'report' lacks 'device', 'seed'. Delete it" in command("evaluate", folder).sentence
+    assert "'report' lacks 'device', 'seed'. Start the training" in command("evaluate", folder).sentence
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.999])
@@ -197,7 +197,7 @@ def test_json_that_is_no_report(tmp_path, text):
 def test_what_a_report_lacks_is_said(tmp_path, values, said):
     sentence = refused(changed(tmp_path, **values))
     assert sentence.endswith(
-        f"is not a complete report: {said}. Delete it and start the training command again; finished stages are kept."
+        f"is not a complete report: {said}. Start the training command again, which makes it anew from what is not damaged."
     )
 
 
@@ -205,7 +205,11 @@ def test_a_broken_report_is_named_by_the_table(tmp_path):
     runs = former(tmp_path)
     (path,) = (runs / "digits_lt" / "oltr").glob("*/report.json")
     path.write_text(path.read_text()[:100])
-    assert command("table", "digits_lt", "--runs", runs).sentence.startswith(f"'{path}' is cut off or not JSON")
+    said = command("table", "digits_lt", "--runs", runs)
+    assert said.code == 0
+    assert f"Left out: '{path}' is damaged: it is cut off or not JSON" in said.text
+    assert "post_hoc" in said.text
+    assert "oltr" not in said.text.replace(str(path), "")
 
 
 def test_a_run_that_is_not_finished(tmp_path):
@@ -250,7 +254,7 @@ def test_other_stages_of_a_report_may_have_no_class_recalls(tmp_path):
 
 def test_a_report_without_a_group_is_refused(tmp_path):
     folder = changed(tmp_path)
-    content = json.loads((folder / "report.json").read_text())
+    content = read_json(folder, "report.json")
     del content["test"]["groups"]["few"]
-    (folder / "report.json").write_text(json.dumps(content))
+    write_json(folder, "report.json", content)
     assert "'groups' has many, medium, and not many, medium, few" in refused(folder)

@@ -4,7 +4,6 @@ import errno
 import json
 import os
 import pickle
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,11 +13,12 @@ import torch
 from safetensors.torch import load_file
 
 from longtail.data.splits import Data, Split
-from longtail.errors import OutOfSpace
+from longtail.errors import DamagedFile, OutOfSpace, UnreadableFile, UnwritableFile
 from longtail.inference import Predictions
 from longtail.runs import provenance as runs
-from longtail.runs.files import read_tensors, write_bytes, write_csv, write_tensors, write_text
+from longtail.runs.files import read_bytes, sweep, write_bytes, write_csv, write_text
 from longtail.runs.run import Run
+from longtail.runs.seals import MARK, read_tensors, sha256, write_tensors
 
 
 @pytest.fixture
@@ -31,6 +31,13 @@ def failing(code):
         raise OSError(code, os.strerror(code))
 
     return fail
+
+
+def flip(path, bit):
+    """Flips one bit of a file."""
+    content = bytearray(path.read_bytes())
+    content[bit // 8] ^= 1 << bit % 8
+    path.write_bytes(content)
 
 
 class Sly:
@@ -47,29 +54,76 @@ def test_a_file_is_written_with_its_folders(tmp_path):
     path = write_bytes(tmp_path / "a" / "b" / "c.bin", b"\x00\xff")
     assert path.read_bytes() == b"\x00\xff"
     assert os.listdir(path.parent) == ["c.bin"]
-    assert path.stat().st_mode & 0o777 == 0o644
 
 
-@pytest.mark.parametrize("broken", ["replace", "fsync", "chmod"])
+@pytest.mark.parametrize("umask", [0o022, 0o077, 0o002])
+def test_the_umask_of_the_user_holds(tmp_path, umask):
+    former = os.umask(umask)
+    try:
+        path = write_bytes(tmp_path / "a.bin", b"")
+    finally:
+        os.umask(former)
+    assert path.stat().st_mode & 0o777 == 0o666 & ~umask
+
+
+@pytest.mark.parametrize("broken", ["replace", "fsync", "open"])
 @pytest.mark.parametrize("code", [errno.EIO, errno.ENOSPC, errno.EDQUOT])
 def test_a_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch, broken, code):
     path = write_text(tmp_path / "a.txt", "old")
     monkeypatch.setattr(os, broken, failing(code))
     with pytest.raises(OSError, match="disk is full" if code != errno.EIO else "Input/output error"):
         write_text(path, "new")
+    monkeypatch.undo()
     assert path.read_text() == "old"
     assert os.listdir(tmp_path) == ["a.txt"]
 
 
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        (errno.EIO, "Input/output error). The disk or the connection to it fails"),
+        (errno.ESTALE, "Stale file handle). The network drive"),
+        (errno.EROFS, "Read-only file system). The disk is mounted read-only"),
+        (errno.EACCES, "Permission denied). Allow this user to write it"),
+        (errno.EMFILE, "Too many open files). Check the disk"),
+    ],
+)
+def test_what_the_system_refuses_is_said_with_the_path(tmp_path, monkeypatch, code, said):
+    monkeypatch.setattr(os, "fsync", failing(code))
+    with pytest.raises(UnwritableFile) as error:
+        write_text(tmp_path / "a.txt", "new")
+    assert str(error.value).startswith(f"'{tmp_path / 'a.txt'}' cannot be written ({said}")
+    monkeypatch.setattr(Path, "read_bytes", failing(code))
+    with pytest.raises(UnreadableFile, match=r"a\.txt' cannot be read \("):
+        read_bytes(tmp_path / "a.txt")
+
+
+def test_the_folder_is_flushed_after_the_rename(tmp_path, monkeypatch):
+    done, fsync, replace = [], os.fsync, os.replace
+    monkeypatch.setattr(os, "fsync", lambda handle: (done.append(os.readlink(f"/proc/self/fd/{handle}")), fsync(handle))[1])
+    monkeypatch.setattr(os, "replace", lambda *paths: (done.append("rename"), replace(*paths))[1])
+    write_text(tmp_path / "a.txt", "new")
+    assert [Path(each).suffix or each for each in done] == [".partial", "rename", str(tmp_path)]
+
+
+def test_only_half_written_files_of_that_name_are_swept(tmp_path):
+    for name in (".state.pt.1a2b.partial", ".other.3c4d.partial", "kept.partial", ".lock"):
+        (tmp_path / name).touch()
+    sweep(tmp_path, "state.pt")
+    assert sorted(os.listdir(tmp_path)) == [".lock", ".other.3c4d.partial", "kept.partial"]
+    sweep(tmp_path)
+    assert sorted(os.listdir(tmp_path)) == [".lock", "kept.partial"]
+
+
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])
-@pytest.mark.parametrize("broken", [(os, "replace"), (os, "fsync"), (tempfile, "mkstemp"), (Path, "mkdir")])
+@pytest.mark.parametrize("broken", [(os, "replace"), (os, "fsync"), (os, "open"), (Path, "mkdir")])
 def test_a_full_disk_is_named_and_told_what_helps(run, monkeypatch, broken, code):
     run.save_state({"epoch": 1})
     monkeypatch.setattr(*broken, failing(code))
     with pytest.raises(OutOfSpace, match=r"disk is full: '.*state\.pt'.*free some space and start the same command again"):
         run.save_state({"epoch": 2})
     monkeypatch.undo()
-    assert run.load_state() == {"epoch": 1}
+    assert next(run.load_states()) == {"epoch": 1}
 
 
 def test_an_interruption_while_writing_leaves_nothing(tmp_path, monkeypatch):
@@ -127,18 +181,22 @@ def test_tensors_come_back_as_they_were(tmp_path):
 
 
 def test_there_may_be_no_state(run):
-    assert run.load_state() is None
+    assert list(run.load_states()) == []
     assert run.load_stage("key") is None
-    run.drop_state(), run.drop_stage("key"), run.drop_report()
+    run.drop_states()
     assert not run.folder.exists()
 
 
+@pytest.mark.parametrize("seal", [False, True])
 @pytest.mark.parametrize("write", [torch.save, lambda thing, path: path.write_bytes(pickle.dumps(thing, protocol=2))])
-def test_a_state_that_runs_code_is_refused(tmp_path, monkeypatch, write):
+def test_a_state_that_runs_code_is_refused(tmp_path, monkeypatch, write, seal):
     monkeypatch.chdir(tmp_path)
-    write({"model": Sly()}, tmp_path / "state.pt")
-    with pytest.raises(pickle.UnpicklingError):
-        Run(tmp_path).load_state()
+    path = tmp_path / "state.pt"
+    write({"model": Sly()}, path)
+    if seal:
+        path.write_bytes(MARK + sha256(path.read_bytes()).encode() + b"\n" + path.read_bytes())
+    with pytest.raises(DamagedFile, match="holds more than tensors" if seal else "differs from what was written"):
+        read_tensors(path)
     assert not (tmp_path / "unpickled").exists()
 
 
@@ -170,18 +228,44 @@ def test_a_run_is_finished_when_its_report_is_written(run):
     assert not run.finished
     run.write_json("report.json", {})
     assert run.finished
-    run.drop_report()
-    assert not run.finished
 
 
 def test_stages_are_shared_and_states_are_not(tmp_path):
     first, second = (Run(tmp_path / name, shared=tmp_path / "stages") for name in "ab")
     first.save_stage("key", {"history": []})
     first.save_state({"epoch": 0})
-    assert second.load_stage("key") == {"history": []}
-    assert second.load_state() is None
-    second.drop_stage("key"), first.drop_state()
-    assert first.load_stage("key") is first.load_state() is None
+    assert second.load_stage("key") == {"key": "key", "history": []}
+    assert list(second.load_states()) == []
+    first.drop_states()
+    assert list(first.load_states()) == []
+
+
+def test_two_checkpoints_are_kept_and_a_damaged_one_is_named(tmp_path):
+    said = []
+    run = Run(tmp_path, note=said.append)
+    for epoch in range(3):
+        run.save_state({"epoch": epoch})
+    assert [state["epoch"] for state in run.load_states()] == [2, 1]
+    flip(tmp_path / "state.pt", 1000)
+    assert [state["epoch"] for state in run.load_states()] == [1]
+    assert said == [
+        f"'{tmp_path / 'state.pt'}' is damaged: it differs from what was written (its checksum). "
+        f"Training goes on from what was stored before it."
+    ]
+
+
+def test_a_damaged_stage_is_as_good_as_none(tmp_path):
+    said = []
+    run = Run(tmp_path / "run", shared=tmp_path, note=said.append)
+    run.save_stage("key", {"history": []})
+    (tmp_path / "other.pt").write_bytes((tmp_path / "key.pt").read_bytes())
+    assert run.load_stage("other") is None
+    (tmp_path / "key.pt").write_bytes(b"")
+    assert run.load_stage("key") is None
+    assert [sentence.partition("' ")[2] for sentence in said] == [
+        "holds another stage than its name says. The stage is trained anew.",
+        "is damaged: it differs from what was written (its checksum). The stage is trained anew.",
+    ]
 
 
 def test_the_log_is_a_line_per_epoch(run):
@@ -198,7 +282,7 @@ def test_the_split_is_written_by_name(run):
     run.write_split(Data(train, test, ("a", "b,c"), 8, (0.5,) * 3, (0.5,) * 3))
     assert (
         run.folder / "split.csv"
-    ).read_text() == 'path,label,split\na/1.png,a,train\n"b,c/2.png","b,c",train\na/3.png,a,test\n'
+    ).read_text() == 'path,label,split,content\na/1.png,a,train,\n"b,c/2.png","b,c",train,\na/3.png,a,test,\n'
 
 
 def test_predictions_are_stored_without_objects(run):

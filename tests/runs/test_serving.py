@@ -211,7 +211,7 @@ def test_what_timm_cannot_hold_is_still_loaded(photo_run, method):
 def test_files_get_the_answer_that_the_run_stored(photo_run, photos, method):
     run = photo_run("test_resnet", method)
     rows = [line.split(",") for line in (run.folder / "split.csv").read_text().splitlines()]
-    answers = load(run.folder).predict([photos / path for path, _, part in rows if part == "test"])
+    answers = load(run.folder).predict([photos / path for path, _, part, _ in rows if part == "test"])
     probabilities = torch.tensor([list(answer.probabilities.values()) for answer in answers])
     torch.testing.assert_close(probabilities, stored(run, "scores").float().softmax(1), rtol=5e-3, atol=2e-3)
 

@@ -8,8 +8,9 @@ import pytest
 import torch
 
 import longtail as package
-from commands import longtail, paint
+from commands import longtail, paint, resealed
 from longtail.errors import UserError
+from longtail.runs.seals import read_json, write_json
 from longtail.spec.own_code import read_own
 
 RECIPE = '''
@@ -229,10 +230,11 @@ def test_what_is_edited_while_a_command_runs_changes_nothing_of_it(path):
 
 def test_a_description_runs_nothing_but_parts(run, path):
     (path / "evil.py").write_text("from pathlib import Path\nPath('evil_ran').touch()\n\n\ndef f():\n    pass\n")
-    config = json.loads((run / "model" / "config.json").read_text())
+    config = read_json(run, "model/config.json")
     for call in ("longtail.spec.own_code.own_function", "longtail.request.recipe_function", "longtail.cli.main", "os.system"):
         config["longtail"]["backbone"] = {"call": call, "text": "evil.py:f"}
-        (run / "model" / "config.json").write_text(json.dumps(config))
+        write_json(run, "model/config.json", config)
+        resealed(run)
         with pytest.raises(UserError, match=f"'{call}' is not part of longtail's networks, losses and rules"):
             package.load(run, trust_code=True)
     assert not (path / "evil_ran").exists()

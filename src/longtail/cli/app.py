@@ -119,6 +119,17 @@ def inspect(data: Annotated[Path, typer.Argument(help="A folder of images or a C
 
 
 @app.command()
+def verify(
+    folders: Annotated[list[Path], typer.Argument(help="Run folders, or a folder of them.", metavar="RUN...")],
+    json: Json = False,
+) -> None:
+    """Check every file of runs: what is damaged, and how it can be made again. Exit code 1 if anything is damaged."""
+    from longtail.cli.verify import run_verify
+
+    raise typer.Exit(run_verify(folders, as_json=json))
+
+
+@app.command()
 @with_options("runs")
 def table(
     setting: Annotated[str, typer.Argument(help="A named setting, or the folder or CSV that was trained on.", metavar="DATA")],

@@ -70,7 +70,7 @@ def run_table(setting: str, runs: Path, *, budget: str | None) -> None:
     """Prints every finished run of a setting or of a folder of images, best mean recall last."""
     from longtail.runs.table import rows_of
 
-    rows = rows_of(runs, setting, budget=budget)
+    rows = rows_of(runs, setting, budget=budget, note=lambda text: say(_escaped(text)))
     say(rows_table(rows))
     for line in differences(rows):
         say(_escaped(line))

@@ -8,13 +8,20 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from longtail.results import GROUP_RANGES, GROUPS, GroupResult, percent
 from longtail.runs.report import RunReport
 from longtail.runs.table import Row
+from longtail.text import visible
 
 console = Console()
+
+
+def text(thing: object) -> str:
+    """A name, path or sentence as it is printed: control characters as escapes, and square brackets not as markup."""
+    return escape(visible(str(thing)))
 
 
 def say(thing: Any) -> None:

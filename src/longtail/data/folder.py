@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -18,6 +20,24 @@ from longtail.errors import BadFolder, CorruptImage
 
 MEMORY_LIMIT = 4 * 2**30
 SAMPLE = 2000
+
+
+class Seen(Protocol):
+    """Hashes of the content of files that were decoded before."""
+
+    def digest(self, path: Path, state: os.stat_result) -> str | None:
+        """The hash of a file that was decoded in this state; None where it was not."""
+
+    def add(self, path: Path, state: os.stat_result, digest: str) -> None:
+        """Adds a file that was decoded just now."""
+
+
+@dataclass(frozen=True)
+class _Images:
+    """Pixels of the files that are held in memory, and the hashes of all files that can be read."""
+
+    pixels: dict[str, Tensor] = field(default_factory=dict)
+    digests: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -36,6 +56,7 @@ def folder_data(
     split_seed: int = 0,
     skip_corrupt: bool = False,
     split: Path | None = None,
+    seen: Seen | None = None,
     watch: Watch | None = None,
 ) -> Data:
     """Reads the images below `root` (or listed in the CSV `root`) as squares of `size` pixels.
@@ -51,19 +72,21 @@ def folder_data(
         split_seed: seed that draws the test images, and the training images that a cut keeps.
         skip_corrupt: whether files that cannot be read are left out instead of refused.
         split: a stored split.csv that says which file belongs to which split; its training set is not cut again.
+        seen: hashes of files that were decoded before. Of images that do not fit into memory, those with an unchanged size and
+            time are not read again.
         watch: called with (number of files read, number of all files).
 
     Raises:
         BadFolder: the folder is empty, has one class only, an empty class, corrupt images, or an unknown class in a split.
     """
     listing = read_csv(split, below=root) if split is not None else list_images(root)
-    images: dict[str, Tensor] = {}
+    images = _Images()
     skipped: tuple[str, ...] = ()
     while True:
         plan = _planned(listing.without(skipped), imbalance if split is None else None, split_seed)
-        corrupt = _read_into(images, plan, listing.root, size, watch)
+        corrupt = _read_into(images, plan, listing.root, size, seen, watch)
         if not corrupt:
-            return _assembled(plan, images, listing.root, size, skipped)
+            return _assembled(plan, images, size, skipped)
         if not skip_corrupt:
             raise BadFolder(_corrupt_sentence(corrupt))
         skipped = (*skipped, *corrupt)
@@ -80,7 +103,7 @@ def _planned(listing: Listing, imbalance: float | None, split_seed: int) -> _Pla
     classes = listing.classes
     number = {name: index for index, name in enumerate(classes)}
     labels = np.array([number[label] for label in listing.labels], dtype=np.int64)
-    whole = Split(listing.files, labels, root=listing.root, sizes=listing.sizes)
+    whole = Split(listing.files, labels, root=listing.root)
     if listing.splits is None:
         chosen = stratified(labels, len(classes), 0.2, seed=split_seed, at_least_one_of=2)
         if not len(chosen):
@@ -96,44 +119,59 @@ def _planned(listing: Listing, imbalance: float | None, split_seed: int) -> _Pla
     return _Plan(classes, splits)
 
 
-def _read_into(images: dict[str, Tensor], plan: _Plan, root: Path, size: int, watch: Watch | None) -> dict[str, CorruptImage]:
+def _read_into(
+    images: _Images, plan: _Plan, root: Path, size: int, seen: Seen | None, watch: Watch | None
+) -> dict[str, CorruptImage]:
     """Decodes the files that are not in `images` yet, adds them there, and returns the errors of those that cannot be read.
 
     All pixels are kept where they fit into memory, else those of a sample of the training images.
     """
-    wanted = [file for split in plan.splits.values() for file in split.files if file not in images]
-    fits = _fits(plan, size)
     train = plan.splits["train"].files
-    sample = set(train[:: max(len(train) // SAMPLE, 1)])
-    corrupt = {}
+    fits = _fits(plan, size)
+    held = set(_all_files(plan)) if fits else set(train[:: max(len(train) // SAMPLE, 1)])
+    unread = [file for file in _all_files(plan) if file not in images.digests]
+    states = {} if fits or seen is None else {file: state for file in unread if (state := _state(root / file)) is not None}
+    for file, state in states.items():
+        if file not in held and seen is not None and (known := seen.digest(root / file, state)) is not None:
+            images.digests[file] = known
+    wanted, corrupt = [file for file in unread if file not in images.digests], {}
     for index, (file, result) in enumerate(zip(wanted, read_all(root, wanted, size), strict=True)):
         if watch is not None:
             watch(index + 1, len(wanted))
         if isinstance(result, CorruptImage):
             corrupt[file] = result
-        elif fits or file in sample:
-            images[file] = result
-        else:
-            images[file] = _SEEN
+            continue
+        images.digests[file] = result.digest
+        if file in held:
+            images.pixels[file] = result.pixels
+        if seen is not None and file in states:
+            seen.add(root / file, states[file], result.digest)
     return corrupt
 
 
-_SEEN = torch.empty(0)  # stands for a file that can be read, but whose pixels are not kept
+def _all_files(plan: _Plan) -> list[str]:
+    return [file for split in plan.splits.values() for file in split.files]
+
+
+def _state(path: Path) -> os.stat_result | None:
+    try:
+        return path.stat()
+    except OSError:
+        return None  # the reader says what is wrong with the file
 
 
 def _fits(plan: _Plan, size: int) -> bool:
     return sum(len(split) for split in plan.splits.values()) * 3 * size * size <= MEMORY_LIMIT
 
 
-def _assembled(plan: _Plan, images: dict[str, Tensor], root: Path, size: int, skipped: Sequence[str]) -> Data:
-    splits = plan.splits
+def _assembled(plan: _Plan, images: _Images, size: int, skipped: Sequence[str]) -> Data:
+    digests, pixels = images.digests, images.pixels
+    splits = {name: replace(split, digests=tuple(digests[file] for file in split.files)) for name, split in plan.splits.items()}
     if _fits(plan, size):
-        splits = {
-            name: replace(split, pixels=torch.stack([images.pop(file) for file in split.files])) for name, split in splits.items()
-        }
+        splits = {name: replace(s, pixels=torch.stack([pixels.pop(file) for file in s.files])) for name, s in splits.items()}
     sample = splits["train"].pixels
     if sample is None:
-        sample = torch.stack([images[file] for file in splits["train"].files if images[file].numel()])
+        sample = torch.stack([pixels[file] for file in splits["train"].files if file in pixels])
     mean, std = pixel_statistics(sample)
     return Data(splits["train"], splits["test"], plan.classes, size, mean, std, val=splits.get("val"), skipped=tuple(skipped))
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+import stat
 import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from threading import Lock
@@ -14,7 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from longtail.errors import CorruptImage
+from longtail.errors import CorruptImage, UnreadableFile
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -23,13 +26,46 @@ if TYPE_CHECKING:
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm"})
 
 
-def open_rgb(path: Path) -> Image:
+@dataclass(frozen=True)
+class Decoded:
+    """A file that was read: its pixels, uint8 (3, S, S), and the hash of its bytes."""
+
+    pixels: Tensor
+    digest: str
+
+
+def read_content(path: Path) -> bytes:
+    """Reads the bytes of a regular file.
+
+    Raises:
+        FileNotFoundError: there is no file at `path`.
+        CorruptImage: it is no regular file, such as a pipe, whose reader would wait for ever.
+        UnreadableFile: the system refuses to read it.
+    """
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise CorruptImage(f"'{path}' cannot be read as an image (it is no regular file).")
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise UnreadableFile(
+            f"'{path}' cannot be read ({error.strerror or error}); it may be a good image. Check its permissions and the disk."
+        ) from error
+
+
+def content_hash(content: bytes) -> str:
+    """Hash of a file's bytes, in hexadecimal digits."""
+    return hashlib.blake2b(content, digest_size=16).hexdigest()
+
+
+def open_rgb(path: Path, content: bytes | None = None) -> Image:
     """Decodes the whole image as RGB; transparent pixels become white, 16-bit grey is scaled.
 
     Raises:
         CorruptImage: the file is truncated, or is not an image.
     """
-    with opened(path) as image:
+    with opened(path, content) as image:
         image.load()
         return to_rgb(image)
 
@@ -40,15 +76,15 @@ def opened(path: Path, content: bytes | None = None) -> Iterator[Image]:
 
     Raises:
         FileNotFoundError: there is no file at `path`.
-        CorruptImage: anything else goes wrong while the file is opened or inside the `with` block.
+        UnreadableFile: the system refuses to read it.
+        CorruptImage: anything else goes wrong while the image is opened or inside the `with` block.
     """
     from PIL import Image as Pillow
 
+    content = read_content(path) if content is None else content
     try:
-        with _QUIET, Pillow.open(path if content is None else BytesIO(content)) as image:
+        with _QUIET, Pillow.open(BytesIO(content)) as image:
             yield image
-    except FileNotFoundError:
-        raise
     except Exception as error:  # a broken file can make PIL's readers raise errors of any type
         raise CorruptImage(f"'{path}' cannot be read as an image ({reason(error)}).") from error
 
@@ -104,12 +140,13 @@ def read_square(path: Path, size: int) -> Tensor:
     return as_tensor(squared(open_rgb(path), size))
 
 
-def read_all(root: Path, files: Sequence[str], size: int) -> Iterator[Tensor | CorruptImage]:
-    """Reads every file as a uint8 tensor (3, size, size), or gives its error, in order; a few threads decode them."""
+def read_all(root: Path, files: Sequence[str], size: int) -> Iterator[Decoded | CorruptImage]:
+    """Reads every file once, as squares of `size` pixels, or gives its error, in order; a few threads decode them."""
 
-    def read(file: str) -> Tensor | CorruptImage:
+    def read(file: str) -> Decoded | CorruptImage:
         try:
-            return read_square(root / file, size)
+            content = read_content(root / file)
+            return Decoded(as_tensor(squared(open_rgb(root / file, content), size)), content_hash(content))
         except CorruptImage as error:
             return error
 

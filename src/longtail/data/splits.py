@@ -27,14 +27,14 @@ class Split:
         labels: class indices (N,).
         pixels: uint8 (N, 3, S, S), or None where the images are read from `root` when needed.
         root: the folder that `files` are in.
-        sizes: size of each file in bytes, part of the split's fingerprint; empty for published sets.
+        digests: hash of the content of each file; empty where the set was published under a checksum or a list of names.
     """
 
     files: tuple[str, ...]
     labels: Labels
     pixels: Tensor | None = None
     root: Path | None = None
-    sizes: tuple[int, ...] = ()
+    digests: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -47,7 +47,7 @@ class Split:
             files=tuple(self.files[i] for i in chosen),
             labels=self.labels[chosen],
             pixels=None if self.pixels is None else self.pixels[torch.from_numpy(chosen)],
-            sizes=tuple(self.sizes[i] for i in chosen) if self.sizes else (),
+            digests=tuple(self.digests[i] for i in chosen) if self.digests else (),
         )
 
 
@@ -88,12 +88,18 @@ def counts_of(labels: Labels, num_classes: int) -> list[int]:
 
 
 def fingerprint(data: Data) -> str:
-    """sha256 over the class names, the image size, and the names, sizes and labels of every file of every split."""
+    """sha256 over the class names, the image size, and the names, labels and content of the images of every split.
+
+    The content are the hashes of the files, or the pixels where a published set is held in memory without files; of published
+    lists, whose images are read later, it is the names and labels alone.
+    """
     digest = hashlib.sha256(ascii((data.classes, data.size)).encode())
     for name, split in data.splits.items():
         digest.update(f"{name} {len(split)}\n".encode())
-        digest.update("\n".join(split.files).encode(errors="surrogateescape"))
-        digest.update(split.labels.astype("<i8").tobytes() + np.array(split.sizes, dtype="<i8").tobytes())
+        digest.update("\n".join((*split.files, *split.digests)).encode(errors="surrogateescape"))
+        digest.update(split.labels.astype("<i8").tobytes())
+        if not split.digests and split.pixels is not None:
+            digest.update(split.pixels.contiguous().numpy().data)
     return digest.hexdigest()
 
 

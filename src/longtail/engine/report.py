@@ -9,7 +9,7 @@ import torch
 from longtail.data.groups import group_of_each, shot_groups
 from longtail.data.imbalance import imbalance_factor
 from longtail.engine.evaluation import Evaluation
-from longtail.engine.training import History
+from longtail.engine.loop import History
 from longtail.inference import InferenceRule, reference_of
 from longtail.inference.fitting import keywords_of
 from longtail.metrics import group_means, nan_mean

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
@@ -12,7 +10,9 @@ from torch import Tensor
 from longtail.data.loaders import Batch, Feed
 from longtail.engine.batches import epoch_batches, epoch_indices, not_finite, steps_of
 from longtail.engine.building import StageWork, begin_stage, check_stages, enter_stage, fast_network, new_model, on_device
+from longtail.engine.checkpoints import continued, end_stage, load_stage, save_epoch
 from longtail.engine.evaluation import judged_epoch
+from longtail.engine.loop import History, Loop, Watch
 from longtail.engine.replay import Advance, Replay, Tally
 from longtail.errors import TrainingFailed
 from longtail.losses.contract import set_class_weights
@@ -23,22 +23,6 @@ from longtail.weighting import Progress
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
-
-Watch = Callable[[int, Progress], None]
-History = list[dict[str, Any]]
-
-
-@dataclass(frozen=True)
-class Loop:
-    """Objects that every part of the loop needs: the experiment, its network and images, the run folder and the Fabric."""
-
-    experiment: Experiment
-    model: Classifier
-    feed: Feed
-    run: Run
-    fabric: Fabric
-    watch: Watch | None = None
-    replay: Replay | None = None
 
 
 def train_stages(
@@ -55,14 +39,18 @@ def train_stages(
 
 
 def run_stage(loop: Loop, stage_index: int, history: History) -> History:
-    """Trains one stage, or loads its stored end, and returns the history with the stage's epochs."""
+    """Loads the stored end of a stage, or trains the stage, and returns the history with its epochs.
+
+    While another process trains the same stage, this one waits for it.
+    """
     enter_stage(loop.model, loop.experiment, stage_index)
-    stored = loop.run.load_stage(loop.experiment.key(stage_index + 1))
-    if stored is None:
-        return train_stage(loop, stage_index, history)
-    loop.model.load_state_dict(stored["model"])
-    loop.run.write_log(stored["history"], new=len(stored["history"]))
-    return list(stored["history"])
+    key = loop.experiment.key(stage_index + 1)
+    stored = load_stage(loop, key)
+    if stored is not None:
+        return stored
+    with loop.run.stage_locked(key):
+        stored = load_stage(loop, key)
+        return train_stage(loop, stage_index, history) if stored is None else stored
 
 
 def train_stage(loop: Loop, stage_index: int, history: History) -> History:
@@ -75,35 +63,9 @@ def train_stage(loop: Loop, stage_index: int, history: History) -> History:
         entry = run_epoch(loop, work, epoch)
         entry |= judged_epoch(work.network, loop.experiment, stage_index, epoch, loop.fabric)
         history = [*history, entry]
-        loop.run.write_log(history)
-        if epoch < work.stage.epochs - 1:
-            loop.run.save_state({"key": work.key, "epoch": epoch, "history": history, **states(loop, work)})
+        save_epoch(loop, work, epoch, history)
     end_stage(loop, work, history)
     return history
-
-
-def continued(loop: Loop, work: StageWork, history: History) -> tuple[int, History]:
-    """Restores a checkpoint of this stage, else runs its `start`; returns the epoch to begin with and the history before it."""
-    state = loop.run.load_state()
-    if state is None or state["key"] != work.key:
-        if work.stage.start is not None:
-            work.stage.start(loop.model, work.loss, loop.experiment.data)
-        return 0, history
-    for name, part in {"model": loop.model, "loss": work.loss, "optimizer": work.optimizer}.items():
-        part.load_state_dict(state[name])
-    return state["epoch"] + 1, list(state["history"])
-
-
-def states(loop: Loop, work: StageWork) -> dict[str, Any]:
-    """States of the parts that learn, for a checkpoint: model, loss and optimizer."""
-    return {name: part.state_dict() for name, part in (("model", loop.model), ("loss", work.loss), ("optimizer", work.optimizer))}
-
-
-def end_stage(loop: Loop, work: StageWork, history: History) -> None:
-    """Copies the loss's scale to the head, and stores the stage for this run and for others that begin in the same way."""
-    loop.model.head.get_buffer("scale").fill_(getattr(work.loss, "scale", 1.0))
-    loop.run.save_stage(work.key, {"model": loop.model.state_dict(), "history": history})
-    loop.run.drop_state()
 
 
 def run_epoch(loop: Loop, work: StageWork, epoch: int) -> dict[str, Any]:

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from longtail.errors import UserError
-from longtail.runs.files import read_json, write_bytes
 from longtail.runs.layout import chosen_run
 from longtail.runs.run import Run
+from longtail.runs.seals import read_json
 from longtail.spec.own_code import OwnFile, imported, modules_named
 
 
@@ -21,7 +21,7 @@ def kept_as(files: Sequence[OwnFile]) -> list[dict[str, str]]:
 def keep_code(run: Run, files: Sequence[OwnFile]) -> None:
     """Writes the content of the files that is in use into the run folder."""
     for file in files:
-        write_bytes(run.folder / "code" / f"{file.module}.py", file.source)
+        run.write(f"code/{file.module}.py", file.source)
 
 
 def run_kept_code(run: Run, config: Any, *, trust_code: bool) -> None:

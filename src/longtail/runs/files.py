@@ -1,118 +1,157 @@
-"""Writing and reading files. Every write is atomic: a kill leaves the old file or the new one. Only tensors load torch."""
+"""Writing and reading files. Every write is atomic; what the system refuses is said in a sentence."""
 
 from __future__ import annotations
 
 import csv
-import dataclasses
+import errno
 import io
-import json
 import os
-import tempfile
-from collections.abc import Iterable, Mapping
+import secrets
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+from longtail.errors import MissingFileError, OutOfSpace, UnreadableFile, UnwritableFile
 
-from longtail.errors import MissingFileError, OutOfSpace, UserError
-
-State = dict[str, Any]
+PARTIAL = ".partial"
+FULL = (errno.ENOSPC, errno.EDQUOT)
+CAUSES = {
+    errno.EACCES: "Allow this user to {do} it",
+    errno.EPERM: "Allow this user to {do} it",
+    errno.EROFS: "The disk is mounted read-only: choose another folder",
+    errno.EIO: "The disk or the connection to it fails: check it",
+    errno.ESTALE: "The network drive was taken away or replaced: mount it again",
+    errno.ENOTDIR: "Part of the path is a file: choose another folder",
+    errno.EEXIST: "Part of the path is a file: choose another folder",
+    errno.EISDIR: "It is a folder: move it away",
+    errno.ENAMETOOLONG: "The name is too long: choose a shorter one",
+    errno.ELOOP: "Its links lead in a circle: mend them",
+}
 
 
 def write_csv(path: Path, header: Iterable[str], rows: Iterable[Iterable[Any]]) -> Path:
     """Writes a CSV file with a header line."""
+    return write_text(path, csv_text(header, rows))
+
+
+def csv_text(header: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:
+    """The text of a CSV file with a header line."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(header)
     writer.writerows(rows)
-    return write_text(path, text.getvalue())
+    return text.getvalue()
 
 
-def write_tensors(path: Path, state: State) -> None:
-    """Writes a state of tensors and primitives only, so that `read_tensors` can refuse everything else."""
-    import torch
-
-    buffer = io.BytesIO()
-    torch.save(state, buffer)
-    write_bytes(path, buffer.getbuffer())
-
-
-def read_tensors(path: Path) -> State | None:
-    """Reads a state that `write_tensors` wrote; None where there is no file."""
-    import torch
-
-    if not path.exists():
-        return None
-    state: State = torch.load(path, map_location="cpu", weights_only=True)
-    return state
-
-
-def write_json(folder: Path, name: str, content: Any) -> Path:
-    """Writes `content` as the JSON file `name` of a run folder; nan becomes null."""
-    return write_text(folder / name, json.dumps(plain(content), indent=1))
-
-
-def read_json(folder: Path, name: str) -> Any:
-    """Reads the JSON file `name` of a run folder.
-
-    Raises:
-        MissingFileError: the folder is not a run folder, or the run has not written the file yet.
-        UserError: the file is not JSON, for example because it is cut off.
-    """
-    path = folder / name
-    if not path.exists():
-        raise MissingFileError(f"'{folder}' has no {name}: it is not a longtail run, or the run has not written it yet.")
-    try:
-        return json.loads(path.read_bytes())
-    except ValueError as error:
-        raise UserError(
-            f"'{path}' is cut off or not JSON ({error}). "
-            f"Delete '{folder}' and start the training command again; finished stages are kept."
-        ) from error
+def encoded(text: str) -> bytes:
+    """Text as UTF-8; file names in it that are not UTF-8 keep their bytes."""
+    return text.encode(errors="surrogateescape")
 
 
 def write_text(path: Path, text: str) -> Path:
     """Writes text as UTF-8; file names in it that are not UTF-8 keep their bytes."""
-    return write_bytes(path, text.encode(errors="surrogateescape"))
+    return write_bytes(path, encoded(text))
 
 
-def write_bytes(path: Path, content: bytes | memoryview) -> Path:
-    """Writes a temporary file beside `path`, flushes it to the disk, then renames it to `path`.
+def write_bytes(path: Path, content: bytes | memoryview, *, header: bytes = b"", before: Path | None = None) -> Path:
+    """Writes a temporary file beside `path`, flushes it to the disk, renames it to `path`, and flushes the folder.
+
+    A kill leaves the old file or the new one, and perhaps the temporary file, which `sweep` deletes.
+
+    Args:
+        header: bytes to write before the content.
+        before: name that the file at `path` gets when the new one takes its place, so that two are kept.
 
     Raises:
         OutOfSpace: the disk is full or the quota is used up.
+        UnwritableFile: the system refuses to write.
     """
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}{PARTIAL}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".partial")
         try:
-            with os.fdopen(handle, "wb") as file:
+            with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666), "wb") as file:
+                file.write(header)
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
-            os.chmod(temporary, 0o644)
+            if before is not None and path.exists():
+                os.replace(path, before)
             os.replace(temporary, path)
         except BaseException:
-            Path(temporary).unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
             raise
+        flush_folder(path.parent)
     except OSError as error:
-        if error.errno in (28, 122):
-            raise OutOfSpace(
-                f"The disk is full: '{path}' could not be written. Files written before are intact; free some space and "
-                f"start the same command again, which continues the run."
-            ) from error
-        raise
+        raise unwritten(path, error) from error
     return path
 
 
-def plain(content: Any) -> Any:
-    """Converts to JSON's own types: dataclasses to mappings, numpy's numbers to Python's, nan and infinity to null."""
-    if dataclasses.is_dataclass(content) and not isinstance(content, type):
-        content = dataclasses.asdict(content)
-    if isinstance(content, Mapping):
-        return {str(key): plain(value) for key, value in content.items()}
-    if isinstance(content, (list, tuple)):
-        return [plain(item) for item in content]
-    if isinstance(content, np.generic):
-        content = content.item()
-    return None if isinstance(content, float) and not np.isfinite(content) else content
+def rename(path: Path, target: Path) -> None:
+    """Moves a file within a disk, in one step, in place of the one at `target`.
+
+    Raises:
+        UnwritableFile: the system refuses.
+    """
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        os.replace(path, target)
+        flush_folder(target.parent)
+    except OSError as error:
+        raise unwritten(target, error) from error
+
+
+def flush_folder(folder: Path) -> None:
+    """Flushes a folder to the disk, so that a rename in it outlives a loss of power, where the system can do that."""
+    if os.name != "posix":
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EBADF):
+            raise
+    finally:
+        os.close(handle)
+
+
+def sweep(folder: Path, name: str = "*") -> None:
+    """Deletes temporary files that a kill left in a folder; the caller holds the lock of whoever writes `name` there."""
+    for partial in folder.glob(f".{name}.*{PARTIAL}"):
+        partial.unlink(missing_ok=True)
+
+
+def read_bytes(path: Path) -> bytes:
+    """Reads a whole file.
+
+    Raises:
+        MissingFileError: there is no such file.
+        UnreadableFile: the system refuses to read it.
+    """
+    try:
+        return path.read_bytes()
+    except FileNotFoundError as error:
+        raise MissingFileError(f"There is no file '{path}'.") from error
+    except OSError as error:
+        raise UnreadableFile(f"'{path}' cannot be read ({_reason(error)}). {_cause(error, 'read')}.") from error
+
+
+def unwritten(path: Path, error: OSError) -> OutOfSpace | UnwritableFile:
+    """The error to raise where the system refused to write `path`."""
+    if error.errno in FULL:
+        return OutOfSpace(
+            f"The disk is full: '{path}' could not be written. Files written before are intact; free some space and "
+            f"start the same command again, which continues the run."
+        )
+    return UnwritableFile(
+        f"'{path}' cannot be written ({_reason(error)}). {_cause(error, 'write')}, and start the same command again; files "
+        f"written before are intact."
+    )
+
+
+def _reason(error: OSError) -> str:
+    return error.strerror or str(error)
+
+
+def _cause(error: OSError, do: str) -> str:
+    return CAUSES.get(error.errno or 0, "Check the disk and its permissions").format(do=do)

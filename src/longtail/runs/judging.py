@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import csv
+import io
 import math
+import zipfile
+import zlib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,11 +18,13 @@ from torch import Tensor
 from longtail.data.groups import group_of_each, shot_groups
 from longtail.data.images import read_all
 from longtail.data.listing import list_images
-from longtail.errors import BadFolder, MissingFileError, UserError
+from longtail.errors import BadFolder, DamagedFile, MissingFileError, UserError
 from longtail.metrics import Groups, accuracy_under_prior, group_means, group_results, report, with_intervals
 from longtail.results import GroupResult, SplitResult
+from longtail.runs.folder import RunFolder
 from longtail.runs.layout import chosen_run
 from longtail.runs.report import EpochResult, RunReport, StageResult, read_report
+from longtail.runs.seals import REMEDY
 from longtail.runs.serving import load
 
 
@@ -151,14 +156,17 @@ def _test_groups(test: SplitResult, members: Groups, run: Path) -> dict[str, Gro
 
 def _stored_predictions(run: Path) -> tuple[Tensor, Tensor]:
     """Predicted and true labels (M,) of the test images; release 0.1.0 stored scores in half precision, not predicted labels."""
-    path = run / "predictions.npz"
-    if not path.exists():
+    if not (run / "predictions.npz").exists():
         raise MissingFileError(
             f"'{run}' has no predictions.npz, from which the interval of a group of few test images is computed."
         )
-    with np.load(path) as stored:
-        predicted = stored["predicted"] if "predicted" in stored else stored["scores"].argmax(1)
-        return torch.from_numpy(predicted), torch.from_numpy(stored["labels"])
+    content = RunFolder(run).read("predictions.npz")
+    try:
+        with np.load(io.BytesIO(content)) as stored:
+            predicted = stored["predicted"] if "predicted" in stored else stored["scores"].argmax(1)
+            return torch.from_numpy(predicted), torch.from_numpy(stored["labels"])
+    except (ValueError, KeyError, TypeError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise DamagedFile(f"'{run / 'predictions.npz'}' is damaged ({error}). {REMEDY}") from error
 
 
 def _scores(predictor: Any, root: Path, files: tuple[str, ...]) -> Tensor:
@@ -166,7 +174,7 @@ def _scores(predictor: Any, root: Path, files: tuple[str, ...]) -> Tensor:
     for image in read_all(root, files, predictor.config["size"]):
         if isinstance(image, Exception):
             raise image
-        waiting.append(image)
+        waiting.append(image.pixels)
         if len(waiting) == 256:
             parts.append(predictor.scores(torch.stack(waiting)))
             waiting = []

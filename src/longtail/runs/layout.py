@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from longtail.errors import UserError
-from longtail.runs.files import read_json
+from longtail.runs.seals import read_json
 
 ANSWERS = "answers.json"
+CHECKPOINTS = ("state.pt", "state.before.pt")  # the newest first
 
 
 def run_folder(runs: Path, setting: str, method: str, seed: int, key: str) -> Path:
@@ -25,6 +26,11 @@ def stages_folder(runs: Path, setting: str) -> Path:
 def answers_folder(runs: Path, setting: str, seed: int, key: str) -> Path:
     """Folder of a comparison of several methods at one seed."""
     return run_folder(runs, setting, "answers", seed, key)
+
+
+def seen_file(runs: Path, setting: str) -> Path:
+    """List of the image files that were decoded before, with their sizes, times and hashes."""
+    return runs / setting / "seen.csv"
 
 
 def demo_figure(runs: Path, setting: str) -> Path:

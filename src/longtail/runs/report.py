@@ -10,10 +10,10 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
-from longtail.errors import UserError
+from longtail.errors import DamagedFile, UserError
 from longtail.results import GROUP_RULES, GROUPS, SplitResult
-from longtail.runs.files import plain, read_json, write_json
 from longtail.runs.former_reports import translated
+from longtail.runs.seals import REMEDY, plain, read_json, write_json
 
 VERSION = 1
 NAME = "report.json"
@@ -127,22 +127,17 @@ def read_report(folder: Path) -> RunReport:
         UserError: the report is cut off, lacks a field, contradicts itself, or was written by a newer longtail.
     """
     content, path = read_json(folder, NAME), folder / NAME
-    version = content.get("version", 0) if isinstance(content, dict) else VERSION
-    if type(version) is not int or version < 0:
-        raise UserError(
-            f"'{path}' has version {json.dumps(version):.40}, which is not one that this longtail knows. "
-            f"Delete it and start the training command again; finished stages are kept."
-        )
+    has_version = isinstance(content, dict) and "version" in content
+    version = content["version"] if has_version else 0 if isinstance(content, dict) else VERSION
+    if type(version) is not int or version < has_version:
+        raise DamagedFile(f"'{path}' has version {json.dumps(version):.40}, which is not one that this longtail knows. {REMEDY}")
     if version > VERSION:
         raise UserError(f"'{path}' has version {version}, which is newer than this longtail reads ({VERSION}); update longtail.")
     try:
         report: RunReport = _restored(RunReport, content if version else translated(content), "report")
         _check_whole(report)
     except ValueError as error:
-        raise UserError(
-            f"'{path}' is not a complete report: {error}. "
-            f"Delete it and start the training command again; finished stages are kept."
-        ) from error
+        raise DamagedFile(f"'{path}' is not a complete report: {error}. {REMEDY}") from error
     return report
 
 

@@ -1,10 +1,12 @@
-"""The folder of one run: writes and reads its files. Every write is atomic, so a kill leaves the old file or the new one."""
+"""The folder of one run: its checkpoints, its stages, and what it writes of the data, the training and the model."""
 
 from __future__ import annotations
 
 import io
 import json
-from collections.abc import Mapping, Sequence
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -13,105 +15,99 @@ import numpy as np
 from torch import Tensor
 
 from longtail.data.splits import Data
-from longtail.errors import UserError
+from longtail.errors import DamagedFile
 from longtail.inference import Predictions
-from longtail.runs.files import (
-    State,
-    plain,
-    read_json,
-    read_tensors,
-    write_bytes,
-    write_csv,
-    write_json,
-    write_tensors,
-    write_text,
-)
+from longtail.runs.files import csv_text, encoded, rename
+from longtail.runs.folder import REPORT, RunFolder
+from longtail.runs.layout import CHECKPOINTS
+from longtail.runs.locks import Note, locked, silent
+from longtail.runs.seals import State, check_state, plain, read_tensors, write_tensors
+from longtail.text import guarded
+
+FRESH = "fresh"
 
 
-class Run:
+class Run(RunFolder):
     """One experiment's folder.
 
     Args:
         folder: path of the folder, which is made when the first file is written.
         shared: folder of finished stages that runs of one setting share.
         tensorboard: whether the log is also written for TensorBoard.
+        note: takes a line of text for the user, on damaged files and on waiting.
     """
 
-    def __init__(self, folder: Path, *, shared: Path | None = None, tensorboard: bool = False) -> None:
-        self.folder, self.shared, self.tensorboard = folder, shared or folder / "stages", tensorboard
+    def __init__(self, folder: Path, *, shared: Path | None = None, tensorboard: bool = False, note: Note = silent) -> None:
+        super().__init__(folder, note=note)
+        self.shared, self.tensorboard = shared or folder / "stages", tensorboard
 
-    @cached_property
-    def record(self) -> dict[str, Any]:
-        """Content of record.json: recipe, setting, split and versions of the run."""
-        record: dict[str, Any] = self.read_json("record.json")
-        return record
+    def stage_locked(self, key: str) -> AbstractContextManager[None]:
+        """Waits for the lock of a stage that runs of the setting share, and holds it inside the `with` block."""
+        return locked(self.shared / f".{key}.lock", f"the stage {key[:6]}", note=self.note, wait=True)
 
-    @property
-    def finished(self) -> bool:
-        """Whether the run is finished: its report is written."""
-        return (self.folder / "report.json").exists()
+    def beside(self) -> Run:
+        """A run in a folder inside this one, with stages of its own, to train the experiment anew while this one stays whole."""
+        return Run(self.folder / FRESH, tensorboard=self.tensorboard, note=self.note)
 
-    def open(self, record: Mapping[str, Any]) -> None:
-        """Writes record.json, or checks that it is of the same experiment, and deletes files that a kill left half-written.
-
-        Raises:
-            UserError: the folder holds another experiment.
-        """
-        for partial in self.folder.glob(".*.partial"):
-            partial.unlink(missing_ok=True)
-        if (self.folder / "record.json").exists():
-            if self.read_json("record.json")["experiment"] != record["experiment"]:
-                raise UserError(
-                    f"'{self.folder}' holds another experiment (its record.json differs). Choose another folder with `runs=DIR`, "
-                    f"or move it away."
-                )
-            return
-        self.write_json("record.json", record)
-
-    def write_json(self, name: str, content: Any) -> Path:
-        """Writes the JSON file `name`; nan becomes null."""
-        return write_json(self.folder, name, content)
-
-    def read_json(self, name: str) -> Any:
-        """Reads the JSON file `name`.
-
-        Raises:
-            MissingFileError: the folder is not a run folder, or the run has not written the file yet.
-            UserError: the file is not JSON, for example because it is cut off.
-        """
-        return read_json(self.folder, name)
+    def take(self, anew: Run) -> None:
+        """Puts the finished run `anew` in the place of this one, its report last, and deletes what is left of `anew`."""
+        for stage in sorted(anew.shared.glob("*.pt")):
+            with self.stage_locked(stage.stem):
+                rename(stage, self.shared / stage.name)
+        files = [path.relative_to(anew.folder) for path in anew.folder.rglob("*") if path.is_file()]
+        for name in sorted(files, key=lambda name: (name.name == REPORT, name)):
+            if not name.name.startswith(".") and anew.shared.name not in name.parts:
+                rename(anew.folder / name, self.folder / name)
+        self.drop_states()
+        shutil.rmtree(anew.folder)
+        self.__dict__.pop("record", None), self.__dict__.pop("checksums", None)
 
     def save_state(self, state: State) -> None:
-        """Writes the checkpoint to resume from."""
-        write_tensors(self.folder / "state.pt", state)
+        """Writes the checkpoint to resume from, and keeps the one before it."""
+        newest, before = (self.folder / name for name in CHECKPOINTS)
+        write_tensors(newest, state, before=before)
 
-    def load_state(self) -> State | None:
-        """Reads the checkpoint to resume from; None where there is none."""
-        return read_tensors(self.folder / "state.pt")
+    def load_states(self) -> Iterator[State]:
+        """Reads the checkpoints to resume from, the newest first; a damaged one is named to the user and left out."""
+        for name in CHECKPOINTS:
+            state = self._whole(self.folder / name, "Training goes on from what was stored before it.")
+            if state is not None:
+                yield state
 
-    def drop_state(self) -> None:
-        """Deletes the checkpoint."""
-        (self.folder / "state.pt").unlink(missing_ok=True)
-
-    def drop_stage(self, key: str) -> None:
-        """Deletes a stored stage."""
-        (self.shared / f"{key}.pt").unlink(missing_ok=True)
-
-    def drop_report(self) -> None:
-        """Deletes the report, which makes a finished run an unfinished one."""
-        (self.folder / "report.json").unlink(missing_ok=True)
+    def drop_states(self) -> None:
+        """Deletes the checkpoints, the newest first, so that a kill leaves an older one that may be used."""
+        for name in CHECKPOINTS:
+            (self.folder / name).unlink(missing_ok=True)
 
     def save_stage(self, key: str, state: State) -> None:
-        """Stores a finished stage for this run and for others that begin in the same way."""
-        write_tensors(self.shared / f"{key}.pt", state)
+        """Stores a finished stage for this run and for others that begin in the same way, and checks that it can be read."""
+        path = self.stage_file(key)
+        write_tensors(path, {"key": key, **state})
+        check_state(path)
 
     def load_stage(self, key: str) -> State | None:
-        """Reads a stored stage; None where there is none."""
-        return read_tensors(self.shared / f"{key}.pt")
+        """Reads a stored stage; None where there is none, or where it is damaged, which is said to the user."""
+        path = self.stage_file(key)
+        state = self._whole(path, "The stage is trained anew.")
+        if state is not None and state.get("key") != key:
+            self.note(f"'{path}' holds another stage than its name says. The stage is trained anew.")
+            return None
+        return state
+
+    def stage_file(self, key: str) -> Path:
+        """Path of a stored stage."""
+        return self.shared / f"{key}.pt"
+
+    def _whole(self, path: Path, consequence: str) -> State | None:
+        try:
+            return read_tensors(path)
+        except DamagedFile as error:
+            self.note(f"{str(error).partition('. ')[0]}. {consequence}")
+            return None
 
     def write_log(self, entries: Sequence[Mapping[str, Any]], *, new: int = 1) -> None:
         """Writes one line of JSON per epoch, and the last `new` of them for TensorBoard where that was asked for."""
-        write_text(self.folder / "log.jsonl", "".join(json.dumps(plain(entry)) + "\n" for entry in entries))
+        self.write("log.jsonl", encoded("".join(json.dumps(plain(entry)) + "\n" for entry in entries)))
         if self.tensorboard:
             for entry in entries[-new:]:
                 for name in ("loss", "learning_rate", "images_per_second"):
@@ -125,13 +121,13 @@ class Run:
         return SummaryWriter(self.folder / "tensorboard")
 
     def write_split(self, data: Data) -> None:
-        """Writes split.csv, which the option `split` takes."""
+        """Writes split.csv, which the option `split` takes, with the hash of each image's file."""
         rows = [
-            (file, data.classes[label], name)
+            (guarded(file), guarded(data.classes[label]), name, digest)
             for name, split in data.splits.items()
-            for file, label in zip(split.files, split.labels, strict=True)
+            for file, label, digest in zip(split.files, split.labels, split.digests or [""] * len(split), strict=True)
         ]
-        write_csv(self.folder / "split.csv", ("path", "label", "split"), rows)
+        self.write("split.csv", encoded(csv_text(("path", "label", "split", "content"), rows)))
 
     def write_predictions(self, predictions: Predictions, scores: Tensor) -> None:
         """Writes predictions.npz: features, logits, scores, true labels and predicted labels of the test images."""
@@ -140,12 +136,12 @@ class Run:
         halves: dict[str, Any] = {name: tensor.half().numpy() for name, tensor in arrays.items()}
         predicted = scores.argmax(1).numpy()
         np.savez_compressed(buffer, labels=predictions.labels.numpy(), predicted=predicted, **halves)
-        write_bytes(self.folder / "predictions.npz", buffer.getvalue())
+        self.write("predictions.npz", buffer.getvalue())
 
     def write_model(self, tensors: Mapping[str, Tensor], config: Mapping[str, Any]) -> None:
         """Writes the folder model/: safetensors and config.json."""
         from safetensors.torch import save
 
         contiguous = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-        write_bytes(self.folder / "model" / "model.safetensors", save(contiguous))
+        self.write("model/model.safetensors", save(contiguous))
         self.write_json("model/config.json", config)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, overload
 import torch
 from torch import Tensor
 
-from longtail.data.images import as_tensor, open_rgb, read_all, squared, to_rgb
+from longtail.data.images import Decoded, as_tensor, open_rgb, read_all, squared, to_rgb
 from longtail.data.transforms import normalise
 from longtail.errors import CorruptImage, WrongTypeError
 from longtail.inference import InferenceRule, Predictions
@@ -85,7 +85,7 @@ class Predictor:
         """Predicts the class of many files, decoded by several threads; for a file that cannot be read, its error."""
         for chunk in _chunks(files, batch_size):
             images = list(read_all(Path(), [str(file) for file in chunk], self.config["size"]))
-            pixels = [image for image in images if isinstance(image, Tensor)]
+            pixels = [image.pixels for image in images if isinstance(image, Decoded)]
             results = iter(self._named(torch.stack(pixels))) if pixels else iter(())
             yield from (
                 (f, image if isinstance(image, CorruptImage) else next(results)) for f, image in zip(chunk, images, strict=True)

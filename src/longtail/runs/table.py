@@ -12,8 +12,9 @@ from typing import Any
 
 from longtail.errors import MissingFileError, UserError, WrongTypeError
 from longtail.results import GROUPS
-from longtail.runs.files import read_json
+from longtail.runs.folder import RunFolder
 from longtail.runs.layout import finished_runs, folder_name
+from longtail.runs.locks import Note, silent
 from longtail.runs.report import RunReport, read_report
 from longtail.spec.own_code import is_own, own_function
 
@@ -46,7 +47,7 @@ class Row:
         return statistics.fmean(self.values(name))
 
 
-def rows_of(runs: Path, setting: str, *, budget: str | None = None) -> list[Row]:
+def rows_of(runs: Path, setting: str, *, budget: str | None = None, note: Note = silent) -> list[Row]:
     """Reads all finished runs of a setting: one row per experiment with all its seeds, best mean recall last.
 
     Args:
@@ -54,6 +55,7 @@ def rows_of(runs: Path, setting: str, *, budget: str | None = None) -> list[Row]
         setting: a named setting, `file.py:function` (the file is run), the folder or CSV that was trained on, or the name under
             which its runs are kept.
         budget: budget of the runs to read; None for all.
+        note: takes a line of text for the user, on a run whose record or report is damaged, which is left out.
 
     Raises:
         MissingFileError: there is no finished run of the setting below `runs`.
@@ -61,9 +63,14 @@ def rows_of(runs: Path, setting: str, *, budget: str | None = None) -> list[Row]
     kept = _name_of(setting)
     found: dict[str, list[tuple[Record, RunReport]]] = {}
     for folder in finished_runs(runs, kept):
-        record, report = read_json(folder, "record.json"), read_report(folder)
+        try:
+            record, report = RunFolder(folder).record, read_report(folder)
+            identity = _identity(record)
+        except UserError as error:
+            note(f"Left out: {error}")
+            continue
         if budget in (None, report.budget):
-            found.setdefault(_identity(record), []).append((record, report))
+            found.setdefault(identity, []).append((record, report))
     if not found:
         raise MissingFileError(
             f"No finished run lies in '{runs / kept}'; train some with `longtail train {setting} --method NAME`."
@@ -98,6 +105,9 @@ def _own_name(text: str) -> str:
 
 
 def _identity(record: Record) -> str:
+    missing = [name for name in IDENTITY if name not in record]
+    if missing:
+        raise UserError(f"record.json lacks {', '.join(missing)}.")
     return json.dumps([record[name] for name in IDENTITY], sort_keys=True)
 
 

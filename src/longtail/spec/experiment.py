@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from longtail.data.splits import Data, fingerprint
 from longtail.spec.description import digest
+from longtail.spec.identity import libraries, sources
 from longtail.spec.recipe import Recipe, Setting
 
 
@@ -28,15 +31,27 @@ class Experiment:
     precision: str = "32-true"
     weights: Path | None = None
 
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hash of all images, their labels and their splits."""
+        return fingerprint(self.data)
+
     def key(self, stages: int | None = None) -> str:
-        """Hash of the experiment, or of its first `stages` stages, which does not depend on what comes after them."""
+        """Hash of the experiment, or of its first `stages` stages, which does not depend on what comes after them.
+
+        Beside the description it covers the content of all images, the versions of the libraries that compute, and the sources
+        of functions that belong to none of them.
+        """
         if stages is not None:
             return self._key_of_stages(stages)
-        return digest(self.recipe, self.setting, self.seed, self.protocol, self.precision, fingerprint(self.data))
+        return self._digest(self.recipe, self.setting)
 
     def _key_of_stages(self, stages: int) -> str:
         """Hash of the first stages. It leaves out the setting's budget, since the stages themselves state theirs."""
         recipe, setting = self.recipe, self.setting
         network = (setting.backbone, setting.weights, recipe.head, recipe.backbone_wrapper, recipe.projection)
-        images = (setting.data, setting.augment, fingerprint(self.data))
-        return digest(*network, *images, recipe.stages[:stages], self.seed, self.protocol, self.precision)
+        return self._digest(*network, setting.data, setting.augment, recipe.stages[:stages])
+
+    def _digest(self, *parts: Any) -> str:
+        trained = (self.seed, self.protocol, self.precision, self.fingerprint)
+        return digest(*parts, *trained, libraries(), sources(*parts))

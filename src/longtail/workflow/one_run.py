@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import inspect
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
-from longtail.data.splits import Data, fingerprint, hold_out
+from longtail.data.splits import Data, hold_out
 from longtail.engine.building import trained_until
 from longtail.engine.devices import deterministic, device_name, make_fabric
 from longtail.engine.evaluation import evaluate
-from longtail.engine.replay import Replay, cuda_replay
+from longtail.engine.replay import cuda_replay
 from longtail.engine.report import run_report
 from longtail.engine.training import train_stages
 from longtail.errors import UserError, WrongTypeError
@@ -19,13 +20,18 @@ from longtail.inference import as_trained, reference_of
 from longtail.networks.pretrained import content_hash
 from longtail.runs.code import keep_code, kept_as
 from longtail.runs.judging import regrouped_report
-from longtail.runs.layout import run_folder, stages_folder
+from longtail.runs.layout import run_folder, seen_file, stages_folder
 from longtail.runs.model_store import write_model
 from longtail.runs.provenance import commit, versions
 from longtail.runs.report import RunReport, write_report
 from longtail.runs.run import Run
+from longtail.runs.seen import SeenFiles
+from longtail.runs.siblings import contents_of, said_of_siblings
+from longtail.runs.starts import Start, add_start, this_start
+from longtail.runs.verify import check_copy, damaged, read_back
 from longtail.spec.description import describe, parameters_of, unknown
 from longtail.spec.experiment import Experiment
+from longtail.spec.identity import libraries, sources
 from longtail.spec.own_code import read_own
 from longtail.spec.recipe import Setting
 from longtail.weighting import Progress
@@ -88,7 +94,12 @@ def prepared(request: Request, watcher: Watcher) -> tuple[Setting, Data]:
     if choice:
         watcher.note(choice)
     chosen_recipe(request, setting)
-    data: Data = setting.data(path, **_reading_arguments(request, setting, watcher))
+    if request.split is not None:
+        check_copy(request.split)
+    arguments = _reading_arguments(request, setting, watcher)
+    data: Data = setting.data(path, **arguments)
+    if "seen" in arguments:
+        arguments["seen"].save()
     if request.val and data.val is not None:
         raise UserError(f"'{request.data}' comes with {len(data.val)} validation images of its own; leave out `val`.")
     if data.skipped:
@@ -107,27 +118,64 @@ def train_one(request: Request, setting: Setting, data: Data, *, watcher: Watche
         raise UserError(f"{recipe.name} chooses a value on validation images, but none are held out; give `val` above 0.")
     fabric, precision = make_fabric(request.device, request.precision, deterministic=request.deterministic)
     if request.weights is not None:
+        check_copy(request.weights)
         setting = replace(setting, weights=content_hash(request.weights))
     experiment = Experiment(recipe, setting, data, request.seed, request.protocol, precision, weights=request.weights)
     folder = run_folder(request.runs, setting.name, recipe.name, request.seed, experiment.key())
-    run = Run(folder, shared=stages_folder(request.runs, setting.name), tensorboard=request.tensorboard)
-    if request.fresh:
-        forget(run, experiment)
-    replay = cuda_replay(fabric.device, precision) if request.graphs else None
-    own = own_files(request)
-    run.open({**_record(experiment, fabric.device), "graphs": request.graphs, "code": kept_as(own)})
-    if not run.finished:
-        keep_code(run, own)
-        watcher.begin(experiment)
-        finish(experiment, run, fabric, watcher, groups=request.groups, replay=replay)
+    shared = stages_folder(request.runs, setting.name)
+    run = Run(folder, shared=shared, tensorboard=request.tensorboard, note=watcher.note)
+    job = Job(request, experiment, fabric, watcher)
+    with run.locked():
+        run.open(job.record)
+        if request.fresh:
+            anew = run.beside()
+            anew.open(job.record)
+            finish(job, anew)
+            run.take(anew)
+        elif damage := list(damaged(run)) if run.finished else []:
+            watcher.note(f"{' '.join(damage)} What is damaged is made anew.")
+            finish(job, run)
+        elif run.finished:
+            watcher.note(read_back(run))
+        else:
+            if said := said_of_siblings(run, job.record, contents_of(data.splits)):
+                watcher.note(said)
+            finish(job, run)
     return Result(run, regrouped_report(run.folder, groups=request.groups))
 
 
-def finish(experiment: Experiment, run: Run, fabric: Any, watcher: Watcher, *, groups: str, replay: Replay | None = None) -> None:
+@dataclass(frozen=True)
+class Job:
+    """A request as it is carried out: its experiment, the Fabric that trains it, and the watcher of its progress."""
+
+    request: Request
+    experiment: Experiment
+    fabric: Any
+    watcher: Watcher
+
+    @cached_property
+    def record(self) -> dict[str, Any]:
+        """Content of record.json before the first start."""
+        own = kept_as(own_files(self.request))
+        return {**_record(self.experiment, self.fabric.device), "graphs": self.request.graphs, "code": own}
+
+    @property
+    def start(self) -> Start:
+        """The conditions of this start."""
+        device = device_name(self.fabric.device)
+        return this_start(device=device, deterministic=deterministic(), graphs=self.request.graphs)
+
+
+def finish(job: Job, run: Run) -> None:
     """Trains the stages that are not trained yet, evaluates every stage, and writes the files of a finished run."""
+    experiment, fabric, groups = job.experiment, job.fabric, job.request.groups
     recipe, data = experiment.recipe, experiment.data
+    replay = cuda_replay(fabric.device, experiment.precision) if job.request.graphs else None
+    add_start(run, job.start)
+    keep_code(run, own_files(job.request))
+    job.watcher.begin(experiment)
     run.write_split(data)
-    model, history = train_stages(experiment, run, fabric, watch=watcher.step, replay=replay)
+    model, history = train_stages(experiment, run, fabric, watch=job.watcher.step, replay=replay)
     evaluation = evaluate(model, recipe.inference, data, fabric, groups=groups)
     earlier = [trained_until(experiment, stage_index, run, fabric) for stage_index in range(len(recipe.stages) - 1)]
     stages = [*(evaluate(before, as_trained, data, fabric, groups=groups).report for before in earlier), evaluation.report]
@@ -135,15 +183,9 @@ def finish(experiment: Experiment, run: Run, fabric: Any, watcher: Watcher, *, g
     run.write_predictions(evaluation.predictions, evaluation.scores)
     report = run_report(experiment, history, evaluation, stages, groups=groups, device=device_name(fabric.device))
     run.write_json("classes.json", report.classes)
+    run.write_checksums()
     write_report(run.folder, report)
-
-
-def forget(run: Run, experiment: Experiment) -> None:
-    """Deletes the stored stages, the checkpoint and the report of this experiment, for `fresh`."""
-    for stage_index in range(len(experiment.recipe.stages)):
-        run.drop_stage(experiment.key(stage_index + 1))
-    run.drop_state()
-    run.drop_report()
+    run.drop_states()
 
 
 def train(data: str | Path, *, method: str = "gcl", watcher: Watcher | None = None, **options: Any) -> Result:
@@ -182,7 +224,10 @@ def _record(experiment: Experiment, device: Any) -> dict[str, Any]:
         "protocol": experiment.protocol,
         "precision": experiment.precision,
         "deterministic": deterministic(),
-        "split": fingerprint(experiment.data),
+        "split": experiment.fingerprint,
+        "libraries": libraries(),
+        "sources": sources(recipe, experiment.setting),
+        "stages": [experiment.key(stages + 1) for stages in range(len(recipe.stages))],
         "device": device_name(device),
         "versions": versions(),
         "commit": commit(),
@@ -191,5 +236,6 @@ def _record(experiment: Experiment, device: Any) -> dict[str, Any]:
 
 def _reading_arguments(request: Request, setting: Setting, watcher: Watcher) -> dict[str, Any]:
     """Arguments for reading the data that are no part of the experiment's identity."""
-    asked = {"split": request.split, "watch": watcher.reading, "download": request.download}
+    seen = SeenFiles(seen_file(request.runs, setting.name))
+    asked = {"split": request.split, "watch": watcher.reading, "download": request.download, "seen": seen}
     return {name: value for name, value in asked.items() if name in parameters_of(setting.data)}

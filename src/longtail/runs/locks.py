@@ -1,0 +1,87 @@
+"""Locks: one process at a time writes a run folder, and one trains a shared stage.
+
+A lock belongs to an open file, so the system frees it when its process ends, however it ends; no lock is ever stale. Beside it
+lies a file that says who holds it, for the others' messages.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import datetime
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from longtail.errors import InUse
+from longtail.runs.files import unwritten
+
+Note = Callable[[str], None]
+WAIT_NOTED = 2.0
+CANNOT_LOCK = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL)
+
+
+def silent(text: str) -> None:
+    """Takes a line of text for the user, and drops it."""
+
+
+@contextmanager
+def locked(path: Path, what: str, *, note: Note, wait: bool = False) -> Iterator[None]:
+    """Holds a lock inside the `with` block.
+
+    Args:
+        path: file of the lock, which is made and stays.
+        what: what the lock protects, for the messages: "'runs/x' is in use".
+        note: takes a line of text for the user, if this process waits or the file system cannot lock.
+        wait: whether to wait until the lock is free, instead of raising.
+
+    Raises:
+        InUse: another process holds the lock and `wait` is False; the message says which, where and since when.
+        UnwritableFile: the system refuses to write the lock's file.
+    """
+    lock, owner = FileLock(path), path.with_name(f"{path.name}.owner")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _acquire(lock, owner, what, note, wait)
+    except OSError as error:
+        if error.errno not in CANNOT_LOCK:
+            raise unwritten(path, error) from error
+        note(f"The file system of '{path.parent}' cannot lock files: take care that no second process writes there.")
+    try:
+        with suppress(OSError):
+            owner.write_text(json.dumps(_me()))
+        yield
+    finally:
+        with suppress(OSError):
+            owner.unlink(missing_ok=True)
+        lock.release()
+
+
+def _acquire(lock: FileLock, owner: Path, what: str, note: Note, wait: bool) -> None:
+    try:
+        lock.acquire(timeout=WAIT_NOTED if wait else 0)
+    except Timeout as error:
+        if not wait:
+            raise InUse(
+                f"{what} is in use by {_holder(owner)}. Wait until that ends, stop it, or choose another folder with `runs=DIR`."
+            ) from error
+        note(f"Waiting for {what}, which {_holder(owner)} trains now.")
+        lock.acquire()
+
+
+def _me() -> dict[str, str | int]:
+    now = datetime.now().astimezone().isoformat(" ", "seconds")
+    return {"host": socket.gethostname(), "pid": os.getpid(), "since": now}
+
+
+def _holder(owner: Path) -> str:
+    """Who holds the lock, as the file beside it says; that file may be written at this moment."""
+    try:
+        holder = json.loads(owner.read_text())
+        return f"process {holder['pid']} on {holder['host']}, since {holder['since']}"
+    except (OSError, ValueError, KeyError, TypeError):
+        return "another process"

@@ -1,0 +1,80 @@
+"""Other runs of one experiment that differ only in images or library versions, to say why a run starts anew."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping
+from typing import Any
+
+from longtail.errors import UserError
+from longtail.runs.folder import REPORT, RunFolder
+
+SAME = ("recipe", "setting", "seed", "protocol", "precision")
+SHOWN = 5
+Contents = Mapping[str, str]
+
+
+def said_of_siblings(run: RunFolder, record: Mapping[str, Any], contents: Contents) -> str:
+    """Sentence on the latest other run of the same experiment but for its images or libraries; "" where there is none.
+
+    Args:
+        run: the run that is about to start.
+        record: record of that run.
+        contents: hash of the content of each of its images, by file name.
+    """
+    others = sorted(run.folder.parent.glob(f"{record['seed']}-*/record.json"), key=lambda path: -path.stat().st_mtime)
+    for path in others:
+        other = RunFolder(path.parent)
+        changed = _difference(other, record, contents) if other.folder != run.folder else ""
+        if changed:
+            half = "" if (other.folder / REPORT).exists() else "half-trained "
+            return f"'{other.folder}' holds a {half}run that differs in {changed}. It is left as it is; this run starts anew."
+    return ""
+
+
+def _difference(other: RunFolder, record: Mapping[str, Any], contents: Contents) -> str:
+    try:
+        former = other.record
+        if any(former.get(name) != record[name] for name in SAME):
+            return ""
+        libraries = former.get("libraries") or {}
+        newer = [
+            f"{name} {libraries.get(name)}, now {new}" for name, new in record["libraries"].items() if libraries.get(name) != new
+        ]
+        images = changed_images(_contents(other), contents) if former.get("split") != record["split"] else ""
+        code = "the source of " + ", ".join(record["sources"]) if former.get("sources") != record["sources"] else ""
+        return "; ".join(part for part in (images, *newer, code) if part)
+    except UserError:
+        return ""
+
+
+def changed_images(before: Contents, after: Contents) -> str:
+    """Which files are new, gone or of another content, as "2 changed images (a.png, b.png)"; "" where there are none."""
+    kinds = {
+        "changed": [name for name in after if name in before and before[name] != after[name]],
+        "new": [name for name in after if name not in before],
+        "missing": [name for name in before if name not in after],
+    }
+    return "; ".join(_named(kind, sorted(names)) for kind, names in kinds.items() if names)
+
+
+def _named(kind: str, names: list[str]) -> str:
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return f"{len(names)} {kind} image{'s' * (len(names) != 1)} ({', '.join(names[:SHOWN])}{more})"
+
+
+def _contents(run: RunFolder) -> Contents:
+    from longtail.text import unguarded
+
+    rows = csv.DictReader(io.StringIO(run.read("split.csv").decode(errors="surrogateescape"), newline=""))
+    return {unguarded(row["path"]): row.get("content") or "" for row in rows}
+
+
+def contents_of(splits: Mapping[str, Any]) -> Contents:
+    """Hash of the content of each image, by file name; "" where the images are not files."""
+    return {
+        file: digest
+        for split in splits.values()
+        for file, digest in zip(split.files, split.digests or [""] * len(split), strict=True)
+    }

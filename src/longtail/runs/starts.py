@@ -1,0 +1,107 @@
+"""The conditions under which a run was started each time: all that can change the bits of its result beside the experiment."""
+
+from __future__ import annotations
+
+import platform
+import socket
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from longtail.errors import UserError
+from longtail.runs.folder import RunFolder
+from longtail.runs.provenance import commit, versions
+
+Start = dict[str, Any]
+CHANGE_BITS = ("device", "processor", "threads", "deterministic", "graphs", "versions")
+
+
+def this_start(*, device: str, deterministic: bool, graphs: bool) -> Start:
+    """The conditions of a start, now and in this process.
+
+    Args:
+        device: name of the device that trains.
+        deterministic: whether only algorithms are used that give the same bits each time.
+        graphs: whether steps are recorded as CUDA graphs.
+    """
+    import torch
+
+    return {
+        "since": datetime.now().astimezone().isoformat(" ", "seconds"),
+        "host": socket.gethostname(),
+        "device": device,
+        "processor": f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}",
+        "threads": torch.get_num_threads(),
+        "deterministic": deterministic,
+        "graphs": graphs,
+        "versions": {**versions(), "cuda": torch.version.cuda or "none", "cudnn": _cudnn()},
+        "commit": commit(),
+        "from": None,
+    }
+
+
+def _cudnn() -> str:
+    from torch.backends import cudnn
+
+    version: int | None = cudnn.version()  # type: ignore[no-untyped-call]
+    return str(version or "none")
+
+
+def add_start(run: RunFolder, start: Start) -> None:
+    """Adds a start to the record of an unfinished run, and says whether its conditions differ from those of the last one.
+
+    Raises:
+        UserError: they differ, and the same bits were promised for one of the two.
+    """
+    starts = run.starts
+    if starts and starts[-1].get("from") is not None:
+        check_conditions(run, starts[-1], start, f"'{run.folder}' was begun")
+    else:
+        starts = starts[:-1]  # that start trained nothing
+    run.write_record({**run.record, "starts": [*starts, start]})
+
+
+def mark_begin(run: RunFolder, stage: int, epoch: int) -> None:
+    """Writes into the last start of the record where its training began, both counted from 1, unless that is written already."""
+    starts = run.starts
+    if starts and starts[-1]["from"] is None:
+        starts[-1] = {**starts[-1], "from": {"stage": stage + 1, "epoch": epoch + 1}}
+        run.write_record({**run.record, "starts": starts})
+
+
+def take_over(run: RunFolder, trained: Sequence[Start]) -> None:
+    """Puts the starts that trained a stored stage into the record of a run that continues from it.
+
+    Raises:
+        UserError: the stage was trained under other conditions, and the same bits were promised for this run.
+    """
+    own = run.starts
+    new = [start for start in trained if start not in own]
+    if own and new:
+        check_conditions(run, trained[-1], own[-1], "An earlier stage of this run was trained")
+        run.write_record({**run.record, "starts": [*new, *own]})
+
+
+def check_conditions(run: RunFolder, former: Mapping[str, Any], now: Mapping[str, Any], what: str) -> None:
+    """Says to the user whether two starts of one training differ in what changes bits.
+
+    Raises:
+        UserError: they differ, and the same bits were promised for one of the two.
+    """
+    changed = difference(former, now)
+    if not changed:
+        return
+    if former.get("deterministic") or now["deterministic"]:
+        raise UserError(
+            f"{what} under other conditions ({changed}), so the bits that `deterministic` promises would not come out. Continue "
+            f"under the former ones, or train anew with `fresh`."
+        )
+    run.note(f"{what} under other conditions ({changed}); the result is not, to the bit, that of a run under one of them.")
+
+
+def difference(former: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """What differs between two starts and changes bits, as "threads 1, now 2"; "" where nothing does."""
+    pairs = [(name, former.get(name), now.get(name)) for name in CHANGE_BITS if name != "versions"]
+    before, after = (start.get("versions") or {} for start in (former, now))
+    pairs += [(name, before.get(name), after.get(name)) for name in sorted({*before, *after}) if name != "python"]
+    return "; ".join(f"{name} {old}, now {new}" for name, old, new in pairs if old != new)
