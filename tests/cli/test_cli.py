@@ -143,7 +143,7 @@ def sizes(folder):
 
 
 def test_a_finished_run_is_read_back(digits, runs, monkeypatch):
-    monkeypatch.setattr("longtail.workflow.one_run.train_stages", lambda *_, **__: pytest.fail("it trained again"))
+    monkeypatch.setattr("longtail.workflow.job.train_stages", lambda *_, **__: pytest.fail("it trained again"))
     assert longtail(*CE, "--runs", runs).out == digits.out
 
 

@@ -83,7 +83,7 @@ def test_the_folder_of_answers_predicts_as_the_chosen_run(said, stored, photos):
 
 
 def test_the_same_command_reads_everything_back(said, photos, monkeypatch):
-    monkeypatch.setattr("longtail.workflow.one_run.train_stages", lambda *_, **__: pytest.fail("it trained again"))
+    monkeypatch.setattr("longtail.workflow.job.train_stages", lambda *_, **__: pytest.fail("it trained again"))
     again = longtail("train", photos, "--epochs", 1, "--size", 16, "--runs", photos.parent / "runs")
     lines = [line for line in again.out.splitlines() if "is read back; --fresh trains it anew" not in line]
     assert len(again.out.splitlines()) == len(lines) + 3

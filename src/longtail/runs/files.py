@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import csv
 import errno
+import glob
 import io
 import os
 import secrets
+import socket
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -66,7 +68,7 @@ def write_bytes(path: Path, content: bytes | memoryview, *, header: bytes = b"",
         OutOfSpace: the disk is full or the quota is used up.
         UnwritableFile: the system refuses to write.
     """
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}{PARTIAL}")
+    temporary = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}.{secrets.token_hex(4)}{PARTIAL}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -119,6 +121,23 @@ def sweep(folder: Path, name: str = "*") -> None:
     """Deletes temporary files that a kill left in a folder; the caller holds the lock of whoever writes `name` there."""
     for partial in folder.glob(f".{name}.*{PARTIAL}"):
         partial.unlink(missing_ok=True)
+
+
+def sweep_dead(path: Path) -> None:
+    """Deletes temporary files of `path` that ended processes of this machine left; for files that are written without a lock."""
+    for partial in path.parent.glob(f".{glob.escape(path.name)}.{socket.gethostname()}.*{PARTIAL}"):
+        if not _is_alive(partial.name.split(".")[-3]):
+            partial.unlink(missing_ok=True)
+
+
+def _is_alive(pid: str) -> bool:
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return False
+    except (ValueError, OSError):
+        return True
+    return True
 
 
 def read_bytes(path: Path) -> bytes:

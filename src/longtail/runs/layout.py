@@ -10,6 +10,7 @@ from longtail.errors import UserError
 from longtail.runs.seals import read_json
 
 ANSWERS = "answers.json"
+FRESH = "fresh"  # folder inside a run, in which it is trained anew
 CHECKPOINTS = ("state.pt", "state.before.pt")  # the newest first
 
 

@@ -22,6 +22,7 @@ from longtail.runs.files import unwritten
 
 Note = Callable[[str], None]
 WAIT_NOTED = 2.0
+READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)  # whoever then wants to write is told so
 CANNOT_LOCK = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL)
 
 
@@ -48,9 +49,10 @@ def locked(path: Path, what: str, *, note: Note, wait: bool = False) -> Iterator
         path.parent.mkdir(parents=True, exist_ok=True)
         _acquire(lock, owner, what, note, wait)
     except OSError as error:
-        if error.errno not in CANNOT_LOCK:
+        if error.errno not in (*CANNOT_LOCK, *READ_ONLY):
             raise unwritten(path, error) from error
-        note(f"The file system of '{path.parent}' cannot lock files: take care that no second process writes there.")
+        if error.errno in CANNOT_LOCK:
+            note(f"The file system of '{path.parent}' cannot lock files: take care that no second process writes there.")
     try:
         with suppress(OSError):
             owner.write_text(json.dumps(_me()))

@@ -6,7 +6,7 @@ import io
 import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,14 +17,12 @@ from torch import Tensor
 from longtail.data.splits import Data
 from longtail.errors import DamagedFile
 from longtail.inference import Predictions
-from longtail.runs.files import csv_text, encoded, rename
+from longtail.runs.files import csv_text, encoded, rename, sweep
 from longtail.runs.folder import REPORT, RunFolder
-from longtail.runs.layout import CHECKPOINTS
+from longtail.runs.layout import CHECKPOINTS, FRESH
 from longtail.runs.locks import Note, locked, silent
 from longtail.runs.seals import State, check_state, plain, read_tensors, write_tensors
 from longtail.text import guarded
-
-FRESH = "fresh"
 
 
 class Run(RunFolder):
@@ -41,9 +39,12 @@ class Run(RunFolder):
         super().__init__(folder, note=note)
         self.shared, self.tensorboard = shared or folder / "stages", tensorboard
 
-    def stage_locked(self, key: str) -> AbstractContextManager[None]:
+    @contextmanager
+    def stage_locked(self, key: str) -> Iterator[None]:
         """Waits for the lock of a stage that runs of the setting share, and holds it inside the `with` block."""
-        return locked(self.shared / f".{key}.lock", f"the stage {key[:6]}", note=self.note, wait=True)
+        with locked(self.shared / f".{key}.lock", f"the stage {key[:6]}", note=self.note, wait=True):
+            sweep(self.shared, f"{key}.pt")
+            yield
 
     def beside(self) -> Run:
         """A run in a folder inside this one, with stages of its own, to train the experiment anew while this one stays whole."""

@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 
 from longtail.errors import UserError
-from longtail.runs.files import csv_text, encoded, read_bytes, write_bytes
+from longtail.runs.files import csv_text, encoded, read_bytes, sweep_dead, write_bytes
 from longtail.runs.seals import sha256
 
 RACY = 2_000_000_000
@@ -42,6 +42,7 @@ class SeenFiles:
         rows = {**self._rows, **self.new}
         if rows == self._rows:
             return
+        sweep_dead(self.path)
         content = encoded(csv_text(("path", "state", "digest"), ((name, *row) for name, row in rows.items())))
         write_bytes(self.path, content, header=f"{sha256(content)}\n".encode())
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from longtail.errors import MissingFileError, UserError
 from longtail.runs.folder import CHECKSUMS, RECORD, REPORT, RunFolder
-from longtail.runs.layout import ANSWERS, CHECKPOINTS
+from longtail.runs.layout import ANSWERS, CHECKPOINTS, FRESH
 from longtail.runs.report import read_report
 from longtail.runs.seals import REMEDY, SEALED, check_state, read_json
 
@@ -66,9 +66,10 @@ def read_back(run: RunFolder) -> str:
     seconds = max(time.time() - (run.folder / REPORT).stat().st_mtime, 0)
     count, unit = next(((int(seconds // size), name) for name, size in AGES if seconds >= size), (0, "minute"))
     age = f"{count} {unit}{'s' * (count != 1)} ago" if count else "just now"
+    half = ", from where that was stopped before" if (run.folder / FRESH / RECORD).exists() else ""
     commit = run.record.get("commit")
     where = f" at commit {commit}" if commit else f" with longtail {run.record['versions']['longtail']}"
-    return f"'{run.folder}' was finished {age}{where} and is read back; `fresh` trains it anew."
+    return f"'{run.folder}' was finished {age}{where} and is read back; `fresh` trains it anew{half}."
 
 
 def check_copy(path: Path) -> None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import functools
 import hashlib
 import inspect
-import linecache
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
 from longtail.errors import UserError
@@ -64,11 +64,9 @@ def _functions(thing: Any) -> Iterator[Callable[..., Any]]:
 
 def _source_hash(module: str, function: Callable[..., Any]) -> str:
     try:
-        linecache.checkcache()
-        source = inspect.getsource(sys.modules[module])
+        return hashlib.sha256(Path(inspect.getsourcefile(sys.modules[module]) or "").read_bytes()).hexdigest()
     except (OSError, TypeError, KeyError):
-        source = _own_source(function)
-    return hashlib.sha256(source.encode(errors="surrogateescape")).hexdigest()
+        return hashlib.sha256(_own_source(function).encode(errors="surrogateescape")).hexdigest()
 
 
 def _own_source(function: Callable[..., Any]) -> str:

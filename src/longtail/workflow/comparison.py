@@ -11,11 +11,13 @@ from pathlib import Path
 from longtail.data.splits import hold_out
 from longtail.errors import UserError
 from longtail.results import percent
+from longtail.runs.files import sweep_dead
 from longtail.runs.layout import ANSWERS, answers_folder
 from longtail.runs.report import RunReport
 from longtail.runs.run import Run
-from longtail.workflow.one_run import Result, Watcher, prepared, train_one
+from longtail.workflow.one_run import Result, prepared, train_one
 from longtail.workflow.request import Request
+from longtail.workflow.watcher import Watcher
 
 METHODS = ("ce", "logit_adjusted_post_hoc", "gcl")
 NAMES = {"ce": "cross-entropy", "logit_adjusted_post_hoc": "post hoc logit adjustment", "gcl": "GCL"}
@@ -51,6 +53,7 @@ def compare(request: Request, watcher: Watcher) -> Comparison:
     chosen = max(METHODS, key=lambda method: _val_recall(reports[method]))
     run = Run(answers_folder(request.runs, setting.name, request.seed, _key(results)))
     verdict = sentence(reports, chosen)
+    sweep_dead(run.folder / ANSWERS)
     run.write_json(
         ANSWERS,
         {

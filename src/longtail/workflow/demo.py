@@ -10,11 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from longtail.runs.files import write_bytes
+from longtail.runs.files import sweep_dead, write_bytes
 from longtail.runs.report import RunReport
 from longtail.workflow.comparison import METHODS, NAMES
-from longtail.workflow.one_run import Result, Watcher, prepared, train_one
+from longtail.workflow.one_run import Result, prepared, train_one
 from longtail.workflow.request import Request
+from longtail.workflow.watcher import Watcher
 
 Results = Mapping[str, Sequence[Result]]
 
@@ -48,6 +49,7 @@ def recall_figure(results: Results, path: Path) -> Path:
     axes.legend()
     image = io.BytesIO()
     figure.savefig(image, format="png", dpi=120)
+    sweep_dead(path)
     return write_bytes(path, image.getvalue())
 
 

@@ -4,68 +4,30 @@ from __future__ import annotations
 
 import inspect
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from longtail.data.splits import Data, hold_out
-from longtail.engine.building import trained_until
-from longtail.engine.devices import deterministic, device_name, make_fabric
-from longtail.engine.evaluation import evaluate
-from longtail.engine.replay import cuda_replay
-from longtail.engine.report import run_report
-from longtail.engine.training import train_stages
+from longtail.engine.devices import make_fabric
 from longtail.errors import UserError, WrongTypeError
-from longtail.inference import as_trained, reference_of
+from longtail.inference import reference_of
 from longtail.networks.pretrained import content_hash
-from longtail.runs.code import keep_code, kept_as
 from longtail.runs.judging import regrouped_report
 from longtail.runs.layout import run_folder, seen_file, stages_folder
-from longtail.runs.model_store import write_model
-from longtail.runs.provenance import commit, versions
-from longtail.runs.report import RunReport, write_report
+from longtail.runs.report import RunReport
 from longtail.runs.run import Run
 from longtail.runs.seen import SeenFiles
 from longtail.runs.siblings import contents_of, said_of_siblings
-from longtail.runs.starts import Start, add_start, this_start
 from longtail.runs.verify import check_copy, damaged, read_back
-from longtail.spec.description import describe, parameters_of, unknown
+from longtail.spec.description import parameters_of, unknown
 from longtail.spec.experiment import Experiment
-from longtail.spec.identity import libraries, sources
 from longtail.spec.own_code import read_own
 from longtail.spec.recipe import Setting
-from longtail.weighting import Progress
 from longtail.workflow.choices import largest_batch
+from longtail.workflow.job import Job, finish
 from longtail.workflow.request import Request, documented, signature
-from longtail.workflow.resolve import check, chosen_recipe, chosen_setting, own_files, own_paths
-
-
-class Watcher(Protocol):
-    """Functions that a run calls to report its progress."""
-
-    def note(self, text: str) -> None:
-        """Takes a line of text for the user."""
-
-    def reading(self, done: int, total: int) -> None:
-        """Takes the number of files decoded so far, and of all files."""
-
-    def begin(self, experiment: Experiment) -> None:
-        """Is called when training starts."""
-
-    def step(self, stage: int, progress: Progress) -> None:
-        """Is called when a training step is queued."""
-
-
-class Silent:
-    """A watcher that reports nothing."""
-
-    def note(self, text: str) -> None: ...
-
-    def reading(self, done: int, total: int) -> None: ...
-
-    def begin(self, experiment: Experiment) -> None: ...
-
-    def step(self, stage: int, progress: Progress) -> None: ...
+from longtail.workflow.resolve import check, chosen_recipe, chosen_setting, own_paths
+from longtail.workflow.watcher import Silent, Watcher
 
 
 @dataclass(frozen=True)
@@ -90,12 +52,12 @@ def prepared(request: Request, watcher: Watcher) -> tuple[Setting, Data]:
     for file in own_paths(request):
         read_own(file)
     check(request)
+    if request.split is not None:
+        check_copy(request.split)
     setting, path, choice = chosen_setting(request)
     if choice:
         watcher.note(choice)
     chosen_recipe(request, setting)
-    if request.split is not None:
-        check_copy(request.split)
     arguments = _reading_arguments(request, setting, watcher)
     data: Data = setting.data(path, **arguments)
     if "seen" in arguments:
@@ -144,50 +106,6 @@ def train_one(request: Request, setting: Setting, data: Data, *, watcher: Watche
     return Result(run, regrouped_report(run.folder, groups=request.groups))
 
 
-@dataclass(frozen=True)
-class Job:
-    """A request as it is carried out: its experiment, the Fabric that trains it, and the watcher of its progress."""
-
-    request: Request
-    experiment: Experiment
-    fabric: Any
-    watcher: Watcher
-
-    @cached_property
-    def record(self) -> dict[str, Any]:
-        """Content of record.json before the first start."""
-        own = kept_as(own_files(self.request))
-        return {**_record(self.experiment, self.fabric.device), "graphs": self.request.graphs, "code": own}
-
-    @property
-    def start(self) -> Start:
-        """The conditions of this start."""
-        device = device_name(self.fabric.device)
-        return this_start(device=device, deterministic=deterministic(), graphs=self.request.graphs)
-
-
-def finish(job: Job, run: Run) -> None:
-    """Trains the stages that are not trained yet, evaluates every stage, and writes the files of a finished run."""
-    experiment, fabric, groups = job.experiment, job.fabric, job.request.groups
-    recipe, data = experiment.recipe, experiment.data
-    replay = cuda_replay(fabric.device, experiment.precision) if job.request.graphs else None
-    add_start(run, job.start)
-    keep_code(run, own_files(job.request))
-    job.watcher.begin(experiment)
-    run.write_split(data)
-    model, history = train_stages(experiment, run, fabric, watch=job.watcher.step, replay=replay)
-    evaluation = evaluate(model, recipe.inference, data, fabric, groups=groups)
-    earlier = [trained_until(experiment, stage_index, run, fabric) for stage_index in range(len(recipe.stages) - 1)]
-    stages = [*(evaluate(before, as_trained, data, fabric, groups=groups).report for before in earlier), evaluation.report]
-    write_model(run, experiment, model, evaluation.rule)
-    run.write_predictions(evaluation.predictions, evaluation.scores)
-    report = run_report(experiment, history, evaluation, stages, groups=groups, device=device_name(fabric.device))
-    run.write_json("classes.json", report.classes)
-    run.write_checksums()
-    write_report(run.folder, report)
-    run.drop_states()
-
-
 def train(data: str | Path, *, method: str = "gcl", watcher: Watcher | None = None, **options: Any) -> Result:
     """Trains one method on a folder, a CSV or a named setting, and returns the finished run.
 
@@ -210,28 +128,6 @@ train.__signature__ = signature(  # type: ignore[attr-defined]
     inspect.Parameter("watcher", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Watcher | None)
 )
 train.__doc__ = f"{inspect.getdoc(train)}\n\n{documented()}\n    watcher: receives the run's progress; None for no reports."
-
-
-def _record(experiment: Experiment, device: Any) -> dict[str, Any]:
-    recipe = experiment.recipe
-    return {
-        "experiment": experiment.key(),
-        "recipe": describe(recipe),
-        "source": recipe.source,
-        "departures": list(recipe.all_departures),
-        "setting": describe(experiment.setting),
-        "seed": experiment.seed,
-        "protocol": experiment.protocol,
-        "precision": experiment.precision,
-        "deterministic": deterministic(),
-        "split": experiment.fingerprint,
-        "libraries": libraries(),
-        "sources": sources(recipe, experiment.setting),
-        "stages": [experiment.key(stages + 1) for stages in range(len(recipe.stages))],
-        "device": device_name(device),
-        "versions": versions(),
-        "commit": commit(),
-    }
 
 
 def _reading_arguments(request: Request, setting: Setting, watcher: Watcher) -> dict[str, Any]:

@@ -15,9 +15,10 @@ from longtail.runs.report import RunReport
 from longtail.runs.run import Run
 from longtail.spec.own_code import OwnFile, imported, use
 from longtail.spec.recipe import Setting
-from longtail.workflow.one_run import Result, Silent, Watcher, train_one
+from longtail.workflow.one_run import Result, train_one
 from longtail.workflow.request import Request
 from longtail.workflow.resolve import own_files
+from longtail.workflow.watcher import Silent, Watcher
 
 
 def train_many(requests: Sequence[Request], setting: Setting, data: Data, *, watcher: Watcher) -> list[Result]:

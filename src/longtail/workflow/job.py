@@ -1,0 +1,93 @@
+"""A request as it is carried out: its record, and how its run is finished."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from longtail.engine.building import trained_until
+from longtail.engine.devices import deterministic, device_name
+from longtail.engine.evaluation import evaluate
+from longtail.engine.replay import cuda_replay
+from longtail.engine.report import run_report
+from longtail.engine.training import train_stages
+from longtail.inference import as_trained
+from longtail.runs.code import keep_code, kept_as
+from longtail.runs.model_store import write_model
+from longtail.runs.provenance import commit, versions
+from longtail.runs.report import write_report
+from longtail.runs.run import Run
+from longtail.runs.starts import Start, add_start, this_start
+from longtail.spec.description import describe
+from longtail.spec.experiment import Experiment
+from longtail.spec.identity import libraries, sources
+from longtail.workflow.request import Request
+from longtail.workflow.resolve import own_files
+from longtail.workflow.watcher import Watcher
+
+
+@dataclass(frozen=True)
+class Job:
+    """A request as it is carried out: its experiment, the Fabric that trains it, and the watcher of its progress."""
+
+    request: Request
+    experiment: Experiment
+    fabric: Any
+    watcher: Watcher
+
+    @cached_property
+    def record(self) -> dict[str, Any]:
+        """Content of record.json before the first start."""
+        own = kept_as(own_files(self.request))
+        return {**_record(self.experiment, self.fabric.device), "graphs": self.request.graphs, "code": own}
+
+    @property
+    def start(self) -> Start:
+        """The conditions of this start."""
+        device = device_name(self.fabric.device).partition(",")[0]  # the threads stand for themselves
+        return this_start(device=device, deterministic=deterministic(), graphs=self.request.graphs)
+
+
+def finish(job: Job, run: Run) -> None:
+    """Trains the stages that are not trained yet, evaluates every stage, and writes the files of a finished run."""
+    experiment, fabric, groups = job.experiment, job.fabric, job.request.groups
+    recipe, data = experiment.recipe, experiment.data
+    replay = cuda_replay(fabric.device, experiment.precision) if job.request.graphs else None
+    add_start(run, job.start)
+    keep_code(run, own_files(job.request))
+    job.watcher.begin(experiment)
+    run.write_split(data)
+    model, history = train_stages(experiment, run, fabric, watch=job.watcher.step, replay=replay)
+    evaluation = evaluate(model, recipe.inference, data, fabric, groups=groups)
+    earlier = [trained_until(experiment, stage_index, run, fabric) for stage_index in range(len(recipe.stages) - 1)]
+    stages = [*(evaluate(before, as_trained, data, fabric, groups=groups).report for before in earlier), evaluation.report]
+    write_model(run, experiment, model, evaluation.rule)
+    run.write_predictions(evaluation.predictions, evaluation.scores)
+    report = run_report(experiment, history, evaluation, stages, groups=groups, device=device_name(fabric.device))
+    run.write_json("classes.json", report.classes)
+    run.write_checksums()
+    write_report(run.folder, report)
+    run.drop_states()
+
+
+def _record(experiment: Experiment, device: Any) -> dict[str, Any]:
+    recipe = experiment.recipe
+    return {
+        "experiment": experiment.key(),
+        "recipe": describe(recipe),
+        "source": recipe.source,
+        "departures": list(recipe.all_departures),
+        "setting": describe(experiment.setting),
+        "seed": experiment.seed,
+        "protocol": experiment.protocol,
+        "precision": experiment.precision,
+        "deterministic": deterministic(),
+        "split": experiment.fingerprint,
+        "libraries": libraries(),
+        "sources": sources(recipe, experiment.setting),
+        "stages": [experiment.key(stages + 1) for stages in range(len(recipe.stages))],
+        "device": device_name(device),
+        "versions": versions(),
+        "commit": commit(),
+    }

@@ -1,0 +1,115 @@
+"""One process at a time writes a run folder; the system frees a lock when its process ends, however it ends."""
+
+import errno
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+from filelock import FileLock
+
+from longtail.errors import InUse, UnwritableFile
+from longtail.runs.files import sweep_dead
+from longtail.runs.run import Run
+
+HOLDER = """
+import sys, time
+from pathlib import Path
+from longtail.runs.folder import RunFolder
+with RunFolder(Path(sys.argv[1])).locked():
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.fixture
+def holder(tmp_path):
+    process = subprocess.Popen([sys.executable, "-c", HOLDER, tmp_path / "run"], stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "held\n"
+    yield process
+    process.kill()
+    process.wait()
+    process.stdout.close()
+
+
+def test_who_comes_second_is_told_who_holds_the_folder(tmp_path, holder):
+    with pytest.raises(InUse) as error, Run(tmp_path / "run").locked():
+        pass
+    host, since = re.escape(os.uname().nodename), r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d[+-]\d\d:\d\d"
+    assert re.fullmatch(
+        rf"'.*/run' is in use by process {holder.pid} on {host}, since {since}\. Wait until that ends, stop it, or choose "
+        rf"another folder with `runs=DIR`\.",
+        str(error.value),
+    )
+
+
+def test_the_lock_of_a_dead_process_is_free(tmp_path, holder):
+    holder.send_signal(signal.SIGKILL)
+    holder.wait()
+    with Run(tmp_path / "run").locked():
+        assert f'"pid": {os.getpid()}' in (tmp_path / "run" / ".lock.owner").read_text()
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == [".lock"]
+
+
+def test_who_needs_a_stage_that_another_one_trains_waits_for_it(tmp_path):
+    said, done = [], []
+    first, second = (Run(tmp_path / name, shared=tmp_path / "stages", note=said.append) for name in "ab")
+
+    def wait():
+        with second.stage_locked("key"):
+            done.append(second.load_stage("key"))
+
+    with first.stage_locked("key"):
+        thread = threading.Thread(target=wait)
+        thread.start()
+        time.sleep(2.5)
+        first.save_stage("key", {"history": []})
+        assert done == []
+    thread.join(10)
+    assert done == [{"key": "key", "history": []}]
+    (sentence,) = said
+    assert sentence.startswith(f"Waiting for the stage key, which process {os.getpid()} on {os.uname().nodename}, since ")
+
+
+def test_a_file_system_that_cannot_lock_is_named(tmp_path, monkeypatch):
+    def fail(*_, **__):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    said = []
+    monkeypatch.setattr(FileLock, "acquire", fail)
+    with Run(tmp_path / "run", note=said.append).locked():
+        pass
+    assert said == [f"The file system of '{tmp_path / 'run'}' cannot lock files: take care that no second process writes there."]
+
+
+def test_a_folder_that_is_a_file_is_refused(tmp_path):
+    (tmp_path / "run").touch()
+    with pytest.raises(UnwritableFile, match=r"run/\.lock' cannot be written"), Run(tmp_path / "run").locked():
+        pass
+
+
+def test_half_written_files_are_swept_under_the_lock_alone(tmp_path):
+    run = Run(tmp_path / "run", shared=tmp_path / "stages")
+    for name in ("run/.state.pt.x.1.a.partial", "run/model/.config.json.x.1.b.partial", "stages/.key.pt.x.1.c.partial"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    run.save_stage("key", {})
+    assert len(list(tmp_path.rglob("*.partial"))) == 3
+    with run.locked(), run.stage_locked("key"):
+        run.open({"experiment": "a"})
+    assert list(tmp_path.rglob("*.partial")) == []
+
+
+def test_files_written_without_a_lock_are_swept_when_their_process_is_dead(tmp_path):
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    host = os.uname().nodename
+    names = [f".a.csv.{host}.{pid}.abcd.partial" for pid in (dead.pid, os.getpid(), 1)] + [f".a.csv.other.{dead.pid}.ab.partial"]
+    for name in names:
+        (tmp_path / name).touch()
+    sweep_dead(tmp_path / "a.csv")
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names[1:])

@@ -1,0 +1,301 @@
+"""A result is that of these images, this code and these libraries; what is damaged is named and made anew, with the same bits."""
+
+import json
+import os
+import sys
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load
+
+from commands import longtail, paint
+from longtail import recipes, settings
+from longtail.data.splits import hold_out
+from longtail.errors import UserError
+from longtail.runs.folder import RunFolder
+from longtail.runs.report import read_report
+from longtail.spec import identity
+from longtail.spec.experiment import Experiment
+from longtail.workflow import one_run as workflow
+
+SMALL = {"method": "gcl", "epochs": 4, "changes": {"stages.1.epochs": 4}, "device": "cpu", "precision": "32-true"}
+DAMAGES = {
+    "emptied": lambda content: b"",
+    "zeroed": lambda content: bytes(len(content)),
+    "cut off": lambda content: content[: len(content) // 2],
+    "one bit": lambda content: content[:-20] + bytes([content[-20] ^ 4]) + content[-19:],
+}
+
+
+class Watched(workflow.Silent):
+    """Remembers what was said and which epochs were trained, and stops before one of them."""
+
+    def __init__(self, stop_at=None):
+        self.said, self.epochs, self.stop_at = [], [], stop_at
+
+    def note(self, text):
+        self.said.append(text)
+
+    def step(self, stage, progress):
+        if (stage, progress.epoch) == self.stop_at:
+            raise KeyboardInterrupt
+        if (stage, progress.epoch) not in self.epochs:
+            self.epochs.append((stage, progress.epoch))
+
+
+def trained(data, runs, watched=None, **options):
+    return workflow.train(data, runs=runs, watcher=watched or Watched(), **{**SMALL, **options})
+
+
+def stopped(data, runs, stop_at=(1, 3), **options):
+    with pytest.raises(KeyboardInterrupt):
+        trained(data, runs, Watched(stop_at), **options)
+
+
+def weights_of(run):
+    return load((run / "model" / "model.safetensors").read_bytes())
+
+
+def same(first, second):
+    a, b = weights_of(first), weights_of(second)
+    return all(torch.equal(a[name], b[name]) for name in a) and read_report(first).test == read_report(second).test
+
+
+def edit(path, change):
+    path.write_bytes(change(path.read_bytes()))
+
+
+@pytest.fixture(scope="module")
+def truth(tmp_path_factory):
+    """A training that nothing disturbed."""
+    return trained("digits_lt", tmp_path_factory.mktemp("truth")).folder
+
+
+@pytest.fixture
+def photos(tmp_path):
+    return paint(tmp_path / "photos", {"apple": 12, "berry": 8}, suffix="bmp")
+
+
+def on_photos(photos, watched=None, **options):
+    asked = {"method": "ce", "epochs": 2, "changes": {}, "size": 8, "backbone": "resnet8"}
+    return trained(photos, photos.parent / "runs", watched, **{**asked, **options})
+
+
+# --- Identity -------------------------------------------------------------------------------------------------------------
+
+
+def test_changed_pixels_are_another_experiment(photos):
+    first, watched = on_photos(photos), Watched()
+    path = photos / "apple" / "004.bmp"
+    pixels = np.asarray(Image.open(path)).copy()
+    size, times = path.stat().st_size, path.stat()
+    Image.fromarray(255 - pixels).save(path)
+    os.utime(path, (times.st_atime, times.st_mtime))
+    assert path.stat().st_size == size
+    second = on_photos(photos, watched)
+    assert second.folder != first.folder
+    said = f"'{first.folder}' holds a run that differs in 1 changed image (apple/004.bmp). It is left as it is; this run starts "
+    assert watched.said[-1] == f"{said}anew."
+    assert read_report(first.folder) == first.report
+
+
+def test_a_half_trained_run_whose_images_changed_says_which(photos):
+    with pytest.raises(KeyboardInterrupt):
+        on_photos(photos, Watched((0, 1)))
+    edit(photos / "berry" / "000.bmp", lambda content: content[:-5] + bytes([content[-5] ^ 255]) + content[-4:])
+    (photos / "berry" / "007.bmp").rename(photos / "berry" / "new.bmp")
+    watched = Watched()
+    on_photos(photos, watched)
+    assert watched.epochs == [(0, 0), (0, 1)]
+    assert (
+        "holds a half-trained run that differs in 1 changed image (berry/000.bmp); 1 new image (berry/new.bmp); "
+        in watched.said[-1]
+    )
+    assert "1 missing image (berry/007.bmp)." in watched.said[-1]
+
+
+def test_another_folder_of_the_same_names_and_sizes(photos, tmp_path):
+    other = paint(tmp_path / "elsewhere" / "photos", {"apple": 12, "berry": 8}, suffix="bmp", seed=5)
+    runs = [
+        trained(root, tmp_path / "runs", method="ce", changes={}, size=8, backbone="resnet8").folder for root in (photos, other)
+    ]
+    assert runs[0] != runs[1]
+
+
+def test_a_library_of_another_version_is_another_experiment(photos, monkeypatch):
+    first, watched = on_photos(photos), Watched()
+    newer = {**identity.libraries(), "torch": "99.0"}
+    for module in ("longtail.spec.experiment", "longtail.workflow.job"):
+        monkeypatch.setattr(f"{module}.libraries", lambda: newer)
+    second = on_photos(photos, watched)
+    assert second.folder != first.folder
+    assert f"differs in torch {identity.libraries()['torch']}, now 99.0. It is left" in watched.said[-1]
+
+
+def test_the_source_of_a_function_of_another_module_is_part_of_the_experiment(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    path = tmp_path / "mine_of_this_test.py"
+    path.write_text("from longtail.networks import CifarResNet\n\n\ndef net():\n    return CifarResNet(depth=8)\n")
+    import mine_of_this_test  # type: ignore[import-not-found]
+
+    digits = settings.digits_lt()
+    setting = settings.Setting(**{**vars(digits), "backbone": partial(mine_of_this_test.net)})
+    experiment = partial(Experiment, recipes.ce(setting), setting, hold_out(digits.data(None), 0, seed=0))
+    before = experiment().key(), experiment().key(1)
+    assert before == (experiment().key(), experiment().key(1))
+    path.write_text(path.read_text() + "# changed\n")
+    after = experiment().key(), experiment().key(1)
+    assert before[0] != after[0]
+    assert before[1] != after[1]
+    assert identity.sources(recipes.gcl(digits), digits) == {}
+    del sys.modules["mine_of_this_test"]
+
+
+def test_a_finished_run_says_its_age_and_commit(truth):
+    watched = Watched()
+    os.utime(truth / "report.json", (os.path.getmtime(truth / "report.json") - 3 * 86400,) * 2)
+    trained("digits_lt", truth.parents[2], watched)
+    commit = json.loads((truth / "record.json").read_text())["commit"]
+    where = f"at commit {commit}" if commit else "with longtail"
+    assert watched.epochs == []
+    assert watched.said[-1].startswith(f"'{truth}' was finished 3 days ago {where}")
+    assert "is read back; `fresh` trains it anew." in watched.said[-1]
+
+
+# --- Conditions -----------------------------------------------------------------------------------------------------------
+
+
+def test_each_start_is_in_the_record_with_its_first_epoch(tmp_path, truth):
+    stopped("digits_lt", tmp_path, (0, 2))
+    stopped("digits_lt", tmp_path, (1, 1))
+    run = trained("digits_lt", tmp_path).folder
+    starts = RunFolder(run).record["starts"]
+    assert [start["from"] for start in starts] == [{"stage": 1, "epoch": 1}, {"stage": 1, "epoch": 3}, {"stage": 2, "epoch": 2}]
+    assert {start["threads"] for start in starts} == {1}
+    assert same(run, truth)
+
+
+def test_another_number_of_threads_is_said_or_refused(tmp_path):
+    def with_threads(threads, **options):
+        watched = Watched((1, 1))
+        former = torch.get_num_threads()
+        torch.set_num_threads(threads)
+        try:
+            with pytest.raises(KeyboardInterrupt):
+                trained("digits_lt", tmp_path / str(options), watched, **options)
+        finally:
+            torch.set_num_threads(former)
+        return watched
+
+    assert with_threads(1).said == []
+    assert "was begun under other conditions (threads 1, now 2); the result" in with_threads(2).said[-1]
+    assert with_threads(2).said == []
+    with_threads(1, deterministic=True)
+    with pytest.raises(UserError, match=r"threads 1, now 2\), so the bits that `deterministic` promises would not come out"):
+        with_threads(2, deterministic=True)
+    torch.use_deterministic_algorithms(False)
+
+
+# --- Damage ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize("name", ["report.json", "checksums.json", "record.json", "model/model.safetensors", "predictions.npz"])
+def test_a_damaged_file_is_made_anew_without_training(truth, name, damage):
+    runs, before = truth.parents[2], weights_of(truth)
+    edit(truth / name, DAMAGES[damage])
+    watched = Watched()
+    again = trained("digits_lt", runs, watched).folder
+    assert watched.epochs == []
+    assert any(f"'{truth / name}' is damaged" in text for text in watched.said)
+    assert all(torch.equal(before[name], tensor) for name, tensor in weights_of(again).items())
+    assert longtail("verify", runs).text.endswith(" 0 damaged.")
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize(("name", "epochs"), [("state.pt", [2, 3]), ("both", [0, 1, 2, 3]), ("state.before.pt", [3])])
+def test_training_goes_on_from_what_is_whole(tmp_path, truth, name, epochs, damage):
+    stopped("digits_lt", tmp_path)
+    (run,) = tmp_path.glob("digits_lt/gcl/*")
+    for each in ("state.pt", "state.before.pt") if name == "both" else (name,):
+        edit(run / each, DAMAGES[damage])
+    watched = Watched()
+    assert same(trained("digits_lt", tmp_path, watched).folder, truth)
+    assert watched.epochs == [(1, epoch) for epoch in epochs]
+    assert sum("is damaged" in text for text in watched.said) == (name != "state.before.pt") + (name == "both")
+    assert not list(tmp_path.rglob("state*"))
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_stage_is_trained_anew(tmp_path, truth, damage):
+    stopped("digits_lt", tmp_path)
+    (stage,) = tmp_path.glob("digits_lt/stages/*.pt")
+    edit(stage, DAMAGES[damage])
+    watched = Watched()
+    assert same(trained("digits_lt", tmp_path, watched).folder, truth)
+    assert watched.epochs == [(stage, epoch) for stage in (0, 1) for epoch in range(4)]
+    assert f"'{stage}' is damaged: it differs from what was written (its checksum). The stage is trained anew." in watched.said
+
+
+def test_a_checkpoint_of_another_epoch_is_not_used(tmp_path, truth):
+    from longtail.runs.run import Run
+
+    stopped("digits_lt", tmp_path)
+    (run,) = tmp_path.glob("digits_lt/gcl/*")
+    state = next(Run(run).load_states())
+    (run / "state.before.pt").unlink()
+    Run(run).save_state({**state, "epoch": 3})
+    (run / "state.before.pt").unlink()
+    watched = Watched()
+    assert same(trained("digits_lt", tmp_path, watched).folder, truth)
+    assert watched.epochs == [(1, epoch) for epoch in range(4)]
+
+
+# --- Anew -----------------------------------------------------------------------------------------------------------------
+
+
+def test_fresh_keeps_the_old_run_until_the_new_one_is_whole(tmp_path, truth):
+    first = trained("digits_lt", tmp_path)
+    edit(first.folder / "record.json", DAMAGES["emptied"])
+    stopped("digits_lt", tmp_path, fresh=True)
+    assert read_report(first.folder) == first.report
+    (stage,) = (first.folder / "fresh" / "stages").glob("*.pt")
+    assert len(list(tmp_path.glob("digits_lt/stages/*.pt"))) == 2
+    watched = Watched()
+    again = trained("digits_lt", tmp_path, watched, fresh=True)
+    assert watched.epochs == [(1, 3)]
+    assert same(again.folder, truth)
+    assert again.report.stages[0].seconds != first.report.stages[0].seconds
+    assert not (first.folder / "fresh").exists()
+    assert longtail("verify", tmp_path).text.endswith(" 0 damaged.")
+    assert (tmp_path / "digits_lt" / "stages" / stage.name).exists()
+
+
+def test_verify_says_what_is_damaged_and_how_it_is_made_again(tmp_path):
+    run = trained("digits_lt", tmp_path).folder
+    whole = longtail("verify", run)
+    assert (whole.code, whole.text) == (0, "13 files: 13 whole, 0 damaged.")
+    edit(run / "predictions.npz", DAMAGES["one bit"])
+    (run / "classes.json").unlink()
+    found = longtail("verify", run, "--json")
+    damaged = {Path(each["path"]).name: each["remedy"] for each in json.loads(found.out) if each["state"] == "damaged"}
+    again = "The same training command makes it again from the stored stages, without training."
+    assert found.code == 1
+    assert damaged == {"predictions.npz": again, "classes.json": again}
+    for stage in tmp_path.glob("digits_lt/stages/*.pt"):
+        edit(stage, DAMAGES["emptied"])
+    assert "trains the run anew and makes it again" in longtail("verify", run).text
+    assert longtail("verify", tmp_path / "nothing").sentence.endswith("give a run folder, or the folder of all runs.")
+
+
+def test_weights_and_splits_from_a_damaged_run_are_refused(tmp_path, photos):
+    run = on_photos(photos).folder
+    edit(run / "model" / "model.safetensors", DAMAGES["one bit"])
+    edit(run / "split.csv", lambda content: content.replace(b"train", b"test ", 1))
+    for options in ({"weights": run}, {"weights": run / "model" / "model.safetensors"}, {"split": run / "split.csv"}):
+        with pytest.raises(UserError, match="is damaged: it differs from what was written"):
+            on_photos(photos, seed=3, **options)
