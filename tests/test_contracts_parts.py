@@ -17,7 +17,8 @@ from longtail.inference import Predictions, fitted, reference_of
 from longtail.losses.contract import check_contract
 from longtail.networks import classifier as models
 from longtail.networks.backbones import CifarResNet
-from longtail.spec.description import describe, restore
+from longtail.spec.description import describe
+from longtail.spec.parts import restore
 from longtail.weighting import Progress
 
 COUNTS, ORDER = [100, 30, 7, 1], torch.tensor([2, 0, 3, 1])

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import re
 
-CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
-FORMULA = re.compile(r"'*[=+\-@\t\r]")
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+FORMULA = re.compile(r"'*[=+\-@\t\r\n\uff0b\uff0d\uff1d\uff20]")  # the last four are wide forms of + - = @
 NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?")
 
 
 def visible(text: str) -> str:
-    r"""The text with every control character as its escape, such as \x1b, \n or \u202e, so that a terminal does not obey it."""
+    r"""The text with every control character as its escape, such as \x1b, \n or \u202e, so that a terminal does not obey it.
+
+    Bytes of a file name that are not UTF-8, and marks that change the direction of writing, are escaped as well.
+    """
     return CONTROL.sub(lambda found: found.group().encode("unicode_escape").decode(), text)
 
 

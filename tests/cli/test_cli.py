@@ -134,7 +134,17 @@ def test_train_ends_with_the_run_folder_and_the_next_command(digits, runs):
     assert f"{100 * report['test']['mean_recall']:.1f}" in digits.out
     files = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     model = {"model/model.safetensors", "model/config.json"}
-    assert files == {"record.json", "classes.json", "split.csv", "log.jsonl", "report.json", "predictions.npz", *model}
+    assert files == {
+        ".lock",
+        "checksums.json",
+        "record.json",
+        "classes.json",
+        "split.csv",
+        "log.jsonl",
+        "report.json",
+        "predictions.npz",
+        *model,
+    }
 
 
 def sizes(folder):
@@ -144,13 +154,16 @@ def sizes(folder):
 
 def test_a_finished_run_is_read_back(digits, runs, monkeypatch):
     monkeypatch.setattr("longtail.workflow.job.train_stages", lambda *_, **__: pytest.fail("it trained again"))
-    assert longtail(*CE, "--runs", runs).out == digits.out
+    first, _, rest = longtail(*CE, "--runs", runs).out.partition("\n")
+    assert first.startswith(f"'{digits.folder}' was finished ")
+    assert first.endswith(" and is read back; --fresh trains it anew.")
+    assert rest == digits.out
 
 
 def test_fresh_trains_again_to_the_same_result(tmp_path, monkeypatch):
     folder = longtail(*CE, "--runs", tmp_path).folder
     before = read(folder, "report.json")
-    from longtail.workflow import one_run as workflow
+    from longtail.workflow import job as workflow
 
     trained, train = [], workflow.train_stages
     monkeypatch.setattr(workflow, "train_stages", lambda *given, **more: trained.append(1) or train(*given, **more))

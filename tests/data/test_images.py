@@ -1,15 +1,36 @@
 """Reading one file: every mode and shape becomes an RGB square; a broken file gives an error that names it."""
 
+import errno
+import os
+import socket
+import subprocess
+import sys
+import tracemalloc
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from longtail.data import images
-from longtail.data.images import as_tensor, content_hash, open_rgb, opened, read_all, read_square, short_side, squared, to_rgb
-from longtail.errors import CorruptImage
+from longtail.data import opening
+from longtail.data.images import (
+    as_tensor,
+    content_hash,
+    open_rgb,
+    opened,
+    read_all,
+    read_content,
+    read_square,
+    short_side,
+    squared,
+    to_rgb,
+)
+from longtail.data.opening import MAX_PIXELS, limit_pixels
+from longtail.errors import CorruptImage, UnreadableFile, UserError
+
+EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\nshowpage\n"
 
 
 def noise(height, width, seed=0):
@@ -107,18 +128,165 @@ def test_content_that_is_read_already_is_not_read_again(tmp_path):
         image.load()
 
 
-def test_a_bomb_is_refused_and_a_large_image_read_silently(tmp_path, monkeypatch):
-    save(tmp_path / "a.png", noise(10, 10))
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 60)
-    assert open_rgb(tmp_path / "a.png").size == (10, 10)
+@pytest.fixture
+def limited():
+    """Sets the limit of pixels; the usual one holds again afterwards."""
+    yield limit_pixels
+    limit_pixels(None)
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "bmp", "gif", "tif", "webp", "ppm"])
+def test_an_image_of_too_many_pixels_is_refused_and_the_largest_one_is_read_silently(tmp_path, limited, suffix):
+    path = save(tmp_path / f"a.{suffix}", noise(9, 11))
+    limited(99)
+    assert open_rgb(path).size == (11, 9)
+    limited(98)
+    size = "99 pixels" if suffix == "webp" else "11 x 9 pixels"
+    with pytest.raises(CorruptImage) as caught:
+        open_rgb(path)
+    assert str(caught.value) == (
+        f"'{path}' cannot be read as an image (it has {size}, more than the limit of 98; if it is meant to be that large, raise "
+        f"`max_pixels`)."
+    )
+
+
+def test_the_limit_holds_in_threads_and_leaves_that_of_other_programs_alone(tmp_path, limited):
+    files = [save(tmp_path / f"{i}.png", noise(4, 4 + i)).name for i in range(8)]
+    before = Image.MAX_IMAGE_PIXELS
+    limited(24)
+    found = [isinstance(result, CorruptImage) for result in read_all(tmp_path, files, 4)]
+    assert found == [False, False, False, True, True, True, True, True]
+    assert before == Image.MAX_IMAGE_PIXELS
+
+
+def test_the_limit_may_be_above_that_of_pillow(tmp_path, monkeypatch, limited):
+    path = save(tmp_path / "a.png", noise(10, 10))
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 40)
-    with pytest.raises(CorruptImage, match="decompression bomb"):
+    limited(100)
+    assert open_rgb(path).size == (10, 10)
+    assert Image.MAX_IMAGE_PIXELS == 40
+
+
+def test_the_usual_limit_is_the_one_at_which_pillow_refuses(tmp_path):
+    assert 2 * Image.MAX_IMAGE_PIXELS == MAX_PIXELS == opening.pixel_limit() == 178_956_970
+    Image.new("1", (13_378, 13_378)).save(tmp_path / "large.png")
+    with pytest.raises(CorruptImage, match=r"it has 13,378 x 13,378 pixels, more than the limit of 178,956,970"):
+        open_rgb(tmp_path / "large.png")
+    with pytest.raises(UserError, match=r"`max_pixels` must be at least 1; got 0\."):
+        limit_pixels(0)
+
+
+def test_another_format_is_named_and_never_run(tmp_path, monkeypatch):
+    (tmp_path / "x.png").write_bytes(EPS)
+    monkeypatch.setattr(subprocess, "Popen", lambda *_, **__: pytest.fail("a program was started"))
+    with pytest.raises(
+        CorruptImage, match=r"x\.png' cannot be read as an image \(it has the format EPS; formats that are read: JPEG, "
+    ):
+        open_rgb(tmp_path / "x.png")
+    save(tmp_path / "y.ico", noise(16, 16)).rename(tmp_path / "y.jpg")
+    with pytest.raises(CorruptImage, match="it has the format ICO"):
+        open_rgb(tmp_path / "y.jpg")
+
+
+def test_a_photo_of_several_pictures_is_a_jpeg(tmp_path):
+    pictures = [Image.fromarray(np.full((8, 8, 3), value, dtype=np.uint8)) for value in (60, 200)]
+    pictures[0].save(tmp_path / "a.mpo", append_images=pictures[1:], save_all=True)
+    (tmp_path / "a.mpo").rename(tmp_path / "a.jpg")
+    assert np.unique(np.asarray(open_rgb(tmp_path / "a.jpg"))).tolist() == [60]
+
+
+@pytest.mark.parametrize("length", range(14))
+@pytest.mark.parametrize("start", [b"P6 1 1 255\n012....", b"\x89PNG\r\n\x1a\n........", b"\x0a\x05\x01\x08............"])
+def test_every_beginning_of_a_file_is_no_image(tmp_path, start, length):
+    (tmp_path / "a.png").write_bytes(start[:length])
+    with pytest.raises(CorruptImage, match="cannot be read as an image"):
         open_rgb(tmp_path / "a.png")
+
+
+def fifo(path):
+    os.mkfifo(path)
+
+
+def bound(path):
+    with socket.socket(socket.AF_UNIX) as unix:
+        unix.bind(os.path.relpath(path))
+
+
+@pytest.mark.parametrize(("make", "what"), [(fifo, "a pipe"), (bound, "a socket"), (Path.mkdir, "a folder")])
+def test_what_is_no_file_is_not_read(tmp_path, monkeypatch, make, what):
+    monkeypatch.chdir(tmp_path)
+    make(tmp_path / "a.png")
+    with pytest.raises(CorruptImage) as caught:
+        read_content(tmp_path / "a.png")
+    assert str(caught.value) == f"'{tmp_path / 'a.png'}' cannot be read as an image (it is {what})."
+    assert str(next(read_all(tmp_path, ["a.png"], 4))) == str(caught.value)
+
+
+def test_a_device_is_not_read():
+    with pytest.raises(CorruptImage, match=r"'/dev/zero' cannot be read as an image \(it is a device\)\."):
+        read_content(Path("/dev/zero"))
+
+
+@pytest.mark.parametrize(("number", "why"), [(errno.EACCES, "Permission denied"), (errno.EIO, "Input/output error")])
+def test_what_the_system_does_not_read_is_not_called_corrupt(tmp_path, monkeypatch, number, why):
+    path = save(tmp_path / "a.png", noise(4, 4))
+
+    def refused(self):
+        raise OSError(number, os.strerror(number), str(self))
+
+    monkeypatch.setattr(Path, "read_bytes", refused)
+    said = rf"^'{path}' cannot be read \({why}\); it may be a good image\. Check its permissions and the disk\.$"
+    with pytest.raises(UnreadableFile, match=said):
+        open_rgb(path)
+    with pytest.raises(UnreadableFile, match=said):
+        list(read_all(tmp_path, ["a.png"], 4))
+    assert short_side(path) is None
+
+
+def test_a_listed_file_that_is_not_there_is_an_error_of_its_own(tmp_path):
+    (tmp_path / "b.png").symlink_to(tmp_path / "nowhere.png")
+    gone, link = read_all(tmp_path, ["a.png", "b.png"], 4)
+    assert str(gone) == f"'{tmp_path / 'a.png'}' is not there."
+    assert str(link) == f"'{tmp_path / 'b.png'}' is not there, its link leads nowhere."
+
+
+PEAK = """
+import resource, sys
+from pathlib import Path
+from longtail.data.images import open_rgb, squared
+resource.setrlimit(resource.RLIMIT_AS, (int(sys.argv[2]) * 2**20,) * 2)
+image = squared(open_rgb(Path(sys.argv[1])), 32)
+print(*image.size)
+"""
+
+
+@pytest.mark.parametrize("size", [(1, 60_000), (60_000, 1)])
+def test_huge_proportions_take_little_memory(tmp_path, size):
+    Image.new("RGB", size, (9, 90, 200)).save(tmp_path / "a.png", optimize=True)
+    assert (tmp_path / "a.png").stat().st_size < 1000
+    done = subprocess.run(
+        [sys.executable, "-c", PEAK, tmp_path / "a.png", "1024"], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.stdout, done.stderr) == ("32 32\n", "")
+    assert np.unique(np.asarray(squared(open_rgb(tmp_path / "a.png"), 32)).reshape(-1, 3), axis=0).tolist() == [[9, 90, 200]]
+
+
+def test_grey_of_16_bits_takes_little_memory(tmp_path):
+    Image.fromarray(np.arange(4000 * 4000, dtype=np.uint32).reshape(4000, 4000).astype(np.uint16)).save(tmp_path / "a.png")
+    with opened(tmp_path / "a.png") as image:
+        image.load()
+        tracemalloc.start()
+        rgb = to_rgb(image)
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+    values = np.arange(65_536) * (255 / 65_535)
+    assert np.array_equal(np.asarray(rgb)[:17, :, 1].reshape(-1)[:65_536], values.astype(np.uint8))
+    assert peak < 4000 * 4000 * 2 * 4  # in float64, the values alone took 8 bytes each, four times over
 
 
 def test_silence_ends_with_the_last_thread():
     before = list(warnings.filters)
-    first, second = images._QUIET.__enter__, images._QUIET.__exit__
+    first, second = opening._QUIET.__enter__, opening._QUIET.__exit__
     first(), first(), second()
     warnings.warn("not heard", UserWarning, stacklevel=1)
     second()
@@ -138,6 +306,27 @@ def test_a_square_is_padded_with_the_colour_of_the_edge(height, width):
     expected = np.full((side, side, 3), (9, 90, 200), dtype=np.uint8)
     expected[top : top + height, left : left + width] = pixels
     assert np.array_equal(square, expected)
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "inside"), [(60, 30, (20, 10)), (30, 60, (10, 20)), (1000, 3, (20, 1)), (5, 10, (10, 20))]
+)
+def test_the_longer_side_becomes_the_size_and_the_shorter_keeps_its_proportion(height, width, inside):
+    pixels = np.full((height, width, 3), (200, 20, 60), dtype=np.uint8)
+    pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1] = ((9, 90, 200),) * 4
+    image = Image.fromarray(pixels)
+    square = np.asarray(squared(image, 20))
+    small = np.asarray(image.resize(inside[::-1], Image.Resampling.BILINEAR))
+    top, left = (20 - inside[0]) // 2, (20 - inside[1]) // 2
+    expected = np.full((20, 20, 3), (9, 90, 200), dtype=np.uint8)
+    expected[top : top + inside[0], left : left + inside[1]] = small
+    assert np.array_equal(square, expected)
+
+
+@pytest.mark.parametrize("size", [7, 64, 100])
+def test_square_images_are_only_resized(size):
+    image = Image.fromarray(noise(64, 64))
+    assert np.array_equal(np.asarray(squared(image, size)), np.asarray(image.resize((size, size), Image.Resampling.BILINEAR)))
 
 
 def test_a_square_of_the_right_size_is_left_alone():
@@ -201,6 +390,13 @@ def test_read_all_keeps_the_order_and_what_is_wrong(tmp_path):
     assert isinstance(results[7], CorruptImage)
     assert all(int(result.pixels[0, 0, 0]) == i for i, result in enumerate(results) if i != 7)
     assert results[9].digest == content_hash((tmp_path / files[9]).read_bytes()) != results[10].digest
+
+
+def test_a_file_too_large_to_be_an_image_is_not_read(tmp_path):
+    with (tmp_path / "huge.png").open("wb") as file:
+        file.truncate(2**41)
+    with pytest.raises(CorruptImage, match=r"huge\.png' cannot be read as an image \(it has 2,199,023,255,552 bytes, too many"):
+        read_content(tmp_path / "huge.png")
 
 
 def test_short_side(tmp_path):

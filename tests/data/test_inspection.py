@@ -1,9 +1,12 @@
 """Inspection: every problem that would spoil training is found and reported, and inspection continues past broken files."""
 
+import errno
 import json
+import os
 import subprocess
 import sys
 from dataclasses import asdict
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -71,8 +74,49 @@ def test_corrupt_files_are_reported_and_passed_over(tmp_path):
     assert set(found.corrupt) == {"a/words.jpg", "b/000.png", "b/empty.png"}
     assert found.corrupt["a/words.jpg"] == found.corrupt["b/empty.png"] == "it is no image"
     assert "truncated" in found.corrupt["b/000.png"]
+    assert found.refused == {"b/001.png": "Permission denied"}
+    said = "1 file must not be read (first 'b/001.png': Permission denied). Check permissions and the disk: training stops there"
+    assert any(warning.startswith(said) for warning in found.warnings)
     assert found.formats == {"PNG": 5}
     assert only_warning(found).startswith("3 files cannot be read (first 'a/words.jpg': it is no image). Repair or remove them,")
+
+
+def test_what_is_no_file_or_cannot_be_read_is_reported_and_passed_over(tmp_path, monkeypatch):
+    root = paint(tmp_path, {"a": 3, "b": 3})
+    os.mkfifo(root / "a" / "pipe.png")
+    (root / "b" / "x.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n")
+    read = Path.read_bytes
+
+    def refused(self):
+        if self == root / "b" / "001.png":
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return read(self)
+
+    monkeypatch.setattr(Path, "read_bytes", refused)
+    found = inspect(root)
+    assert found.corrupt == {
+        "a/pipe.png": "it is a pipe",
+        "b/x.png": "it has the format EPS; formats that are read: JPEG, PNG, BMP, GIF, TIFF, WEBP, PPM",
+    }
+    assert found.refused == {"b/001.png": "Permission denied"}
+    said = "1 file must not be read (first 'b/001.png': Permission denied). Check permissions and the disk: training stops there"
+    assert any(warning.startswith(said) for warning in found.warnings)
+    assert found.formats == {"PNG": 5}
+
+
+def test_the_reason_is_that_of_the_file_whatever_its_name(tmp_path):
+    root = paint(tmp_path, {"a (1": 3, "b) (2)": 3})
+    os.mkfifo(root / "b) (2)" / "pipe (3).png")
+    assert inspect(root).corrupt == {"b) (2)/pipe (3).png": "it is a pipe"}
+
+
+def test_folders_of_runs_are_not_looked_at(tmp_path):
+    root = paint(tmp_path, {"a": 3, "b": 3})
+    (root / "runs" / "photos" / "ce" / "0-abc").mkdir(parents=True)
+    (root / "runs" / "photos" / "ce" / "0-abc" / "record.json").write_text('{"experiment": "ab", "recipe": {}}')
+    paint(root / "runs", {"photos": 1})
+    found = inspect(root)
+    assert (found.counts, found.ignored, found.outside, found.warnings) == ({"a": 3, "b": 3}, 0, (), ())
 
 
 def test_nothing_can_be_read(tmp_path):

@@ -1,9 +1,15 @@
 """Listing: what counts as an image, a class, a split; and the messages on data that cannot be used. No image is opened."""
 
+import errno
+import os
+
 import pytest
 
-from longtail.data.listing import list_images, read_csv, some, unlisted
-from longtail.errors import BadFolder
+from longtail.data.listing import class_around, list_images, read_csv, unlisted
+from longtail.data.walking import some
+from longtail.errors import BadFolder, UnreadableFile
+from longtail.runs.files import csv_text
+from longtail.text import guarded
 
 
 def touch(root, *files):
@@ -202,3 +208,208 @@ def test_a_missing_list_gets_a_suggestion(tmp_path):
 def test_long_lists_of_names_are_cut():
     assert some("abc") == "a, b, c"
     assert some(str(i) for i in range(15)) == "0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11 and 3 more"
+
+
+def unreadable(monkeypatch, folder):
+    """Has the system refuse to read one folder, as it refuses users who are not root."""
+    scan = os.scandir
+
+    def refusing(path="."):
+        if os.fspath(path) == os.fspath(folder):
+            raise PermissionError(errno.EACCES, "Permission denied", os.fspath(path))
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+
+
+@pytest.mark.parametrize("folder", [".", "a", "a/deep"])
+def test_a_folder_that_cannot_be_read_is_an_error_and_not_a_smaller_data_set(tmp_path, monkeypatch, folder):
+    touch(tmp_path, "a/1.png", "a/deep/2.png", "b/1.png")
+    unreadable(monkeypatch, tmp_path / folder)
+    with pytest.raises(UnreadableFile) as caught:
+        list_images(tmp_path)
+    assert str(caught.value).startswith(
+        f"The folder '{tmp_path / folder}' cannot be read (Permission denied), so the images in it"
+    )
+
+
+def test_a_folder_that_training_does_not_read_is_an_error_in_the_list_of_the_rest(tmp_path, monkeypatch):
+    listing = list_images(touch(tmp_path, "train/a/1.png", "train/b/1.png", "test/a/1.png", "more/1.png"))
+    unreadable(monkeypatch, tmp_path / "more")
+    with pytest.raises(UnreadableFile, match=r"more' cannot be read"):
+        unlisted(listing)
+
+
+@pytest.mark.parametrize(
+    ("file", "shown"),
+    [
+        ("a/\x1b[2J.png", r"The name '\x1b[2J.png' in '{root}/a' has control characters"),
+        ("a\nb/1.png", r"The name 'a\nb' in '{root}' has control characters"),
+        ("a/x\x7fy/1.png", r"The name 'x\x7fy' in '{root}/a' has control characters"),
+        ("a/\x9b31m.png", r"The name '\x9b31m.png' in '{root}/a' has control characters"),
+    ],
+)
+def test_names_that_a_terminal_would_obey_are_refused_and_shown_escaped(tmp_path, file, shown):
+    touch(tmp_path, "a/1.png", "b/1.png", file)
+    with pytest.raises(BadFolder) as caught:
+        list_images(tmp_path)
+    assert str(caught.value).startswith(shown.format(root=tmp_path))
+    assert str(caught.value).isprintable()
+
+
+def test_names_of_other_files_and_of_every_language_are_no_matter(tmp_path):
+    listing = list_images(
+        touch(tmp_path, "a/1.png", "a/notes\x1b.txt", "ÄÖ ü/été.png", "猫/ñ.png", "=1+1/-x.png", "קט\u200f/1.png")
+    )
+    assert listing.classes == ("=1+1", "a", "ÄÖ ü", "קט\u200f", "猫")
+
+
+@pytest.mark.parametrize("row", ["1\x1b[2J.png,a", "1.png,a\x07", '"1\n.png",a'])
+def test_a_csv_with_control_characters_is_refused(tmp_path, row):
+    with pytest.raises(BadFolder, match=r"list\.csv', line [234], has control characters"):
+        list_images(write_csv(tmp_path, f"path,label\n1.png,a\n{row}\n", "1.png"))
+
+
+def outside(tmp_path):
+    """A folder with links to files and folders outside and inside, beside a folder with an image."""
+    touch(tmp_path, "secret/1.png", "photos/in/1.png", "photos/2.png", "photos_too/1.png")
+    (tmp_path / "photos" / "out").symlink_to(tmp_path / "secret")
+    (tmp_path / "photos" / "same").symlink_to(tmp_path / "photos" / "in")
+    (tmp_path / "photos" / "3.png").symlink_to(tmp_path / "secret" / "1.png")
+    (tmp_path / "photos" / "4.png").symlink_to("in/1.png")
+    return tmp_path / "photos"
+
+
+@pytest.mark.parametrize("file", ["../secret/1.png", "in/../2.png", "{root}/2.png", "out/1.png", "3.png", "../photos_too/1.png"])
+def test_a_csv_names_files_outside_its_folder_only_when_told(tmp_path, file):
+    root = outside(tmp_path)
+    file = file.format(root=root)
+    path = write_csv(root, f"path,label\n2.png,a\n{file},b\n")
+    with pytest.raises(BadFolder) as caught:
+        list_images(path)
+    assert str(caught.value) == (f"'{path}', line 3: '{file}' lies outside '{root}'; if you trust the list, give `outside=True`.")
+    assert list_images(path, outside=True).files == ("2.png", file)
+    assert read_csv(path, below=root, outside=True, missing_ok=True).files == ("2.png", file)
+
+
+@pytest.mark.parametrize("file", ["2.png", "in/1.png", "./in/1.png", "same/1.png", "4.png", "..2.png", "a..b/1.png"])
+def test_a_csv_names_any_file_inside_its_folder(tmp_path, file):
+    root = outside(tmp_path)
+    touch(root, "..2.png", "a..b/1.png")
+    assert list_images(write_csv(root, f"path,label\n{file},a\n")).files == (file,)
+
+
+def test_a_csv_below_a_linked_folder_stays_inside_it(tmp_path):
+    root = outside(tmp_path)
+    (tmp_path / "link").symlink_to(root)
+    assert list_images(write_csv(tmp_path / "link", "path,label\nin/1.png,a\n")).files == ("in/1.png",)
+
+
+def test_each_folder_of_a_list_is_looked_up_once(tmp_path, monkeypatch):
+    text = "path,label\n" + "".join(f"{folder}/{i}.png,{folder}\n" for folder in "abc" for i in range(50))
+    path = write_csv(tmp_path, text, *(f"{folder}/{i}.png" for folder in "abc" for i in range(50)))
+    real, asked = os.path.realpath, []
+    monkeypatch.setattr(os.path, "realpath", lambda place: asked.append(place) or real(place))
+    assert len(list_images(path).files) == 150
+    assert len(asked) == 4
+
+
+def test_cells_that_were_guarded_against_spreadsheets_are_read_back(tmp_path):
+    files = ["=a/1.png", "-b/2.png", "'=c/3.png", "'d/4.png"]
+    text = csv_text(("path", "label"), ((guarded(file), guarded(file.partition("/")[0])) for file in files))
+    listing = list_images(write_csv(tmp_path, text, *files))
+    assert text.splitlines()[1] == "'=a/1.png,'=a"
+    assert listing.files == tuple(files)
+    assert listing.labels == ("=a", "-b", "'=c", "'d")
+
+
+def record(root, folder, content='{"sealed": true, "experiment": "ab", "recipe": {}}'):
+    (root / folder).mkdir(parents=True, exist_ok=True)
+    (root / folder / "record.json").write_text(content)
+    return root
+
+
+def test_a_folder_of_runs_is_no_class(tmp_path):
+    touch(tmp_path, "a/1.png", "b/1.png", "runs/digits/demo.png", "runs/seen.csv", "c/record.json", "d/1.png")
+    record(record(tmp_path, "runs/photos/gcl/0-abc"), "x/y")
+    record(record(tmp_path, "c", '["experiment", "recipe"]'), "d/deep", '{"experiment": 3}')
+    listing = list_images(touch(tmp_path, "c/1.png"))
+    assert listing.classes == ("a", "b", "c", "d")
+    assert listing.empty_classes == ()
+    assert unlisted(listing) == ("c/record.json", "d/deep/record.json")
+    listing.check()
+
+
+def test_a_folder_of_runs_below_train_is_no_class(tmp_path):
+    touch(tmp_path, "train/a/1.png", "train/b/1.png", "test/a/1.png", "train/runs/demo/demo.png", "more/1.png", "runs/x/demo.png")
+    record(record(tmp_path, "train/runs/photos/ce/0-abc"), "runs/photos/ce/0-abc")
+    listing = list_images(tmp_path)
+    assert (listing.classes, listing.empty_classes) == (("a", "b"), ())
+    assert unlisted(listing) == ("more/1.png",)
+
+
+def test_a_record_that_is_a_pipe_is_not_waited_for(tmp_path):
+    touch(tmp_path, "a/1.png", "b/1.png")
+    os.mkfifo(tmp_path / "a" / "record.json")
+    assert list_images(tmp_path).classes == ("a", "b")
+
+
+def test_a_class_with_images_and_runs_is_not_left_out_in_silence(tmp_path):
+    record(touch(tmp_path, "a/1.png", "b/1.png"), "a/runs/photos/ce/0-abc")
+    with pytest.raises(BadFolder, match=r"The class folder '.*/a' has runs of longtail inside; move them to another folder\."):
+        list_images(tmp_path)
+
+
+@pytest.mark.parametrize("runs", ["a/photos/ce/0-abc", "a/runs/photos/ce/0-abc", "a/deep/runs/photos/ce/0-abc"])
+def test_a_class_of_nested_images_with_runs_is_not_left_out_in_silence(tmp_path, runs):
+    record(touch(tmp_path, "a/deep/1.png", "b/1.png"), runs)
+    with pytest.raises(BadFolder, match=r"The class folder '.*/a' has runs of longtail inside"):
+        list_images(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("folder", "name"),
+    [
+        ("a", "a"),
+        ("a/runs/photos", "a"),
+        ("runs", None),
+        (".", None),
+        ("..", None),
+        ("../elsewhere/a", None),
+        ("deep/runs", "deep"),
+    ],
+)
+def test_the_class_around_a_folder(tmp_path, folder, name):
+    listing = list_images(touch(tmp_path / "photos", "a/1.png", "b/1.png", "deep/x/1.png", "runs/notes.txt"))
+    assert class_around(listing, tmp_path / "photos" / folder) == name
+
+
+@pytest.mark.parametrize(
+    ("folder", "name"), [("train", None), ("train/a/x", "a"), ("test/b", "b"), ("train/runs", None), ("a", None)]
+)
+def test_the_class_around_a_folder_in_splits(tmp_path, folder, name):
+    listing = list_images(touch(tmp_path, "train/a/1.png", "train/b/1.png", "test/b/1.png"))
+    assert class_around(listing, tmp_path / folder) == name
+
+
+def test_a_csv_that_the_system_does_not_read(tmp_path, monkeypatch):
+    path = write_csv(tmp_path, "path,label\n")
+
+    def refused(*_, **__):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(type(path), "open", refused)
+    with pytest.raises(UnreadableFile, match=r"list\.csv' cannot be read \(Permission denied\)\. Check its permissions"):
+        list_images(path)
+
+
+def test_a_pipe_in_place_of_a_csv(tmp_path):
+    os.mkfifo(tmp_path / "a.csv")
+    with pytest.raises(BadFolder, match=r"a\.csv' is no regular file; expected a CSV"):
+        read_csv(tmp_path / "a.csv", below=tmp_path)
+
+
+def test_a_pipe_in_place_of_a_folder(tmp_path):
+    os.mkfifo(tmp_path / "photos")
+    with pytest.raises(BadFolder, match=r"photos' is neither a folder nor a CSV\."):
+        list_images(tmp_path / "photos")

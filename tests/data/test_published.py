@@ -1,7 +1,10 @@
 """Published lists: small versions of ImageNet-LT, Places-LT and iNaturalist 2018, with their own labels and splits."""
 
+import errno
 import json
+import pickle
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,12 +15,14 @@ from commands import longtail as command
 from commands import truncated
 from longtail import recipes, settings
 from longtail.data import published
+from longtail.data.loaders import _Files
+from longtail.data.opening import limit_pixels
 from longtail.data.published import PUBLISHED, listed
 from longtail.data.splits import fingerprint, hold_out
 from longtail.data.transforms import color_jitter
-from longtail.errors import BadFolder, CorruptImage
+from longtail.errors import BadFolder, CorruptImage, UnreadableFile
 from longtail.recipes.budget import BASE, Budget
-from longtail.workflow.one_run import Silent
+from longtail.workflow.one_run import Silent, prepared, train_one
 from longtail.workflow.request import Request
 from longtail.workflow.resolve import check, chosen_setting
 
@@ -148,8 +153,27 @@ def test_a_blank_line_is_no_image(publish):
         (["a/1.jpg 0", "a/2.jpg"], r"line 2: expected a path and a number, as in a/1\.jpg 0; got 'a/2\.jpg'"),
         (["a/1.jpg zero"], r"line 1: expected a path and a number"),
         (["0"], r"line 1: expected a path and a number.* got '0'"),
+        (
+            ["a/1.jpg 0", "../b/1.jpg 0"],
+            r"line 2: '\.\./b/1\.jpg' lies outside '.*imagenet_lt'; get the list again from https://.*data",
+        ),
+        (["a/../../b/1.jpg 0"], r"line 1: 'a/\.\./\.\./b/1\.jpg' lies outside"),
+        (["/etc/1.jpg 0"], r"line 1: '/etc/1\.jpg' lies outside"),
+        (["a/\x1b[2J.jpg"], r"got 'a/\\x1b\[2J\.jpg'"),
     ],
-    ids=["short", "empty", "class missing", "from one", "no label", "no number", "no path"],
+    ids=[
+        "short",
+        "empty",
+        "class missing",
+        "from one",
+        "no label",
+        "no number",
+        "no path",
+        "above",
+        "through",
+        "absolute",
+        "escape",
+    ],
 )
 def test_a_list_that_is_not_the_published_one(publish, lines, said):
     with pytest.raises(BadFolder, match=said):
@@ -260,6 +284,55 @@ def test_a_corrupt_image_is_named_when_it_is_met_and_the_run_continues(publish, 
     weights = [result.folder / "model" / "model.safetensors" for result in (whole, again)]
     assert weights[0].read_bytes() == weights[1].read_bytes()
     assert again.report.test == whole.report.test
+
+
+def test_a_linked_folder_of_images_is_read(publish, tmp_path):
+    root = publish("imagenet_lt")
+    (root / "imagenet_lt" / "train").rename(tmp_path / "elsewhere")
+    (root / "imagenet_lt" / "train").symlink_to(tmp_path / "elsewhere")
+    assert len(listed(root, name="imagenet_lt").train) == 17
+
+
+def test_a_file_that_the_system_does_not_read_is_named_when_it_is_met(publish, tmp_path, monkeypatch):
+    root = publish("imagenet_lt", paint=True)
+    path, read = root / "imagenet_lt" / "train/n02/train 2.png", Path.read_bytes
+
+    def refused(self):
+        if self == path:
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return read(self)
+
+    monkeypatch.setattr(Path, "read_bytes", refused)
+    with pytest.raises(UnreadableFile, match=f"^'{path}' cannot be read .Permission denied.; .* finished epochs are kept.$"):
+        train(root, tmp_path / "runs", method="ce", epochs=1)
+
+
+def test_the_largest_image_is_that_of_the_request_in_every_process(publish, tmp_path):
+    """A process that trains one of several seeds is new: it knows the limit by the request alone."""
+    root = publish("imagenet_lt", paint=True)
+    fixed = {"root": root, "runs": tmp_path / "runs", "backbone": "resnet8", "device": "cpu", "epochs": 1}
+    request = Request("imagenet_lt", "ce", **fixed, max_pixels=119)
+    setting, data = prepared(request, Silent())
+    limit_pixels(None)
+    try:
+        with pytest.raises(CorruptImage, match=r"it has 12 x 10 pixels, more than the limit of 119; .* raise `max_pixels`\)\."):
+            train_one(request, setting, data, watcher=Silent())
+    finally:
+        limit_pixels(None)
+    assert train_one(replace(request, max_pixels=120), setting, data, watcher=Silent()).report.images["train"] == 17
+    limit_pixels(None)
+
+
+def test_a_worker_that_is_spawned_has_the_limit_of_its_parent(publish):
+    data = listed(publish("imagenet_lt", paint=True), name="imagenet_lt")
+    limit_pixels(119)
+    sent = pickle.dumps(_Files(data.train, 8))
+    limit_pixels(None)
+    try:
+        assert isinstance(pickle.loads(sent)[0], CorruptImage)
+    finally:
+        limit_pixels(None)
+    assert _Files(data.train, 8)[0].shape == (3, 8, 8)
 
 
 OPTIONS = ("--method", "gcl", "--epochs", 2, "--backbone", "resnet8", "--device", "cpu", "--precision", "32-true")

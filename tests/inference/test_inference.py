@@ -9,7 +9,8 @@ import torch
 
 from longtail import inference
 from longtail.inference import Predictions, fitted, reference_of
-from longtail.spec.description import describe, restore
+from longtail.spec.description import describe
+from longtail.spec.parts import restore
 from reference import formulas
 from reference.formulas import agrees
 

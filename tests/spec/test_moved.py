@@ -10,7 +10,8 @@ import torch
 import longtail
 from longtail import recipes, settings
 from longtail.data.digits import digits_lt
-from longtail.spec.description import MOVED, describe, digest, name_of, restore
+from longtail.spec.description import MOVED, describe, digest, name_of
+from longtail.spec.parts import restore
 
 FORMER = Path(__file__).parents[1] / "fixtures" / "runs_0_1_0"
 PROBABILITIES = json.loads((FORMER / "probabilities.json").read_text())
@@ -28,7 +29,7 @@ def test_a_part_keeps_its_recorded_name_and_is_found_by_it(recorded, today):
     module, _, name = today.rpartition(".")
     part = getattr(importlib.import_module(module), name)
     assert name_of(part) == recorded
-    assert restore({"call": recorded}) is part
+    assert restore({"call": recorded}, own={today: part}) is part
 
 
 def test_a_recipe_is_described_as_it_was_in_the_former_layout():

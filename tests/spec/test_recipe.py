@@ -12,8 +12,9 @@ from longtail import inference, recipes, settings, steps, weighting
 from longtail.errors import UserError
 from longtail.heads import CosineHead
 from longtail.losses import CrossEntropyLoss, FocalLoss, GCLLoss, clouds
-from longtail.spec.description import change, checked, describe, digest, parameters_of, restore
+from longtail.spec.description import change, checked, describe, digest, parameters_of
 from longtail.spec.parsing import parse_value
+from longtail.spec.parts import restore
 from longtail.weighting import Progress
 from reference.formulas import agrees
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,7 +12,9 @@ import typer
 
 from longtail import __version__
 from longtail.cli.options import ALL, RUN, TRUST, as_request, in_flags, with_options
+from longtail.cli.stopping import Stopped, requeue_on, stopping_on_signals
 from longtail.errors import UserError
+from longtail.text import visible
 from longtail.workflow.request import TRAINING
 
 app = typer.Typer(
@@ -24,7 +27,8 @@ app = typer.Typer(
 )
 
 INTERRUPTED = 130
-RECIPE = ("data", "variants", "changes", "imbalance", "split", "split_seed", "size", "backbone", "pretrained", "epochs", "device")
+SHOWN_DATA = ("data", "imbalance", "split", "split_seed", "outside")
+RECIPE = (*SHOWN_DATA, "variants", "changes", "size", "backbone", "pretrained", "epochs", "device")
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -58,11 +62,20 @@ def train(
     seeds: Annotated[
         int | None, typer.Option(help="Train seeds 0 to N - 1, one run each.", min=1, rich_help_panel=TRAINING)
     ] = None,
+    requeue_signal: Annotated[
+        str | None,
+        typer.Option(
+            help="Signal on which to stop and have SLURM queue the job again, such as USR1 with #SBATCH --signal=USR1@120.",
+            metavar="NAME",
+            rich_help_panel=TRAINING,
+        ),
+    ] = None,
     **asked: Any,
 ) -> None:
     """Train on an image folder, CSV or named setting; without --method, compare three methods. Started again, it continues."""
     from longtail.cli.commands import run_train
 
+    requeue_on(requeue_signal)
     request = as_request({**asked, "method": asked["method"] or "gcl"})
     run_train(request, compared=asked["method"] is None, seeds=seeds)
 
@@ -81,7 +94,7 @@ def show(
 
 
 @app.command()
-@with_options("groups")
+@with_options("groups", "max_pixels", "outside")
 def evaluate(
     run: RUN,
     data: Annotated[Path | None, typer.Argument(help="A labelled folder or CSV; the run's own test images if not given.")] = None,
@@ -94,28 +107,36 @@ def evaluate(
     """Evaluate a finished run again: with other groups, under another class prior, or on other labelled images."""
     from longtail.cli.commands import run_evaluate
 
-    run_evaluate(run, data, prior=prior, groups=asked["groups"], trust_code=trust_code)
+    _limit(asked)
+    run_evaluate(run, data, prior=prior, groups=asked["groups"], outside=asked["outside"], trust_code=trust_code)
 
 
 @app.command()
+@with_options("max_pixels")
 def predict(
     run: RUN,
     images: Annotated[list[Path], typer.Argument(help="Image files or folders of them.", metavar="IMAGES...")],
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="CSV to write; RUN/predict.csv if not given.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="CSV to write, - for standard output; RUN/predict.csv if not given.")
+    ] = None,
     trust_code: TRUST = False,
+    **asked: Any,
 ) -> None:
     """Predict the classes of images, and write a CSV with the columns path,label,probability,top5."""
     from longtail.cli.commands import run_predict
 
+    _limit(asked)
     run_predict(run, images, output, trust_code=trust_code)
 
 
 @app.command()
-def inspect(data: Annotated[Path, typer.Argument(help="A folder of images or a CSV.", metavar="DATA")]) -> None:
+@with_options("max_pixels", "outside")
+def inspect(data: Annotated[Path, typer.Argument(help="A folder of images or a CSV.", metavar="DATA")], **asked: Any) -> None:
     """Look at a collection before training: counts, sizes, corrupt files, contradictory labels, leaks."""
     from longtail.cli.look import run_inspect
 
-    run_inspect(data)
+    _limit(asked)
+    run_inspect(data, outside=asked["outside"])
 
 
 @app.command()
@@ -161,13 +182,22 @@ def doctor() -> None:
     run_doctor()
 
 
+def _limit(asked: Mapping[str, Any]) -> None:
+    from longtail.data.opening import limit_pixels
+
+    limit_pixels(asked["max_pixels"])
+
+
 def main() -> None:
     """Runs a command; an error that a user can fix is one sentence on stderr and exit code 2, others keep their traceback."""
     if os.environ.get("LONGTAIL_DEBUG"):
         app()
         return
     try:
-        app()
+        with stopping_on_signals():
+            app()
+    except Stopped as stop:
+        _stop(stop.sentence, stop.code)
     except SystemExit as stop:
         if stop.code == INTERRUPTED:  # typer catches KeyboardInterrupt itself and says nothing
             _stop("Interrupted. What has been computed is kept; the same command continues.", INTERRUPTED)
@@ -179,5 +209,5 @@ def main() -> None:
 
 
 def _stop(text: str, code: int) -> None:
-    typer.secho(" ".join(text.split()), fg=typer.colors.RED, err=True)
+    typer.secho(visible(" ".join(text.split())), fg=typer.colors.RED, err=True)
     sys.exit(code)

@@ -7,18 +7,18 @@ from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
 
-from rich.markup import escape
-
 from longtail.cli.progress import Bars
-from longtail.cli.show import console, result_table, say, stage_table, summary_table
-from longtail.data.images import SUFFIXES
+from longtail.cli.show import console, lines_on_stderr, result_table, say, stage_table, summary_table, text
+from longtail.data.walking import every_image
 from longtail.errors import CorruptImage, MissingFileError, UserError
 from longtail.results import percent
 from longtail.runs.code import needs_trust
-from longtail.runs.files import write_csv
+from longtail.runs.files import csv_text
 from longtail.runs.judging import accuracy_under, regrouped_report, report_on_images
 from longtail.runs.layout import demo_figure
+from longtail.runs.output import check_output, is_standard_output, write_output
 from longtail.runs.serving import Prediction, load
+from longtail.text import guarded, visible
 from longtail.workflow.comparison import NAMES, compare
 from longtail.workflow.demo import demonstrate, recall_figure
 from longtail.workflow.one_run import Result, prepared
@@ -43,7 +43,7 @@ def run_demo(request: Request, *, seeds: int) -> None:
         f"common classes (many) {_difference(gcl, baseline, 'many')}."
     )
     figure = recall_figure(results, demo_figure(request.runs, first.setting))
-    say(f"Figure: {escape(str(figure))}")
+    say(f"Figure: {text(figure)}")
     _closing(results["gcl"][0].folder, "longtail train FOLDER", "your own images, one folder per class")
 
 
@@ -69,42 +69,62 @@ def run_train(request: Request, *, compared: bool, seeds: int | None) -> None:
     _closing(results[0].folder, _to_predict(results[0].folder), "to use it")
 
 
-def run_evaluate(folder: Path, data: Path | None, *, prior: str, groups: str, trust_code: bool = False) -> None:
+def run_evaluate(
+    folder: Path, data: Path | None, *, prior: str, groups: str, outside: bool = False, trust_code: bool = False
+) -> None:
     """Prints a finished run's report with other groups or another prior, or on other labelled images."""
     if data is None:
         report = regrouped_report(folder, groups=groups)
     else:
-        report = report_on_images(folder, data, groups=groups, trust_code=trust_code)
+        report = report_on_images(folder, data, groups=groups, outside=outside, trust_code=trust_code)
     say(result_table({report.method: report}))
     missing = [entry.name for entry, count in zip(report.classes, report.test.test_counts, strict=True) if not count]
     if missing:
-        say(f"Not evaluated, since there are no test images: {escape(', '.join(missing))}")
+        say(f"Not evaluated, since there are no test images: {text(', '.join(missing))}")
     if prior != "uniform":
-        say(f"Expected accuracy under the class prior '{escape(prior)}': {percent(accuracy_under(report, prior), unit=' %')}")
+        say(f"Expected accuracy under the class prior '{text(prior)}': {percent(accuracy_under(report, prior), unit=' %')}")
     _closing(folder, _to_predict(folder), "to use it")
 
 
 def run_predict(folder: Path, paths: Sequence[Path], output: Path | None, *, trust_code: bool = False) -> None:
     """Predicts the classes of images and writes a CSV; files that cannot be read are named and left out."""
-    predictor = load(folder, trust_code=trust_code)
-    results = list(predictor.read(_files(paths)))
-    found = [(path, result) for path, result in results if isinstance(result, Prediction)]
-    corrupt = [result for _, result in results if isinstance(result, CorruptImage)]
+    target = output or folder / "predict.csv"
+    if output is not None or folder.is_dir():  # what else is no run folder, `load` says
+        check_output(target)
+    with lines_on_stderr(is_standard_output(target)):
+        predictor = load(folder, trust_code=trust_code)
+        found = _predictions(predictor.read(_files(paths)))
+        write_output(target, _predictions_csv(found))
+        for path, prediction in found[:20]:
+            share = percent(prediction.probability, unit=" %")
+            say(f"{text(path)}  [bold]{text(prediction.label)}[/bold]  {share}")
+        if len(found) > 20:
+            say(f"... and {len(found) - 20} more")
+        where = "standard output" if is_standard_output(target) else text(target)
+        say(f"{len(found)} image{'s' * (len(found) != 1)}: {where}")
+        _closing(folder, _with_trust(f"longtail evaluate {folder} FOLDER", folder), "to evaluate it on other labelled images")
+
+
+def _predictions(results: Iterable[tuple[Path, Prediction | CorruptImage]]) -> list[tuple[Path, Prediction]]:
+    """The predictions, after the files that cannot be read were named."""
+    every = list(results)
+    corrupt = [result for _, result in every if isinstance(result, CorruptImage)]
     for broken in corrupt:
-        say(f"[red]{escape(str(broken))}[/red]")
-    if not found:
+        say(f"[red]{text(broken)}[/red]")
+    if len(corrupt) == len(every):
         raise UserError(f"None of the {len(corrupt)} files could be read as an image.")
-    rows = [
-        (path, p.label, f"{p.probability:.4f}", " ".join(f"{name}:{share:.4f}" for name, share in p.top(5))) for path, p in found
-    ]
-    target = write_csv(output or folder / "predict.csv", ("path", "label", "probability", "top5"), rows)
-    for path, prediction in found[:20]:
-        share = percent(prediction.probability, unit=" %")
-        say(f"{escape(str(path))}  [bold]{escape(prediction.label)}[/bold]  {share}")
-    if len(found) > 20:
-        say(f"... and {len(found) - 20} more")
-    say(f"{len(found)} image{'s' * (len(found) != 1)}: {escape(str(target))}")
-    _closing(folder, _with_trust(f"longtail evaluate {folder} FOLDER", folder), "to evaluate it on other labelled images")
+    return [(path, result) for path, result in every if isinstance(result, Prediction)]
+
+
+def _predictions_csv(found: Iterable[tuple[Path, Prediction]]) -> str:
+    """The predictions as CSV, in which names are safe for spreadsheets and terminals."""
+    tops = ((path, each, " ".join(f"{name}:{share:.4f}" for name, share in each.top(5))) for path, each in found)
+    rows = ((_cell(path), _cell(each.label), f"{each.probability:.4f}", _cell(top)) for path, each, top in tops)
+    return csv_text(("path", "label", "probability", "top5"), rows)
+
+
+def _cell(name: object) -> str:
+    return guarded(visible(str(name)))
 
 
 def _train_answers(request: Request) -> None:
@@ -115,7 +135,7 @@ def _train_answers(request: Request) -> None:
             {NAMES[method]: result.report for method, result in comparison.results.items()}, chosen=NAMES[comparison.chosen]
         )
     )
-    say(comparison.verdict)
+    say(text(comparison.verdict))
     _closing(comparison.run.folder, _to_predict(comparison.run.folder), f"uses {NAMES[comparison.chosen]}")
 
 
@@ -135,7 +155,7 @@ def _files(paths: Iterable[Path]) -> list[Path]:
         if not path.exists():
             raise MissingFileError(f"'{path}' does not exist; give image files or folders of them.")
         if path.is_dir():
-            inside = sorted(p for p in path.rglob("[!.]*") if p.suffix.lower() in SUFFIXES and p.is_file())
+            inside = every_image(path)
             if not inside:
                 raise UserError(f"'{path}' has no images.")
             files.extend(inside)
@@ -155,5 +175,5 @@ def _with_trust(command: str, folder: Path) -> str:
 
 
 def _closing(folder: Path, command: str, purpose: str) -> None:
-    console.print(f"Run folder: [bold]{escape(str(folder))}[/bold]", highlight=False, soft_wrap=True)
-    console.print(f"Next: [bold cyan]{escape(command)}[/bold cyan]  ({purpose})", highlight=False, soft_wrap=True)
+    console.print(f"Run folder: [bold]{text(folder)}[/bold]", highlight=False, soft_wrap=True)
+    console.print(f"Next: [bold cyan]{text(command)}[/bold cyan]  ({purpose})", highlight=False, soft_wrap=True)

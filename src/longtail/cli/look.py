@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 
 from longtail.cli.options import in_flags
-from longtail.cli.show import console, differences, rows_table, say
+from longtail.cli.show import console, differences, rows_table, say, text
 from longtail.errors import UserError
 from longtail.results import GROUP_RANGES
 
@@ -25,22 +25,22 @@ SHOWN = 8
 HIDDEN = ("what", "variants", "departures")
 
 
-def run_inspect(path: Path) -> None:
+def run_inspect(path: Path, *, outside: bool = False) -> None:
     """Prints a collection's counts, sizes and colour modes, and what is wrong with it."""
     from longtail.data.inspection import inspect as look
 
     with console.status("reading images") as status:
-        found = look(path, watch=lambda done, total: status.update(f"reading images: {done} of {total}"))
+        found = look(path, outside=outside, watch=lambda done, total: status.update(f"reading images: {done} of {total}"))
     _say_counts(found)
     _say_images(found)
     for warning in found.warnings:
-        say(f"[yellow]![/yellow] {_escaped(in_flags(warning))}")
+        say(f"[yellow]![/yellow] {text(in_flags(warning))}")
     for title, groups in (("Identical files, different labels", found.conflicts), ("Identical files in two splits", found.leaks)):
         for files in groups[:SHOWN]:
-            say(f"  {title}: {_escaped(' = '.join(files))}")
+            say(f"  {title}: {text(' = '.join(files))}")
     for file, why in list(found.corrupt.items())[:SHOWN]:
-        say(f"  Corrupt: {_escaped(file)} ({_escaped(why)})")
-    console.print(f"Next: [bold cyan]longtail train {_escaped(str(path))}[/bold cyan]", highlight=False, soft_wrap=True)
+        say(f"  Corrupt: {text(file)} ({text(in_flags(why))})")
+    console.print(f"Next: [bold cyan]longtail train {text(path)}[/bold cyan]", highlight=False, soft_wrap=True)
 
 
 def run_list(what: str, *, as_json: bool) -> None:
@@ -52,14 +52,14 @@ def run_list(what: str, *, as_json: bool) -> None:
         raise UserError(unknown("list", what, list(listers)))
     rows = listers[what]()
     if as_json:
-        console.print_json(json.dumps(rows))
+        console.print_json(json.dumps(rows), ensure_ascii=True)
         return
     shown = [name for name in rows[0] if what != "methods" or name not in HIDDEN]
     table = Table(title=what, title_justify="left")
     for name in shown:
         table.add_column(name, no_wrap=name == "name")
     for row in rows:
-        table.add_row(*(str(row[name]).partition(";")[0] for name in shown))
+        table.add_row(*(text(str(row[name]).partition(";")[0]) for name in shown))
     say(table)
     if what == "methods":
         say("cost: training cost at the common budget, where cross-entropy costs 1. Variants of each method: --json.")
@@ -70,11 +70,11 @@ def run_table(setting: str, runs: Path, *, budget: str | None) -> None:
     """Prints every finished run of a setting or of a folder of images, best mean recall last."""
     from longtail.runs.table import rows_of
 
-    rows = rows_of(runs, setting, budget=budget, note=lambda text: say(_escaped(text)))
+    rows = rows_of(runs, setting, budget=budget, note=lambda line: say(text(line)))
     say(rows_table(rows))
     for line in differences(rows):
-        say(_escaped(line))
-    say(f"Next: longtail train {setting} --method NAME")
+        say(text(line))
+    say(f"Next: longtail train {text(setting)} --method NAME")
 
 
 def run_doctor() -> None:
@@ -85,13 +85,13 @@ def run_doctor() -> None:
     from longtail.runs.provenance import commit, versions
 
     for package, version in {**versions(), "commit": commit() or "installed package"}.items():
-        say(f"{package:18} {version}")
+        say(f"{package:18} {text(version)}")
     device = chosen_device("auto")
     name = torch.cuda.get_device_name() if device == "cuda" else f"{torch.get_num_threads()} threads"
-    say(f"{'device':18} {device} ({name})")
+    say(f"{'device':18} {device} ({text(name)})")
     say(f"{'bfloat16':18} {'native' if has_bfloat16(device) else 'not native here, so --precision auto means 32-true'}")
     if device == "cpu":
-        say(f"{'cuda':18} not available: {why_no_cuda()}")
+        say(f"{'cuda':18} not available: {text(why_no_cuda())}")
     for package in ("lightning_fabric", "timm", "torchvision", "safetensors", "sklearn", "matplotlib", "tensorboard"):
         try:
             importlib.import_module(package)
@@ -104,11 +104,11 @@ def _say_counts(found: Inspection) -> None:
     total = sum(found.counts.values())
     most, fewest = (sorted(found.counts.items(), key=lambda pair: sign * pair[1])[0] for sign in (-1, 1))
     say(
-        f"{total:,} images in {len(found.counts)} classes: {most[1]:,} ({most[0]}) to {fewest[1]:,} ({fewest[0]}); "
+        f"{total:,} images in {len(found.counts)} classes: {most[1]:,} ({text(most[0])}) to {fewest[1]:,} ({text(fewest[0])}); "
         f"imbalance {found.imbalance:.1f}"
     )
     for name, counts in found.splits.items():
-        say(f"  {name}: {sum(counts.values()):,} images in {sum(map(bool, counts.values()))} classes")
+        say(f"  {text(name)}: {sum(counts.values()):,} images in {sum(map(bool, counts.values()))} classes")
     ranges = GROUP_RANGES["shots"]
     parts = (f"{name} ({ranges[name]}): {group.classes} classes, {group.images:,} images" for name, group in found.groups.items())
     say("; ".join(parts))
@@ -117,7 +117,7 @@ def _say_counts(found: Inspection) -> None:
     ranked = sorted(found.counts.items(), key=lambda pair: -pair[1])
     for name, count in ranked if len(ranked) <= 2 * SHOWN else [*ranked[:SHOWN], ("...", 0), *ranked[-SHOWN:]]:
         bar = "█" * max(round(40 * count / largest), 1) if count else ""
-        table.add_row(_escaped(name), f"{count:,}" if count else "", bar)
+        table.add_row(text(name), f"{count:,}" if count else "", bar)
     say(table)
 
 
@@ -195,10 +195,4 @@ def _backbones() -> list[dict[str, Any]]:
 
 
 def _tally(pairs: Iterable[tuple[str, int]]) -> str:
-    return ", ".join(f"{name} {count:,}" for name, count in pairs) or "–"
-
-
-def _escaped(text: str) -> str:
-    from rich.markup import escape
-
-    return escape(text)
+    return ", ".join(f"{text(name)} {count:,}" for name, count in pairs) or "–"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from longtail.cli.options import in_flags
-from longtail.cli.show import console
+from longtail.cli.show import console, text
 
 if TYPE_CHECKING:
     from longtail.spec.experiment import Experiment
@@ -26,6 +26,7 @@ class Bars:
         self.reading_task: TaskID | None = None
         self.task: TaskID | None = None
         self.epochs: list[int] = []
+        self.label = ""
         self.began, self.first, self.announced = 0.0, 0.0, False
 
     def __enter__(self) -> Bars:
@@ -35,8 +36,8 @@ class Bars:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.bars.stop()
 
-    def note(self, text: str) -> None:
-        console.print(in_flags(text), highlight=False, markup=False, soft_wrap=True)
+    def note(self, line: str) -> None:
+        console.print(text(in_flags(line)), highlight=False, soft_wrap=True)
 
     def reading(self, done: int, total: int) -> None:
         if self.reading_task is None:
@@ -48,7 +49,8 @@ class Bars:
             self.bars.remove_task(self.task)
         recipe = experiment.recipe
         self.epochs = [stage.epochs for stage in recipe.stages]
-        self.task = self.bars.add_task(f"{recipe.name}, seed {experiment.seed}", total=sum(self.epochs))
+        self.label = f"{recipe.name}, seed {experiment.seed}"
+        self.task = self.bars.add_task(text(self.label), total=sum(self.epochs))
         self.began, self.first, self.announced = time.monotonic(), -1.0, False
 
     def step(self, stage: int, progress: Position) -> None:
@@ -60,7 +62,7 @@ class Bars:
         if not self.announced and time.monotonic() - self.began > 60 and done > self.first:
             self.announced = True
             left = (time.monotonic() - self.began) / (done - self.first) * (sum(self.epochs) - done)
-            self.note(f"{self.bars.tasks[-1].description}: about {_duration(left)} more")
+            self.note(f"{self.label}: about {_duration(left)} more")
 
 
 def _duration(seconds: float) -> str:

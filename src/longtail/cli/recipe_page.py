@@ -9,17 +9,17 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
 from longtail import recipes, settings
 from longtail.cli.options import FIELDS, flag, in_flags
 from longtail.cli.recipe_lines import Line, inference_lines, network_lines, plain_name, setting_lines, stage_lines
-from longtail.cli.show import console, say
+from longtail.cli.show import console, say, text
 from longtail.inference import reference_of
 from longtail.spec.description import describe, parameters_of
 from longtail.spec.recipe import Recipe, Setting, training_cost, with_epochs
+from longtail.text import visible
 from longtail.workflow.choices import largest_batch
 from longtail.workflow.request import Request, default_of
 from longtail.workflow.resolve import check, chosen_recipe, chosen_setting, recipe_function
@@ -33,16 +33,16 @@ def run_show(request: Request, *, as_json: bool) -> None:
     setting, choice = _setting(request)
     recipe = chosen_recipe(request, setting)
     if as_json:
-        console.print_json(json.dumps(_as_json(request, setting, recipe)))
+        console.print_json(json.dumps(_as_json(request, setting, recipe)), ensure_ascii=True)
         return
-    say(f"[bold]{escape(recipe.name)}[/bold]{f' · {recipe.year}' * bool(recipe.year)} · {escape(recipe.source or 'no source')}")
-    for text in (_summary(request), in_flags(choice), _variants_in_words(request)):
-        if text:
-            say(escape(text))
+    say(f"[bold]{text(recipe.name)}[/bold]{text(f' · {recipe.year}') * bool(recipe.year)} · {text(recipe.source or 'no source')}")
+    for line in (_summary(request), in_flags(choice), _variants_in_words(request)):
+        if line:
+            say(text(line))
     _say_sections(setting, recipe)
     cost = f"{_cost(request, setting, recipe):.2f}"
     say(f"\nTraining costs {cost} times what cross-entropy costs at the same budget, in passes over the images.")
-    say(escape(f"Next: {_command(request)}"))
+    say(text(f"Next: {_command(request)}"))
 
 
 def sections_of(setting: Setting, recipe: Recipe) -> dict[str, tuple[list[Line], tuple[str, ...]]]:
@@ -74,9 +74,9 @@ def _say_sections(setting: Setting, recipe: Recipe) -> None:
         table.add_column(width=widest, no_wrap=True)
         table.add_column()
         for line in lines:
-            table.add_row(Text(_label(line)), _value(line))
+            table.add_row(text(_label(line)), _value(line))
         for departure in departures:
-            table.add_row("  departure", Text(in_flags(departure)))
+            table.add_row("  departure", text(in_flags(departure)))
         say(table)
 
 
@@ -86,9 +86,10 @@ def _label(line: Line) -> str:
 
 def _value(line: Line) -> Text:
     """Text of a line: the value and its path, and below them what the value means."""
-    shown = Text(f"{line.text:<{VALUE}} " if line.path else line.text)
-    shown.append(line.path, style="cyan")
-    return shown.append(f"\n{line.gloss}", style="dim") if line.gloss else shown
+    value = visible(line.text)
+    shown = Text(f"{value:<{VALUE}} " if line.path else value)
+    shown.append(visible(line.path), style="cyan")
+    return shown.append(f"\n{visible(line.gloss)}", style="dim") if line.gloss else shown
 
 
 def _summary(request: Request) -> str:

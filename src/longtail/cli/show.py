@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
@@ -29,11 +30,21 @@ def say(thing: Any) -> None:
     console.print(thing, highlight=False, soft_wrap=isinstance(thing, str))
 
 
+@contextmanager
+def lines_on_stderr(wanted: bool) -> Iterator[None]:
+    """Inside the `with` block, lines and tables go to standard error if wanted, so that standard output holds data alone."""
+    before, console.stderr = console.stderr, wanted or console.stderr
+    try:
+        yield
+    finally:
+        console.stderr = before
+
+
 def result_table(reports: Mapping[str, RunReport], *, chosen: str | None = None) -> Table:
     """One row per report: mean recall, groups, accuracy, calibration."""
     first = next(iter(reports.values()))
-    title = f"{_stamp(first)} · test images, %"
-    table = Table(title=title, title_justify="left", caption=_caption(first), caption_justify="left")
+    title = text(f"{_stamp(first)} · test images, %")
+    table = Table(title=title, title_justify="left", caption=text(_caption(first)), caption_justify="left")
     table.add_column("")
     for heading in ("all", *GROUPS, "accuracy", "ECE"):
         table.add_column(heading, justify="right")
@@ -45,7 +56,9 @@ def result_table(reports: Mapping[str, RunReport], *, chosen: str | None = None)
         cells += [percent(test.accuracy), percent(test.calibration_error)]
         if first.val_mean_recall is not None:
             cells.append(percent(report.val_mean_recall))
-        table.add_row(name + _flag(report) + (" ←" if name == chosen else ""), *cells, style="bold" if name == chosen else None)
+        table.add_row(
+            text(name) + _flag(report) + (" ←" if name == chosen else ""), *cells, style="bold" if name == chosen else None
+        )
     return table
 
 
@@ -53,7 +66,10 @@ def summary_table(reports: Mapping[str, Sequence[RunReport]]) -> Table:
     """Mean ± std over seeds, one row per method."""
     first = next(iter(reports.values()))
     table = Table(
-        title=f"{_stamp(first[0])} · n={len(first)}", title_justify="left", caption=_caption(first[0]), caption_justify="left"
+        title=text(f"{_stamp(first[0])} · n={len(first)}"),
+        title_justify="left",
+        caption=text(_caption(first[0])),
+        caption_justify="left",
     )
     table.add_column("")
     for heading in ("all", *GROUPS):
@@ -61,15 +77,15 @@ def summary_table(reports: Mapping[str, Sequence[RunReport]]) -> Table:
     for name, runs in reports.items():
         values = [[run.test.mean_recall for run in runs]]
         values += [[run.test.groups[group].recall for run in runs] for group in GROUPS]
-        table.add_row(name + _flag(runs[0]), *(mean_and_std(column) for column in values))
+        table.add_row(text(name) + _flag(runs[0]), *(mean_and_std(column) for column in values))
     return table
 
 
 def rows_table(rows: Sequence[Row]) -> Table:
     """One row per experiment: mean (± std) over its seeds, training seconds, number of seeds."""
     first = rows[0].reports[0]
-    title = f"{first.setting} · {first.epoch_rule} · test images · in %"
-    table = Table(title=title, title_justify="left", caption=_caption(first), caption_justify="left")
+    title = text(f"{first.setting} · {first.epoch_rule} · test images · in %")
+    table = Table(title=title, title_justify="left", caption=text(_caption(first)), caption_justify="left")
     table.add_column("", no_wrap=True)
     for heading in ("budget", "protocol"):
         table.add_column(heading)
@@ -81,9 +97,9 @@ def rows_table(rows: Sequence[Row]) -> Table:
         values = ("mean_recall", *GROUPS, "accuracy", "calibration_error")
         numbers = [mean_and_std(row.values(value)) for value in values]
         cells = [
-            f"{row.method}{_mark(rows, row)}{_flag(report)}",
-            report.budget,
-            report.protocol,
+            text(f"{row.method}{_mark(rows, row)}{_flag(report)}"),
+            text(report.budget),
+            text(report.protocol),
             epochs,
             *numbers,
             f"{row.mean('seconds'):.0f}",
@@ -95,7 +111,7 @@ def rows_table(rows: Sequence[Row]) -> Table:
 
 def stage_table(report: RunReport) -> Table:
     """Results of each stage after its last epoch and, under the paper protocol, after its best epoch on the test set."""
-    table = Table(title=f"{report.method}, seed {report.seed}: stages, mean recall in %", title_justify="left")
+    table = Table(title=text(f"{report.method}, seed {report.seed}: stages, mean recall in %"), title_justify="left")
     table.add_column("stage")
     for heading in ("epochs", "last epoch", "best epoch on the test set", "seconds", "images/s"):
         table.add_column(heading, justify="right")
@@ -103,7 +119,7 @@ def stage_table(report: RunReport) -> Table:
         best = stage.best_test_epoch
         shown = f"{percent(best.mean_recall)} (epoch {best.epoch})" if best else percent(None)
         cells = (stage.epochs, percent(stage.last_epoch.mean_recall), shown, stage.seconds, stage.images_per_second)
-        table.add_row(str(stage.stage), *map(str, cells))
+        table.add_row(text(stage.stage), *map(text, cells))
     return table
 
 

@@ -56,6 +56,7 @@ def folder_data(
     split_seed: int = 0,
     skip_corrupt: bool = False,
     split: Path | None = None,
+    outside: bool | None = None,
     seen: Seen | None = None,
     watch: Watch | None = None,
 ) -> Data:
@@ -72,6 +73,7 @@ def folder_data(
         split_seed: seed that draws the test images, and the training images that a cut keeps.
         skip_corrupt: whether files that cannot be read are left out instead of refused.
         split: a stored split.csv that says which file belongs to which split; its training set is not cut again.
+        outside: whether a CSV may name files outside its folder; it does not change the experiment.
         seen: hashes of files that were decoded before. Of images that do not fit into memory, those with an unchanged size and
             time are not read again.
         watch: called with (number of files read, number of all files).
@@ -79,7 +81,9 @@ def folder_data(
     Raises:
         BadFolder: the folder is empty, has one class only, an empty class, corrupt images, or an unknown class in a split.
     """
-    listing = read_csv(split, below=root) if split is not None else list_images(root)
+    listing = (
+        read_csv(split, below=root, outside=bool(outside)) if split is not None else list_images(root, outside=bool(outside))
+    )
     images = _Images()
     skipped: tuple[str, ...] = ()
     while True:

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import stat
-import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
-from threading import Lock
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from longtail.data.opening import opened_content, pixel_limit
 from longtail.errors import CorruptImage, UnreadableFile
 
 if TYPE_CHECKING:
@@ -24,6 +22,16 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm"})
+ORIENTATION = 0x0112  # number of the EXIF tag that says how the camera was held
+BLOCK = 2**20
+BYTES_PER_PIXEL, HEADER = 16, 2**24  # no image file that may be decoded has more bytes
+KINDS = {
+    stat.S_IFIFO: "a pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+    stat.S_IFDIR: "a folder",
+}
 
 
 @dataclass(frozen=True)
@@ -43,8 +51,12 @@ def read_content(path: Path) -> bytes:
         UnreadableFile: the system refuses to read it.
     """
     try:
-        if not stat.S_ISREG(path.stat().st_mode):
-            raise CorruptImage(f"'{path}' cannot be read as an image (it is no regular file).")
+        state = path.stat()
+        if not stat.S_ISREG(state.st_mode):
+            kind = KINDS.get(stat.S_IFMT(state.st_mode), "no file")
+            raise CorruptImage(f"'{path}' cannot be read as an image (it is {kind}).")
+        if state.st_size > BYTES_PER_PIXEL * pixel_limit() + HEADER:
+            raise CorruptImage(f"'{path}' cannot be read as an image (it has {state.st_size:,} bytes, too many for one image).")
         return path.read_bytes()
     except FileNotFoundError:
         raise
@@ -79,14 +91,8 @@ def opened(path: Path, content: bytes | None = None) -> Iterator[Image]:
         UnreadableFile: the system refuses to read it.
         CorruptImage: anything else goes wrong while the image is opened or inside the `with` block.
     """
-    from PIL import Image as Pillow
-
-    content = read_content(path) if content is None else content
-    try:
-        with _QUIET, Pillow.open(BytesIO(content)) as image:
-            yield image
-    except Exception as error:  # a broken file can make PIL's readers raise errors of any type
-        raise CorruptImage(f"'{path}' cannot be read as an image ({reason(error)}).") from error
+    with opened_content(path, read_content(path) if content is None else content) as image:
+        yield image
 
 
 def to_rgb(image: Image) -> Image:
@@ -94,16 +100,31 @@ def to_rgb(image: Image) -> Image:
     from PIL import Image as Pillow
     from PIL import ImageOps
 
-    image = ImageOps.exif_transpose(image)
+    if image.getexif().get(ORIENTATION, 1) != 1:  # else `exif_transpose` would copy the image
+        image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I") or image.mode == "F":
-        values = np.nan_to_num(np.asarray(image, dtype=np.float64))
-        top = _white(image.mode, values.max())
-        return Pillow.fromarray((values.clip(0, top) * (255 / top)).astype(np.uint8)).convert("RGB")
+        return Pillow.fromarray(_as_bytes(image)).convert("RGB")
     if "A" in image.getbands() or "transparency" in image.info:
         layer = image.convert("RGBA")
         white = Pillow.new("RGBA", layer.size, "white")
         return Pillow.alpha_composite(white, layer).convert("RGB")
     return image.convert("RGB")
+
+
+def _as_bytes(image: Image) -> NDArray[np.uint8]:
+    """Grey values (H, W) of 16 bits, integers or floats, scaled to 0..255 in blocks, so that float64 takes little memory."""
+    values = np.asarray(image)
+    flat, grey = values.reshape(-1), np.empty(values.size, dtype=np.uint8)
+    blocks = [slice(start, start + BLOCK) for start in range(0, values.size, BLOCK)]
+    deep = image.mode.startswith("I;16")
+    top = 65535.0 if deep else _white(image.mode, max(_finite(flat[block]).max() for block in blocks))
+    for block in blocks:
+        grey[block] = _finite(flat[block]).clip(0, top) * (255 / top)
+    return grey.reshape(values.shape)
+
+
+def _finite(values: NDArray[Any]) -> NDArray[np.float64]:
+    return np.nan_to_num(values.astype(np.float64))
 
 
 def short_side(path: Path) -> int | None:
@@ -116,16 +137,20 @@ def short_side(path: Path) -> int | None:
 
 
 def squared(image: Image, size: int) -> Image:
-    """Pads the image to a square with its edge colour (the median of its border), then resizes it to `size` pixels."""
+    """Resizes the longer side to `size` pixels, the shorter in proportion, and pads to a square with the edge's colour.
+
+    That colour is the median of the border of the image as it was given.
+    """
     from PIL import Image as Pillow
 
-    width, height = image.size
-    if width != height:
-        side = max(width, height)
-        canvas = Pillow.new("RGB", (side, side), _edge_colour(np.asarray(image)))
-        canvas.paste(image, ((side - width) // 2, (side - height) // 2))
-        image = canvas
-    return image.resize((size, size), Pillow.Resampling.BILINEAR) if image.size != (size, size) else image
+    longest = max(image.size)
+    width, height = (max(round(side * size / longest), 1) for side in image.size)
+    resized = image if image.size == (width, height) else image.resize((width, height), Pillow.Resampling.BILINEAR)
+    if width == height:
+        return resized
+    canvas = Pillow.new("RGB", (size, size), _edge_colour(image))
+    canvas.paste(resized, ((size - width) // 2, (size - height) // 2))
+    return canvas
 
 
 def as_tensor(image: Image) -> Tensor:
@@ -141,59 +166,41 @@ def read_square(path: Path, size: int) -> Tensor:
 
 
 def read_all(root: Path, files: Sequence[str], size: int) -> Iterator[Decoded | CorruptImage]:
-    """Reads every file once, as squares of `size` pixels, or gives its error, in order; a few threads decode them."""
+    """Reads every file once, as squares of `size` pixels, or gives its error, in order; a few threads decode them.
+
+    Raises:
+        UnreadableFile: the system refuses to read a file, which may be a good image.
+    """
 
     def read(file: str) -> Decoded | CorruptImage:
+        path = root / file
         try:
-            content = read_content(root / file)
-            return Decoded(as_tensor(squared(open_rgb(root / file, content), size)), content_hash(content))
+            content = read_content(path)
+            return Decoded(as_tensor(squared(open_rgb(path, content), size)), content_hash(content))
         except CorruptImage as error:
             return error
+        except FileNotFoundError:
+            return not_there(path)
 
     with ThreadPoolExecutor(4) as pool:
         yield from pool.map(read, files)
 
 
-def _edge_colour(pixels: NDArray[np.uint8]) -> tuple[int, int, int]:
-    border = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
+def not_there(path: Path) -> CorruptImage:
+    """The error on a file that was listed and does not exist."""
+    return CorruptImage(f"'{path}' is not there{', its link leads nowhere' if path.is_symlink() else ''}.")
+
+
+def _edge_colour(image: Image) -> tuple[int, int, int]:
+    width, height = image.size
+    sides = ((0, 0, width, 1), (0, height - 1, width, height), (0, 0, 1, height), (width - 1, 0, width, height))
+    border = np.concatenate([np.asarray(image.crop(side)).reshape(-1, 3) for side in sides])
     red, green, blue = (int(value) for value in np.median(border, axis=0))
     return red, green, blue
 
 
 def _white(mode: str, brightest: float) -> float:
-    """The value of white: 65535 in 16-bit images; else the smallest of 1 (floats only), 255 and 65535 that no pixel exceeds."""
-    if mode.startswith("I;16") or brightest > 255:
+    """The value of white: the smallest of 1 (floats only), 255 and 65535 that no pixel exceeds."""
+    if brightest > 255:
         return 65535.0
     return 1.0 if mode == "F" and brightest <= 1 else 255.0
-
-
-def reason(error: BaseException) -> str:
-    """The first line of PIL's message on why a file cannot be read, or the name of the error."""
-    text = str(error).splitlines()[0] if str(error) else type(error).__name__
-    return "it is no image" if "cannot identify" in text else text
-
-
-class _Quiet:
-    """Silences PIL's warnings about unusual files while any thread is inside the `with` block.
-
-    The threads inside are counted, since threads that overlap in plain `catch_warnings` restore each other's state: all warnings
-    of the program would stay silenced.
-    """
-
-    def __init__(self) -> None:
-        self.lock, self.inside, self.stack = Lock(), 0, ExitStack()
-
-    def __enter__(self) -> None:
-        with self.lock:
-            if not self.inside:
-                self.stack.enter_context(warnings.catch_warnings(action="ignore"))
-            self.inside += 1
-
-    def __exit__(self, *_: object) -> None:
-        with self.lock:
-            self.inside -= 1
-            if not self.inside:
-                self.stack.close()
-
-
-_QUIET = _Quiet()

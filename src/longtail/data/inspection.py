@@ -12,10 +12,13 @@ from statistics import median
 from typing import NamedTuple
 
 from longtail.data.groups import shot_groups
-from longtail.data.images import SUFFIXES, opened, reason, to_rgb
+from longtail.data.images import SUFFIXES, opened, read_content, to_rgb
 from longtail.data.imbalance import imbalance_factor
-from longtail.data.listing import SPLITS, Listing, list_images, read_csv, some, unlisted
-from longtail.errors import CorruptImage
+from longtail.data.listing import Listing, list_images, read_csv, unlisted
+from longtail.data.opening import reason
+from longtail.data.rows import SPLITS
+from longtail.data.walking import some
+from longtail.errors import CorruptImage, UnreadableFile
 
 Watch = Callable[[int, int], None]
 Counts = dict[str, int]
@@ -51,7 +54,8 @@ class Inspection:
         width, height, short_side: lengths in pixels of the images that can be read (`short_side` is the median of the shorter
             sides); None where no image can be read.
         modes, formats: images per PIL mode and per file format, most first.
-        corrupt: files that cannot be read, each with the reason.
+        corrupt: files that cannot be decoded, each with the reason.
+        refused: files that the system refuses to read, each with the reason; they may be good.
         conflicts: groups of identical files with different labels.
         leaks: groups of identical files in different splits.
         duplicates: number of exact copies of other files that are in neither of these groups.
@@ -73,6 +77,7 @@ class Inspection:
     modes: Counts
     formats: Counts
     corrupt: dict[str, str]
+    refused: dict[str, str]
     conflicts: Copies
     leaks: Copies
     duplicates: int
@@ -84,19 +89,22 @@ class Inspection:
     warnings: tuple[str, ...] = ()
 
 
-def inspect(root: Path, *, watch: Watch | None = None) -> Inspection:
+def inspect(root: Path, *, outside: bool = False, watch: Watch | None = None) -> Inspection:
     """Reads every image of a folder or a CSV once, continues past broken ones, and changes nothing.
 
     Args:
+        root: the folder, or the CSV.
+        outside: whether a CSV may name files outside its folder.
         watch: called with (number of images read, number of all images).
 
     Raises:
         BadFolder: `root` does not exist, has no image that belongs to a class, or is a CSV that cannot be understood.
     """
-    listing = read_csv(root, below=root.parent, missing_ok=True) if root.is_file() else list_images(root)
+    is_csv = root.is_file()
+    listing = read_csv(root, below=root.parent, missing_ok=True, outside=outside) if is_csv else list_images(root)
     if not listing.files:
         listing.check()
-    rest = () if root.is_file() else unlisted(listing)
+    rest = () if is_csv else unlisted(listing)
     found = _found(listing, _look_at_all(listing, watch), rest)
     return replace(found, warnings=(*_about_files(found), *_about_classes(found), *_about_splits(found)))
 
@@ -110,6 +118,7 @@ class _Look(NamedTuple):
     format: str = ""
     digest: bytes = b""
     problem: str = ""
+    refused: bool = False
 
 
 def _look_at_all(listing: Listing, watch: Watch | None) -> list[_Look]:
@@ -140,7 +149,7 @@ def _size(path: Path) -> int:
 def _look(path: Path, hashed: bool) -> _Look:
     """Reads the file once and decodes it completely, as training does."""
     try:
-        content = path.read_bytes()
+        content = read_content(path)
         with opened(path, content) as image:
             image.load()
             to_rgb(image)
@@ -148,15 +157,22 @@ def _look(path: Path, hashed: bool) -> _Look:
             return _Look(*image.size, image.mode, image.format or "unknown", digest)
     except FileNotFoundError:
         return _Look(problem="there is no such file")
-    except (OSError, CorruptImage) as error:
-        return _Look(problem=reason(error.__cause__ or error))
+    except UnreadableFile as error:
+        return _Look(problem=_why(error), refused=True)
+    except CorruptImage as error:
+        return _Look(problem=reason(error.__cause__) if error.__cause__ else _why(error))
+
+
+def _why(error: Exception) -> str:
+    """What the error on one file says in parentheses."""
+    return str(error).rpartition(" (")[2].partition(")")[0]
 
 
 def _found(listing: Listing, looks: Sequence[_Look], rest: Collection[str]) -> Inspection:
     good = [look for look in looks if not look.problem]
     counts, splits = dict(sorted(Counter(listing.labels).items())), _split_counts(listing)
     trained = [count for count in splits.get("train", counts).values() if count]
-    copies = _identical(looks)
+    copies, pairs = _identical(looks), list(zip(listing.files, looks, strict=True))
     conflicts, leaks = _differing(copies, listing.labels), _differing(copies, listing.splits)
     outside = tuple(file for file in rest if Path(file).suffix.lower() in SUFFIXES)
     return Inspection(
@@ -169,7 +185,8 @@ def _found(listing: Listing, looks: Sequence[_Look], rest: Collection[str]) -> I
         short_side=median(min(look.width, look.height) for look in good) if good else None,
         modes=dict(Counter(look.mode for look in good).most_common()),
         formats=dict(Counter(look.format for look in good).most_common()),
-        corrupt={file: look.problem for file, look in zip(listing.files, looks, strict=True) if look.problem},
+        corrupt={file: look.problem for file, look in pairs if look.problem and not look.refused},
+        refused={file: look.problem for file, look in pairs if look.refused},
         conflicts=_files(conflicts, listing),
         leaks=_files(leaks, listing),
         duplicates=sum(len(alike) - 1 for alike in set(copies).difference(conflicts, leaks)),
@@ -232,6 +249,10 @@ def _about_files(found: Inspection) -> Iterator[str]:
         file, problem = next(iter(found.corrupt.items()))
         what = f"{_number(found.corrupt, 'file')} cannot be read (first '{file}': {problem})"
         yield f"{what}. Repair or remove {'it' if len(found.corrupt) == 1 else 'them'}, or train with `skip_corrupt`."
+    if found.refused:
+        file, problem = next(iter(found.refused.items()))
+        what = f"{_number(found.refused, 'file')} must not be read (first '{file}': {problem})"
+        yield f"{what}. Check permissions and the disk: training stops there, also with `skip_corrupt`."
     if found.conflicts:
         what = f"{_number(found.conflicts, 'group')} of identical files with different labels"
         yield f"{what} (first {_equal(found.conflicts)}). Keep the file with the right label in each group."

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import os
 from collections import Counter
 from collections.abc import Iterable
@@ -10,9 +9,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from longtail.data.images import SUFFIXES
+from longtail.data.rows import SPLITS, Inside, read_rows
+from longtail.data.walking import RECORD, folders_in, images_below, is_record, loose_images, neighbours, some, walk
 from longtail.errors import BadFolder
-
-SPLITS = ("train", "val", "test")
 
 
 @dataclass(frozen=True)
@@ -99,70 +98,31 @@ class Listing:
             )
 
 
-def list_images(root: Path) -> Listing:
+def list_images(root: Path, *, outside: bool = False) -> Listing:
     """Lists the images of a folder of classes, of a folder with train/ and test/ (or val/), or of a CSV.
+
+    Args:
+        root: the folder, or the CSV.
+        outside: whether a CSV may name files outside its folder.
 
     Raises:
         BadFolder: `root` does not exist, or cannot be a data set.
+        UnreadableFile: the system refuses to read a folder or the CSV.
     """
     if not root.exists():
-        raise BadFolder(f"'{root}' does not exist. {_neighbours(root)}")
+        raise BadFolder(f"'{root}' does not exist. {neighbours(root)}")
     if root.is_file():
-        return read_csv(root, below=root.parent)
-    folders = _folders(root)
+        return read_csv(root, below=root.parent, outside=outside)
+    folders = folders_in(root)
     # A class may be called train too, as in CIFAR-100; then it has no class folders and no test/ beside it.
-    if "train" in folders and (_folders(root / "train") or {"val", "test"} & set(folders)):
+    if "train" in folders and (folders_in(root / "train") or {"val", "test"} & set(folders)):
         return _list_splits(root, folders)
-    classes = {name: _images(root, name) for name in folders}
+    classes = _classes(root, folders)
     filled = {name: files for name, files in classes.items() if files}
     empty = tuple(name for name, files in classes.items() if not files)
-    if not filled and _images(root, "."):
+    if not filled and loose_images(root):
         raise BadFolder(f"'{root}' has images but no class folders. Put each class's images into a folder with its name.")
     return _listing(root, filled, empty if filled else ())
-
-
-def read_csv(path: Path, *, below: Path, missing_ok: bool = False) -> Listing:
-    """Reads a CSV with the header path,label[,split].
-
-    Args:
-        path: the CSV file.
-        below: folder that the paths in the CSV are relative to, or any file in that folder.
-        missing_ok: whether files that do not exist are listed, too, instead of refused.
-
-    Raises:
-        BadFolder: the file is not such a CSV, or names a file that does not exist.
-    """
-    below = below.parent if below.is_file() else below
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            header = reader.fieldnames or []
-            rows = [(reader.line_num, row) for row in reader]
-    except FileNotFoundError as error:
-        raise BadFolder(f"'{path}' does not exist. {_neighbours(path)}") from error
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise BadFolder(f"'{path}' is not a CSV in UTF-8; expected the header path,label[,split].") from error
-    if "path" not in header or "label" not in header:
-        raise BadFolder(f"'{path}' has the header {','.join(header) or '(none)'}; expected path,label[,split].")
-    for line, row in rows:
-        if not row["path"] or not row["label"]:
-            raise BadFolder(f"'{path}', line {line}: path and label must both be given.")
-        if not missing_ok and not (below / row["path"]).is_file():
-            raise BadFolder(f"'{path}', line {line}: there is no file '{below / row['path']}'.")
-        if "split" in header and row["split"] not in SPLITS:
-            raise BadFolder(f"'{path}', line {line}: split is '{row['split'] or ''}'; expected {', '.join(SPLITS)}.")
-    splits = tuple(row["split"] for _, row in rows) if "split" in header and rows else None
-    return Listing(below, tuple(row["path"] for _, row in rows), tuple(row["label"] for _, row in rows), splits)
-
-
-def unlisted(listing: Listing) -> tuple[str, ...]:
-    """Files below the root that the listing does not name, without hidden ones."""
-    named, found = set(listing.files), list[str]()
-    for folder, folders, files in os.walk(listing.root):
-        folders[:] = sorted(name for name in folders if not name.startswith((".", "__")))
-        inside = Path(folder).relative_to(listing.root)
-        found.extend((inside / name).as_posix() for name in sorted(files) if not name.startswith("."))
-    return tuple(file for file in found if file not in named)
 
 
 def _list_splits(root: Path, folders: list[str]) -> Listing:
@@ -170,8 +130,7 @@ def _list_splits(root: Path, folders: list[str]) -> Listing:
     called = {"val": "test"} if "test" not in names else {}
     rows, empty = list[tuple[str, str, str]](), list[str]()
     for split in names:
-        for label in _folders(root / split):
-            files = _images(root, f"{split}/{label}")
+        for label, files in _classes(root, folders_in(root / split), f"{split}/").items():
             if not files and split == "train":
                 empty.append(label)
             rows.extend([(file, label, called.get(split, split)) for file in files])
@@ -179,43 +138,66 @@ def _list_splits(root: Path, folders: list[str]) -> Listing:
     return Listing(root, columns[0], columns[1], columns[2], tuple(empty))
 
 
+def _classes(root: Path, names: list[str], split: str = "") -> dict[str, list[str]]:
+    """The files of every class folder; a folder that holds runs of longtail is no class."""
+    every = {name: images_below(root, f"{split}{name}") for name in names}
+    return {name: files for name, files in every.items() if files is not None}
+
+
 def _listing(root: Path, classes: dict[str, list[str]], empty: tuple[str, ...]) -> Listing:
     pairs = [(file, label) for label, files in classes.items() for file in files]
     return Listing(root, tuple(file for file, _ in pairs), tuple(label for _, label in pairs), None, empty)
 
 
-def _folders(root: Path) -> list[str]:
-    return sorted(entry.name for entry in os.scandir(root) if entry.is_dir() and not entry.name.startswith((".", "__")))
+def read_csv(path: Path, *, below: Path, missing_ok: bool = False, outside: bool = False) -> Listing:
+    """Reads a CSV with the header path,label[,split].
+
+    Args:
+        path: the CSV file.
+        below: folder that the paths in the CSV are relative to, or any file in that folder.
+        missing_ok: whether files that do not exist are listed, too, instead of refused.
+        outside: whether files outside that folder may be named, by an absolute path, by `..` or through a link.
+
+    Raises:
+        BadFolder: the file is not such a CSV, or names a file that does not exist or lies outside.
+        UnreadableFile: the system refuses to read it.
+    """
+    below = below.parent if below.is_file() else below
+    rows, has_splits = read_rows(path)
+    inside = Inside(below)
+    for line, file, _, _ in rows:
+        if not outside and file not in inside:
+            raise BadFolder(
+                f"'{path}', line {line}: '{file}' lies outside '{below}'; if you trust the list, give `outside=True`."
+            )
+        if not missing_ok and not (below / file).is_file():
+            raise BadFolder(f"'{path}', line {line}: there is no file '{below / file}'.")
+    splits = tuple(split for _, _, _, split in rows) if has_splits and rows else None
+    return Listing(below, tuple(file for _, file, _, _ in rows), tuple(label for _, _, label, _ in rows), splits)
 
 
-def _images(root: Path, below: str) -> list[str]:
-    """Paths of the image files in the folder `below`, relative to `root` and without hidden ones."""
-    if below == ".":
-        return [entry.name for entry in os.scandir(root) if entry.is_file() and _is_image(entry.name)]
-    found = list[str]()
-    for folder, folders, files in os.walk(root / below):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        inside = Path(folder).relative_to(root)
-        names = (name for name in files if _is_image(name))
-        found.extend((inside / name).as_posix() for name in names)
-    return sorted(found)
+def unlisted(listing: Listing) -> tuple[str, ...]:
+    """Files below the root that the listing does not name, without hidden ones and without folders that hold runs."""
+    named, found, runs = set(listing.files), list[str](), set[str]()
+    for folder, folders, files in walk(listing.root):
+        folders[:] = sorted(name for name in folders if not name.startswith((".", "__")))
+        inside = Path(folder).relative_to(listing.root)
+        found.extend((inside / name).as_posix() for name in sorted(files) if not name.startswith("."))
+        if RECORD in files and (holder := _class_level(listing, inside)) and is_record(Path(folder, RECORD)):
+            runs.add(holder)
+    return tuple(file for file in found if file not in named and not file.startswith(tuple(runs)))
 
 
-def _is_image(name: str) -> bool:
-    return not name.startswith(".") and Path(name).suffix.lower() in SUFFIXES
+def class_around(listing: Listing, folder: Path) -> str | None:
+    """Name of the class folder that `folder` would be or lie in; None where it lies in none that has images."""
+    inside = os.path.relpath(os.path.realpath(folder), os.path.realpath(listing.root))
+    holder = _class_level(listing, Path(inside))
+    if holder is None or not any(file.startswith(holder) for file in listing.files):
+        return None
+    return Path(holder).name
 
 
-def some(names: Iterable[str]) -> str:
-    """The first twelve names as text, and the number of the others."""
-    names = list(names)
-    return ", ".join(names[:12]) + (f" and {len(names) - 12} more" if len(names) > 12 else "")
-
-
-def _neighbours(root: Path) -> str:
-    import difflib
-
-    if not root.parent.is_dir():
-        return f"Its parent folder '{root.parent}' does not exist either."
-    names = sorted(entry.name for entry in os.scandir(root.parent) if not entry.name.startswith("."))
-    close = difflib.get_close_matches(root.name, names, n=3)
-    return f"Did you mean {' or '.join(close)}?" if close else f"'{root.parent}' has {some(names) or 'nothing'}."
+def _class_level(listing: Listing, inside: Path) -> str | None:
+    """The folder around `inside` that could be a class, with a final /: the first, or the second where the first is a split."""
+    depth = 2 if listing.splits is not None and inside.parts[:1] and inside.parts[0] in SPLITS else 1
+    return f"{'/'.join(inside.parts[:depth])}/" if len(inside.parts) >= depth else None

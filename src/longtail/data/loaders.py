@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 
@@ -11,10 +13,11 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from longtail.data.images import read_square
+from longtail.data.images import not_there, read_square
+from longtail.data.opening import limit_pixels, pixel_limit
 from longtail.data.splits import Data, Split
 from longtail.data.transforms import Transform, normalise
-from longtail.errors import CorruptImage
+from longtail.errors import CorruptImage, TrainingFailed, UnreadableFile
 
 
 @dataclass(frozen=True)
@@ -113,33 +116,57 @@ class _Order:
         return len(self.chunks)
 
 
-class _Files(Dataset[Tensor | CorruptImage]):
-    """Reads and decodes single images. A corrupt image's error is returned; raised in a worker, it would lose its message."""
+Unread = CorruptImage | UnreadableFile
+
+
+class _Files(Dataset[Tensor | Unread]):
+    """Reads and decodes single images. The error on a file is returned; raised in a worker, it would lose its message."""
 
     def __init__(self, split: Split, size: int) -> None:
-        self.split, self.size = split, size
+        self.split, self.size, self.limit = split, size, pixel_limit()
 
-    def __getitem__(self, index: int) -> Tensor | CorruptImage:
+    def __getitem__(self, index: int) -> Tensor | Unread:
         assert self.split.root is not None
         path = self.split.root / self.split.files[index]
+        limit_pixels(self.limit)  # a worker that was spawned does not know it
         try:
             return read_square(path, self.size)
-        except CorruptImage as error:
+        except (CorruptImage, UnreadableFile) as error:
             return error
         except FileNotFoundError:
-            return CorruptImage(f"'{path}' is not there.")
+            return not_there(path)
 
 
-def _stacked(images: Sequence[Tensor | CorruptImage]) -> Tensor | CorruptImage:
+def _stacked(images: Sequence[Tensor | Unread]) -> Tensor | Unread:
     """The images stacked to a batch, or the error of the first one that cannot be read."""
-    corrupt = [image for image in images if isinstance(image, CorruptImage)]
+    corrupt = [image for image in images if isinstance(image, Unread)]
     return corrupt[0] if corrupt else torch.stack([image for image in images if isinstance(image, Tensor)])
 
 
-def _without_error(batch: Tensor | CorruptImage) -> Tensor:
-    if isinstance(batch, CorruptImage):
-        raise CorruptImage(f"{batch} Put a readable file there and start the same command again; finished epochs are kept.")
+def _without_error(batch: Tensor | Unread) -> Tensor:
+    if isinstance(batch, Unread):
+        raise type(batch)(f"{batch} Put a readable file there and start the same command again; finished epochs are kept.")
     return batch
+
+
+@contextmanager
+def naming_dead_workers() -> Iterator[None]:
+    """Turns torch's error on the death of a process that reads images, which it raises at any time, into one sentence.
+
+    Raises:
+        TrainingFailed: a process that reads images was killed.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        found = re.search(r"DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\)(?: is killed by signal: (\w[\w ]*))?", str(error))
+        if found is None:
+            raise
+        how = f"was killed ({found[2]})" if found[2] else "ended unexpectedly"
+        raise TrainingFailed(
+            f"The process {found[1]} that reads images {how}; often, the memory or the shared memory is used up. Finished epochs "
+            f"are kept, and the same command continues."
+        ) from error
 
 
 def processors() -> int:
@@ -148,7 +175,7 @@ def processors() -> int:
     return len(allowed(0)) if allowed is not None else os.cpu_count() or 1
 
 
-def _loader(files: _Files, order: _Order, device: torch.device, workers: int) -> DataLoader[Tensor | CorruptImage]:
+def _loader(files: _Files, order: _Order, device: torch.device, workers: int) -> DataLoader[Tensor | Unread]:
     workers = min(workers, processors())
     return DataLoader(
         files,

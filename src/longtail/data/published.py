@@ -9,8 +9,10 @@ from typing import Literal
 
 import numpy as np
 
+from longtail.data.rows import leaves
 from longtail.data.splits import Data, Labels, Split, Watch
 from longtail.errors import BadFolder, MissingFileError
+from longtail.text import visible
 
 Name = Literal["imagenet_lt", "places_lt", "inaturalist2018"]
 Channels = tuple[float, float, float]
@@ -19,6 +21,7 @@ LISTS = "https://github.com/facebookresearch/classifier-balancing/tree/main/data
 IMAGENET: tuple[Channels, Channels] = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 INATURALIST: tuple[Channels, Channels] = ((0.466, 0.471, 0.380), (0.195, 0.194, 0.192))
 SIZE = 224
+AGAIN = f"get the list again from {LISTS}."
 
 
 @dataclass(frozen=True)
@@ -122,7 +125,10 @@ def _lines(path: Path) -> tuple[tuple[str, ...], Labels]:
         for number, line in enumerate(lines, 1):
             parts = line.rsplit(maxsplit=1)
             if parts and (len(parts) < 2 or not parts[1].isdecimal()):
-                raise BadFolder(f"'{path}', line {number}: expected a path and a number, as in a/1.jpg 0; got '{line.strip()}'.")
+                got = visible(line.strip())
+                raise BadFolder(f"'{path}', line {number}: expected a path and a number, as in a/1.jpg 0; got '{got}'.")
+            if parts and leaves(parts[0]):
+                raise BadFolder(f"'{path}', line {number}: '{visible(parts[0])}' lies outside '{path.parent}'; {AGAIN}")
             files.extend(parts[:1])
             labels.extend(map(int, parts[1:]))
     return tuple(files), np.array(labels, dtype=np.int64)

@@ -26,10 +26,11 @@ def make_fabric(device: str = "auto", precision: str = "auto", *, deterministic:
             at one number of threads; on CUDA it costs speed, and an operation without such an algorithm is an error.
 
     Raises:
-        UserError: the device or precision is unknown or not available; the message says why.
+        UserError: the device or precision is unknown or not available, or several processes were started; the message says why.
     """
     from lightning_fabric import Fabric
 
+    _refuse_several_processes()
     kind = chosen_device(device)
     if precision == "auto":
         precision = "bf16-mixed" if has_bfloat16(kind) else "32-true"
@@ -40,6 +41,15 @@ def make_fabric(device: str = "auto", precision: str = "auto", *, deterministic:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return Fabric(accelerator=kind, devices=1, precision=precision), precision
+
+
+def _refuse_several_processes() -> None:
+    processes = os.environ.get("WORLD_SIZE", "1")
+    if processes.isdecimal() and int(processes) > 1:
+        raise UserError(
+            f"This is one of {processes} processes (WORLD_SIZE, as torchrun sets it), and a run is trained by one process alone. "
+            f"Start longtail once, without torchrun; several seeds are trained at once with `jobs`."
+        )
 
 
 def deterministic() -> bool:

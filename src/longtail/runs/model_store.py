@@ -1,4 +1,4 @@
-"""Writes and reads a model as safetensors and config.json, in timm's layout where timm can build the same network."""
+"""Writes a model as safetensors and config.json, in timm's layout where timm can build the same network."""
 
 from __future__ import annotations
 
@@ -13,10 +13,9 @@ from longtail import heads
 from longtail.inference import InferenceRule, as_trained
 from longtail.inference.fitting import function_of, keywords_of
 from longtail.networks.backbones import TimmBackbone
-from longtail.networks.classifier import Classifier, assemble, prepare_for_stage
-from longtail.runs.code import run_kept_code
+from longtail.networks.classifier import Classifier
 from longtail.runs.run import Run
-from longtail.spec.description import describe, restore
+from longtail.spec.description import describe
 from longtail.spec.experiment import Experiment
 
 
@@ -53,44 +52,6 @@ def write_model(run: Run, experiment: Experiment, model: Classifier, rule: Infer
         run.write_model(tensors, {"longtail": config})
 
 
-def read_model(run: Run, *, trust_code: bool = False) -> tuple[Classifier, dict[str, Any], InferenceRule]:
-    """Reads the classifier, its configuration and its fitted inference rule.
-
-    Args:
-        trust_code: run the user's own code that the model was trained with, if the model needs any.
-
-    Raises:
-        UserError: the model needs a user's own code, and `trust_code` is False.
-        MissingFileError: the run is not finished.
-    """
-    from safetensors.torch import load_file
-
-    config = run.read_json("model/config.json")["longtail"]
-    run_kept_code(run, config, trust_code=trust_code)
-    tensors = load_file(run.folder / "model" / "model.safetensors")
-    if "classifier" in config:
-        tensors = _from_timm(tensors, config["classifier"])
-    fresh_head, size = restore(config["head"]), config["size"]
-    model = assemble(
-        restore(config["backbone"])(),
-        classes=len(config["classes"]),
-        image_size=size,
-        head=fresh_head,
-        backbone_wrapper=restore(config["wrapper"]),
-    )
-    for stage in config["stages"]:
-        prepare_for_stage(
-            model,
-            head=restore(stage["head"]),
-            backbone_wrapper=restore(stage["backbone"]),
-            fresh_head=fresh_head,
-            image_size=size,
-        )
-    learned = {name.removeprefix("inference."): t for name, t in tensors.items() if name.startswith("inference.")}
-    model.load_state_dict({name: t for name, t in tensors.items() if not name.startswith("inference.")})
-    return model, config, partial(restore(config["inference"]), **learned)
-
-
 def _timm_shape(backbone: TimmBackbone, classes: int) -> tuple[int, ...] | None:
     """Shape of the classifier's weight in timm (some are 1x1 convolutions); None where its classifier is no linear head."""
     import timm
@@ -110,7 +71,8 @@ def _to_timm(tensors: Mapping[str, Tensor], classifier: str, shape: Sequence[int
     return {**body, f"{classifier}.weight": weight.reshape(*shape), f"{classifier}.bias": bias}
 
 
-def _from_timm(tensors: Mapping[str, Tensor], classifier: str) -> dict[str, Tensor]:
+def from_timm(tensors: Mapping[str, Tensor], classifier: str) -> dict[str, Tensor]:
+    """Renames tensors from timm's names; `classifier` is timm's name of its classifier."""
     weight, bias = tensors[f"{classifier}.weight"], tensors[f"{classifier}.bias"]
     body = {f"backbone.body.{n}": t for n, t in tensors.items() if n not in (f"{classifier}.weight", f"{classifier}.bias")}
     return {**body, "head.weight": weight.flatten(1), "head.bias": bias, "head.scale": torch.ones(())}

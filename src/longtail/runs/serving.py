@@ -11,12 +11,11 @@ import torch
 from torch import Tensor
 
 from longtail.data.images import Decoded, as_tensor, open_rgb, read_all, squared, to_rgb
-from longtail.data.transforms import normalise
 from longtail.errors import CorruptImage, WrongTypeError
-from longtail.inference import InferenceRule, Predictions
+from longtail.inference import InferenceRule
 from longtail.networks.classifier import Classifier
 from longtail.runs.layout import chosen_run
-from longtail.runs.model_store import read_model
+from longtail.runs.model_reading import read_model, scores_of
 from longtail.runs.run import Run
 
 if TYPE_CHECKING:
@@ -69,17 +68,7 @@ class Predictor:
 
     def scores(self, pixels: Tensor) -> Tensor:
         """Scores (B, C) of uint8 images (B, 3, S, S), after the inference rule."""
-        config = self.config
-        with torch.inference_mode():
-            features = self.model.backbone(normalise(pixels, mean=config["mean"], std=config["std"]))
-            predictions = Predictions(
-                features=features.float(),
-                logits=self.model.head(features).float(),
-                labels=torch.full((len(pixels),), -1),
-                class_counts=torch.tensor(config["class_counts"], dtype=torch.float64),
-                head=dict(self.model.head.state_dict()),
-            )
-            return self.rule(predictions)
+        return scores_of(self.model, self.config, self.rule, pixels)
 
     def read(self, files: Sequence[Path], *, batch_size: int = 64) -> Iterator[tuple[Path, Prediction | CorruptImage]]:
         """Predicts the class of many files, decoded by several threads; for a file that cannot be read, its error."""
@@ -110,6 +99,7 @@ def load(folder: str | Path, *, trust_code: bool = False) -> Predictor:
     Raises:
         MissingFileError: the folder holds no finished run.
         UserError: the model needs a user's own code, and `trust_code` is False.
+        DamagedFile: the stored model is not as it was written; the message names the file.
     """
     return Predictor(*read_model(Run(chosen_run(Path(folder))), trust_code=trust_code))
 

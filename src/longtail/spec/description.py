@@ -1,10 +1,9 @@
-"""Describes recipes as JSON, restores and hashes them, and changes them at a dotted path. All of it works on any plain data."""
+"""Describes recipes as JSON, hashes them, and changes them at a dotted path. All of it works on any plain data."""
 
 from __future__ import annotations
 
 import difflib
 import hashlib
-import importlib
 import inspect
 import json
 import math
@@ -27,7 +26,6 @@ MOVED = {
     "longtail.models.Projection": "longtail.networks.Projection",
     "longtail.starts.class_means": "longtail.steps.class_means",
 }
-PARTS = ("data", "heads", "inference", "losses", "networks", "schedules", "steps", "weighting")
 RECORDED = {today: recorded for recorded, today in MOVED.items()}
 
 
@@ -49,35 +47,6 @@ def describe(thing: Any) -> Any:
     if isinstance(thing, (list, tuple)):
         return [describe(item) for item in thing]
     return thing
-
-
-def restore(description: Any) -> Any:
-    """Restores the function or partial that `describe` described.
-
-    Only parts of experiments are imported: names of the modules in `PARTS`, of torch.optim, and of users' own modules that were
-    already run (`longtail.spec.own_code`). So a description from a file can run no other function of longtail.
-
-    Raises:
-        UserError: a name is not that of a part, or no longer exists.
-    """
-    if isinstance(description, list):
-        return tuple(restore(item) for item in description)
-    if not isinstance(description, dict) or "call" not in description:
-        return description
-    call = str(description["call"])
-    call = MOVED.get(call, call)
-    module_name, _, name = call.rpartition(".")
-    package, _, rest = module_name.partition(".")
-    ours = (package == "longtail" and rest.partition(".")[0] in PARTS) or module_name.startswith("torch.optim")
-    if not ours and not ("@" in module_name and module_name in sys.modules):
-        raise UserError(
-            f"'{description['call']}' is not part of longtail's networks, losses and rules; nothing else is run from a file."
-        )
-    function = _imported(module_name, name)
-    if function is None:
-        raise UserError(f"'{description['call']}' does not exist in this version of longtail.")
-    keywords = {key: restore(value) for key, value in description.items() if key != "call"}
-    return partial(function, **keywords) if keywords else function
 
 
 def digest(*things: Any) -> str:
@@ -180,14 +149,6 @@ def parameters_of(function: Callable[..., Any]) -> dict[str, Any]:
     signature = inspect.signature(function).parameters.values()
     own = {p.name: None if p.default is p.empty else p.default for p in signature if _is_hyper_parameter(p)}
     return own | fixed
-
-
-def _imported(module_name: str, name: str) -> Callable[..., Any] | None:
-    try:
-        found = getattr(importlib.import_module(module_name), name, None)
-    except ModuleNotFoundError:
-        return None
-    return found if str(getattr(found, "__module__", "")).startswith(module_name) else None
 
 
 def _defaults(function: Callable[..., Any]) -> dict[str, Any]:

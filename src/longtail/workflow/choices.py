@@ -9,8 +9,9 @@ from statistics import median
 from longtail import settings
 from longtail.data.folder import training_images
 from longtail.data.images import short_side
-from longtail.data.listing import Listing, list_images, read_csv
+from longtail.data.listing import Listing, class_around, list_images, read_csv
 from longtail.engine.devices import chosen_device
+from longtail.errors import UserError
 from longtail.runs.layout import folder_name
 from longtail.spec.description import parameters_of
 from longtail.spec.recipe import Setting
@@ -30,8 +31,11 @@ class Choice:
 
 def choose(request: Request, path: Path) -> Choice:
     """Chooses a setting for the folder; of its images, only the sizes of a sample are read."""
-    listing = read_csv(request.split, below=path) if request.split is not None else list_images(path)
+    split, outside = request.split, request.outside
+    listing = read_csv(split, below=path, outside=outside) if split is not None else list_images(path, outside=outside)
     listing.check()
+    if path.is_dir() and (name := class_around(listing, request.runs / folder_name(path))) is not None:
+        raise UserError(f"The runs would lie in '{name}', a class of the images; choose another folder with `runs=DIR`.")
     device = chosen_device(request.device)
     size = request.size or image_size(listing, device)
     backbone = request.backbone or ("resnet32" if size <= 64 else "resnet18" if device == "cpu" else "resnet50")

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from longtail.data.loaders import naming_dead_workers
 from longtail.engine.building import trained_until
 from longtail.engine.devices import deterministic, device_name
 from longtail.engine.evaluation import evaluate
@@ -58,10 +59,11 @@ def finish(job: Job, run: Run) -> None:
     keep_code(run, own_files(job.request))
     job.watcher.begin(experiment)
     run.write_split(data)
-    model, history = train_stages(experiment, run, fabric, watch=job.watcher.step, replay=replay)
-    evaluation = evaluate(model, recipe.inference, data, fabric, groups=groups)
-    earlier = [trained_until(experiment, stage_index, run, fabric) for stage_index in range(len(recipe.stages) - 1)]
-    stages = [*(evaluate(before, as_trained, data, fabric, groups=groups).report for before in earlier), evaluation.report]
+    with naming_dead_workers():
+        model, history = train_stages(experiment, run, fabric, watch=job.watcher.step, replay=replay)
+        evaluation = evaluate(model, recipe.inference, data, fabric, groups=groups)
+        earlier = [trained_until(experiment, stage_index, run, fabric) for stage_index in range(len(recipe.stages) - 1)]
+        stages = [*(evaluate(before, as_trained, data, fabric, groups=groups).report for before in earlier), evaluation.report]
     write_model(run, experiment, model, evaluation.rule)
     run.write_predictions(evaluation.predictions, evaluation.scores)
     report = run_report(experiment, history, evaluation, stages, groups=groups, device=device_name(fabric.device))

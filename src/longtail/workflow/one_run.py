@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from longtail.data.opening import limit_pixels
 from longtail.data.splits import Data, hold_out
 from longtail.engine.devices import make_fabric
 from longtail.errors import UserError, WrongTypeError
@@ -52,6 +53,7 @@ def prepared(request: Request, watcher: Watcher) -> tuple[Setting, Data]:
     for file in own_paths(request):
         read_own(file)
     check(request)
+    limit_pixels(request.max_pixels)
     if request.split is not None:
         check_copy(request.split)
     setting, path, choice = chosen_setting(request)
@@ -73,6 +75,7 @@ def prepared(request: Request, watcher: Watcher) -> tuple[Setting, Data]:
 
 def train_one(request: Request, setting: Setting, data: Data, *, watcher: Watcher) -> Result:
     """Trains, evaluates and stores one recipe at one seed; a finished run is read back, an unfinished one continues."""
+    limit_pixels(request.max_pixels)
     recipe = chosen_recipe(request, setting)
     needs_val = reference_of(recipe.inference) == "val"
     data = hold_out(data, request.val if request.val is not None else 0.1 * needs_val, seed=request.split_seed)
@@ -134,4 +137,5 @@ def _reading_arguments(request: Request, setting: Setting, watcher: Watcher) -> 
     """Arguments for reading the data that are no part of the experiment's identity."""
     seen = SeenFiles(seen_file(request.runs, setting.name))
     asked = {"split": request.split, "watch": watcher.reading, "download": request.download, "seen": seen}
+    asked["outside"] = request.outside
     return {name: value for name, value in asked.items() if name in parameters_of(setting.data)}

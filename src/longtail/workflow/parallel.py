@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import pickle
 import signal
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
+from collections import deque
+from collections.abc import Mapping, Sequence
+from multiprocessing.connection import wait
 
 from longtail.data.loaders import processors
 from longtail.data.splits import Data
 from longtail.engine.devices import chosen_device
-from longtail.runs.report import RunReport
+from longtail.errors import TrainingFailed, UserError
 from longtail.runs.run import Run
-from longtail.spec.own_code import OwnFile, imported, use
 from longtail.spec.recipe import Setting
 from longtail.workflow.one_run import Result, train_one
 from longtail.workflow.request import Request
 from longtail.workflow.resolve import own_files
-from longtail.workflow.watcher import Silent, Watcher
+from longtail.workflow.watcher import Watcher
+from longtail.workflow.workers import Finished, Note, Work, Worker
 
 
 def train_many(requests: Sequence[Request], setting: Setting, data: Data, *, watcher: Watcher) -> list[Result]:
@@ -31,7 +31,8 @@ def train_many(requests: Sequence[Request], setting: Setting, data: Data, *, wat
         return [train_one(request, setting, data, watcher=watcher) for request in requests]
     threads = max(processors() // jobs, 1)
     watcher.note(f"{len(requests)} runs, {jobs} at once with {threads} thread{'s' if threads > 1 else ''} each (`jobs`)")
-    return _in_processes(requests, setting, data, watcher, jobs, threads)
+    work = Work(threads, own_files(requests[0]), pickle.dumps(setting), data)
+    return _in_processes(requests, work, watcher, jobs)
 
 
 def jobs_of(requests: Sequence[Request]) -> int:
@@ -42,40 +43,64 @@ def jobs_of(requests: Sequence[Request]) -> int:
     return max(min(asked, len(requests)), 1)
 
 
-def _in_processes(
-    requests: Sequence[Request], setting: Setting, data: Data, watcher: Watcher, jobs: int, threads: int
-) -> list[Result]:
+def _in_processes(requests: Sequence[Request], work: Work, watcher: Watcher, jobs: int) -> list[Result]:
+    """Trains the requests by worker processes. What fails is raised when all others are finished."""
     import torch.multiprocessing
 
-    results = []
     context = torch.multiprocessing.get_context("spawn")
-    arguments = (threads, own_files(requests[0]), pickle.dumps(setting), data)
-    with context.Pool(jobs, initializer=_prepare_worker, initargs=arguments) as pool:
-        finished = pool.imap(_run, requests)
-        for request in requests:
-            folder, report = next(finished)
-            watcher.note(f"{report.method}, seed {request.seed}: finished")
-            results.append(Result(Run(folder), report))
-    return results
+    waiting, workers, ends = deque(requests), list[Worker](), dict[int, Finished | Exception]()
+    try:
+        while len(ends) < len(requests):
+            while waiting and len(workers) < jobs:
+                workers.append(Worker(context, work))
+                workers[-1].train(waiting.popleft())
+            ready = wait([worker.connection for worker in workers])
+            for worker in [worker for worker in workers if worker.connection in ready]:
+                _take_answer(worker, workers, waiting, ends, watcher)
+    finally:
+        for worker in workers:
+            worker.end()
+    return _results(requests, ends)
 
 
-_shared: dict[str, Any] = {}
+def _take_answer(
+    worker: Worker, workers: list[Worker], waiting: deque[Request], ends: dict[int, Finished | Exception], watcher: Watcher
+) -> None:
+    answer, request = worker.answer(), worker.request
+    assert request is not None
+    if isinstance(answer, Note):
+        watcher.note(answer.text)
+        return
+    if isinstance(answer, Finished):
+        watcher.note(f"{answer.report.method}, seed {request.seed}: finished")
+    ends[request.seed] = _killed(worker, request) if answer is None else answer
+    if answer is not None and waiting:
+        worker.train(waiting.popleft())
+    else:
+        workers.remove(worker)
+        worker.end()
 
 
-def _prepare_worker(threads: int, own: Sequence[OwnFile], setting: bytes, data: Data) -> None:
-    """Prepares a worker process, which ignores interrupts because its parent ends it.
-
-    Code of the user's own is run before the setting is unpickled, since the setting may name functions of that code.
-    """
-    import torch
-
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    torch.set_num_threads(threads)
-    for file in own:
-        imported(use(file))
-    _shared.update(setting=pickle.loads(setting), data=data)
+def _killed(worker: Worker, request: Request) -> TrainingFailed:
+    """The error on a process that ended in the middle of its request."""
+    code = worker.process.exitcode or 0
+    how = f"was killed by signal {-code}, {_named(-code)}" if code < 0 else f"ended with exit code {code}"
+    return TrainingFailed(
+        f"The process that trained seed {request.seed} {how}; often, the memory is used up. The results of the other seeds are "
+        f"kept, and the same command continues; fewer seeds at once need less memory (`jobs=1`)."
+    )
 
 
-def _run(request: Request) -> tuple[Path, RunReport]:
-    result = train_one(request, _shared["setting"], _shared["data"], watcher=Silent())
-    return result.folder, result.report
+def _named(number: int) -> str:
+    return signal.Signals(number).name if number in {each.value for each in signal.Signals} else "which has no name"
+
+
+def _results(requests: Sequence[Request], ends: Mapping[int, Finished | Exception]) -> list[Result]:
+    errors = {seed: end for seed, end in sorted(ends.items()) if isinstance(end, Exception)}
+    for seed, error in errors.items():
+        others = [other for other in errors if other != seed]
+        if others and isinstance(error, UserError):
+            error.args = (f"{error} Seeds {', '.join(map(str, others))} failed as well.", *error.args[1:])
+        raise error
+    finished = [ends[request.seed] for request in requests]
+    return [Result(Run(end.folder), end.report) for end in finished if isinstance(end, Finished)]

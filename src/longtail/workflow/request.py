@@ -49,6 +49,10 @@ class Request:
     root: Path | None = option(DATA, "Folder that holds the data of named settings; $LONGTAIL_DATA or ./data if not given.")
     download: bool = option(DATA, "Download the data of a named setting if they are missing.", False)
     skip_corrupt: bool = option(DATA, "Leave out images that cannot be read.", False)
+    max_pixels: int | None = option(
+        DATA, "Largest image that is decoded, in pixels (width x height); 178,956,970 if not given.", metavar="N"
+    )
+    outside: bool = option(DATA, "Let a CSV name files outside its folder.", False)
     size: int | None = option(MODEL, "Side length of the square images in pixels.")
     backbone: str | None = option(MODEL, "Name of the network: resnet32, or any model of timm.")
     pretrained: bool = option(MODEL, "Start from timm's pretrained weights.", False)

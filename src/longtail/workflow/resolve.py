@@ -41,6 +41,8 @@ def check(request: Request) -> None:
         raise UserError("`seed` and `split_seed` must not be negative.")
     if request.jobs is not None and request.jobs < 1:
         raise UserError(f"`jobs` must be at least 1; got {request.jobs}.")
+    if request.max_pixels is not None and request.max_pixels < 1:
+        raise UserError(f"`max_pixels` must be at least 1; got {request.max_pixels}.")
     if request.size is not None and request.size < 8:
         raise UserError(f"`size` must be at least 8 pixels; got {request.size}.")
     if request.pretrained and request.weights is not None:
@@ -86,7 +88,7 @@ def setting_function(name: str) -> Callable[..., Setting]:
 
 
 def _check_named(request: Request, function: Callable[..., Setting]) -> None:
-    for name in ("split", "size", "skip_corrupt"):
+    for name in ("split", "size", "skip_corrupt", "outside"):
         if getattr(request, name):
             raise UserError(f"`{name}` is for folders and CSVs; leave it out for the setting '{request.data}'.")
     takes = parameters_of(function)

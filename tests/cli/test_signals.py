@@ -1,0 +1,153 @@
+"""Signals end a command as an interrupt does: one sentence, an exit code that schedulers understand, and SLURM asked again."""
+
+import os
+import signal
+import time
+
+import pytest
+
+from commands import longtail, paint
+from longtail.data import folder
+from longtail.data.loaders import naming_dead_workers
+from longtail.errors import TrainingFailed
+
+ARRAY = {"SLURM_ARRAY_JOB_ID": "41", "SLURM_ARRAY_TASK_ID": "2"}
+KEPT = "What has been computed is kept; the same command continues."
+
+
+@pytest.fixture
+def training(monkeypatch):
+    """Training is replaced by a function that sends a signal to its own process."""
+
+    def use(number):
+        def run_train(*_, **__):
+            os.kill(os.getpid(), number)
+            time.sleep(0.2)
+            print("went on")
+
+        monkeypatch.setattr("longtail.cli.commands.run_train", run_train)
+
+    return use
+
+
+@pytest.fixture
+def scontrol(tmp_path, monkeypatch):
+    """A stand-in for SLURM's command, which writes down its arguments and ends with an exit code."""
+
+    def use(code):
+        path = tmp_path / "scontrol"
+        path.write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/asked\necho "Invalid job id specified" >&2\nexit {code}\n')
+        path.chmod(0o755)
+        monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+
+    return use
+
+
+@pytest.mark.parametrize(("name", "code"), [("SIGTERM", 143), ("SIGHUP", 129)])
+def test_a_signal_ends_with_a_sentence_and_its_code(training, name, code):
+    before = signal.getsignal(signal.Signals[name])
+    training(signal.Signals[name])
+    said = longtail("train", "digits_lt")
+    assert (said.code, said.err, said.out) == (code, f"Stopped by {name}. {KEPT}\n", "")
+    assert signal.getsignal(signal.Signals[name]) == before
+
+
+def test_a_signal_that_is_ignored_stays_ignored(training, monkeypatch):
+    training(signal.SIGHUP)
+    former = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        said = longtail("train", "digits_lt")
+    finally:
+        signal.signal(signal.SIGHUP, former)
+    assert (said.code, said.out) == (0, "went on\n")
+
+
+@pytest.fixture
+def usr1():
+    former = signal.getsignal(signal.SIGUSR1)
+    yield
+    signal.signal(signal.SIGUSR1, former)
+
+
+@pytest.mark.parametrize(
+    ("job", "code", "asked", "said"),
+    [
+        ({"SLURM_JOB_ID": "41"}, 0, "requeue 41\n", "SLURM queues the job 41 again."),
+        (
+            {"SLURM_JOB_ID": "43", "SLURM_ARRAY_JOB_ID": "41", "SLURM_ARRAY_TASK_ID": "2"},
+            0,
+            "requeue 41_2\n",
+            "SLURM queues the job 41_2 again.",
+        ),
+        ({"SLURM_JOB_ID": "41"}, 1, "requeue 41\n", "SLURM refused to queue the job 41 again: Invalid job id specified"),
+        ({}, 0, None, "It was not queued again, since this is no job of SLURM."),
+    ],
+)
+def test_slurm_is_asked_to_queue_the_job_again(training, scontrol, usr1, monkeypatch, tmp_path, job, code, asked, said):
+    for name in ("SLURM_JOB_ID", "SLURM_ARRAY_JOB_ID", "SLURM_ARRAY_TASK_ID"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in job.items():
+        monkeypatch.setenv(name, value)
+    scontrol(code)
+    training(signal.SIGUSR1)
+    found = longtail("train", "digits_lt", "--requeue-signal", "usr1")
+    assert (found.code, found.err) == (128 + signal.SIGUSR1, f"Stopped by SIGUSR1. {KEPT} {said}\n")
+    assert (tmp_path / "asked").exists() == (asked is not None)
+    assert asked is None or (tmp_path / "asked").read_text() == asked
+
+
+def test_without_scontrol_that_is_said(training, usr1, monkeypatch):
+    monkeypatch.setenv("SLURM_JOB_ID", "41")
+    monkeypatch.delenv("SLURM_ARRAY_JOB_ID", raising=False)
+    monkeypatch.setenv("PATH", "")
+    training(signal.SIGUSR1)
+    said = longtail("train", "digits_lt", "--requeue-signal", "SIGUSR1").err
+    assert "SLURM could not be asked to queue the job 41 again ([Errno 2] No such file or directory: 'scontrol')." in said
+
+
+@pytest.mark.parametrize("name", ["USR9", "KILL", ""])
+def test_a_signal_that_there_is_not(name):
+    sentence = longtail("train", "digits_lt", "--requeue-signal", name).sentence
+    assert sentence == f"There is no signal '{name}' that a program can catch; give USR1, USR2 or TERM."
+
+
+@pytest.mark.parametrize("processes", ["2", "16"])
+def test_torchrun_is_refused(monkeypatch, tmp_path, processes):
+    monkeypatch.setenv("WORLD_SIZE", processes)
+    sentence = longtail("train", "digits_lt", "--method", "ce", "--epochs", 1, "--runs", tmp_path).sentence
+    assert sentence.startswith(f"This is one of {processes} processes (WORLD_SIZE, as torchrun sets it)")
+    assert sentence.endswith("Start longtail once, without torchrun; several seeds are trained at once with --jobs.")
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    assert longtail("train", "digits_lt", "--method", "ce", "--epochs", 1, "--runs", tmp_path).code == 0
+
+
+def test_a_killed_reader_of_images_is_one_sentence(monkeypatch, tmp_path):
+    photos = paint(tmp_path / "photos", {"apple": 40, "berry": 20})
+    monkeypatch.setattr(folder, "MEMORY_LIMIT", 0)
+    killed = []
+
+    def step(self, stage, progress):
+        workers = [pid for pid in children() if pid not in killed]
+        if workers and progress.epoch == 1:
+            killed.extend(workers)
+            os.kill(workers[0], signal.SIGKILL)
+            time.sleep(0.5)
+
+    def children():
+        with open(f"/proc/self/task/{os.getpid()}/children") as file:
+            return list(map(int, file.read().split()))
+
+    monkeypatch.setattr("longtail.cli.progress.Bars.step", step)
+    options = ("--method", "ce", "--epochs", 50, "--size", 8, "--backbone", "resnet8", "--runs", tmp_path / "runs")
+    sentence = longtail("train", photos, *options).sentence
+    assert sentence.startswith("The process ")
+    assert "that reads images was killed (Killed); often, the memory or the shared memory is used up." in sentence
+    assert sentence.endswith("Finished epochs are kept, and the same command continues.")
+    assert list((tmp_path / "runs").glob("photos/ce/*/state.pt"))
+
+
+def test_other_errors_are_left_alone():
+    with pytest.raises(RuntimeError, match="something else"), naming_dead_workers():
+        raise RuntimeError("something else")
+    with pytest.raises(TrainingFailed, match=r"The process 7, 8 that reads images ended unexpectedly"), naming_dead_workers():
+        raise RuntimeError("DataLoader worker (pid(s) 7, 8) exited unexpectedly")
