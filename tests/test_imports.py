@@ -13,7 +13,7 @@ import longtail
 
 ROOT = Path(longtail.__file__).parent
 FLOORS = (
-    {"errors", "text"},
+    {"errors", "text", "processes"},
     {"weighting", "schedules", "losses", "heads", "inference", "metrics", "results"},
     {"networks", "data", "sampling"},
     {"steps"},

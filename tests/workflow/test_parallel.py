@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,12 +14,14 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from commands import paint
 from longtail import settings
 from longtail.errors import TrainingFailed, UserError
 from longtail.workflow import parallel
 from longtail.workflow.one_run import Silent, train_one
 from longtail.workflow.parallel import jobs_of, train_many
 from longtail.workflow.request import Request
+from longtail.workflow.workers import Worker
 
 SETTING = replace(settings.digits_lt(), epochs=2)
 
@@ -64,46 +67,54 @@ def test_what_fails_in_a_process_is_one_sentence_here(tmp_path):
     assert "\n" not in str(failed.value)
 
 
-class Killing(Notes):
-    """Kills the process that trains seed 1 once the other one is finished; its note says so, and none of its own."""
+class Killed(Worker):
+    """A process that is killed as soon as it is given seed 0."""
 
-    def note(self, text):
-        super().note(text)
-        if "finished" in text:
-            for process in multiprocessing.active_children():
-                process.kill()
+    def train(self, request):
+        super().train(request)
+        if request.seed == 0:
+            self.process.kill()
 
 
 def test_a_killed_process_names_its_seed_and_the_others_are_kept(tmp_path, monkeypatch):
+    """The second process, and one in the place of the first, train the other seeds."""
     monkeypatch.setattr(parallel, "processors", lambda: 2)
-    quick, long = requests(tmp_path)
-    asked = [quick, replace(long, epochs=500)]
-    notes = Killing()
+    monkeypatch.setattr(parallel, "Worker", Killed)
+    notes = Notes()
     with pytest.raises(TrainingFailed) as failed:
-        train_many(asked, SETTING, SETTING.data(Path()), watcher=notes)
+        train_many(requests(tmp_path, 3), SETTING, SETTING.data(Path()), watcher=notes)
     assert str(failed.value) == (
-        "The process that trained seed 1 was killed by signal 9, SIGKILL; often, the memory is used up. The results of the "
-        "other seeds are kept, and the same command continues; fewer seeds at once need less memory (`jobs=1`)."
+        "The process that trained seed 0 was killed by signal 9, SIGKILL. Often, the memory is used up: fewer seeds at once need "
+        "less (`jobs=1`). The results of the other seeds are kept, and the same command continues."
     )
-    assert [path.parent.name[0] for path in tmp_path.glob("digits_lt/ce/*/report.json")] == ["0"]
+    assert sorted(path.parent.name[0] for path in tmp_path.glob("digits_lt/ce/*/report.json")) == ["1", "2"]
+    assert notes.texts[1] == "ce, seed 0: failed, the other seeds go on"
+    assert sorted(notes.texts[2:]) == ["ce, seed 1: finished", "ce, seed 2: finished"]
     assert multiprocessing.active_children() == []
 
 
-COMMAND = [sys.executable, "-c", "from longtail.cli import main; main()", "train", "digits_lt", "--method", "ce", "--seeds", "2"]
-COMMAND += ["--jobs", "2", "--epochs", "500", "--device", "cpu", "--runs"]
+CODE = "from longtail.data import folder; folder.MEMORY_LIMIT = 0; from longtail.cli import main; main()"
+OPTIONS = ["--method", "ce", "--seeds", "2", "--jobs", "2", "--epochs", "500", "--size", "8", "--backbone", "resnet8"]
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_the_processes_end_with_their_parent(tmp_path, number):
-    parent = subprocess.Popen([*COMMAND, tmp_path], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    waited(lambda: len(list(tmp_path.glob("digits_lt/ce/*/state.pt"))) == 2)
-    workers = children_of(parent.pid)
-    assert len(workers) >= 2
-    parent.send_signal(number)
-    _, errors = parent.communicate()
+    """Those that train and, below them, those that read images; SIGTERM comes to all at once, as from a scheduler."""
+    photos = paint(tmp_path / "photos", {"apple": 20, "berry": 10})
+    command = [sys.executable, "-c", CODE, "train", photos, *OPTIONS, "--device", "cpu", "--runs", tmp_path / "runs"]
+    pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True, "start_new_session": True}
+    with subprocess.Popen(command, **pipes) as parent:
+        waited(lambda: len(list(tmp_path.glob("runs/photos/ce/*/state.pt"))) == 2)
+        family = running_in(parent.pid)
+        assert len(family) >= 1 + 2 + 2
+        if number == signal.SIGTERM:
+            os.killpg(parent.pid, number)
+        else:
+            parent.send_signal(number)
+        waited(lambda: not running_in(parent.pid), seconds=3)
+        _, errors = parent.communicate()
     said = "Stopped by SIGTERM. What has been computed is kept; the same command continues.\n"
     assert (parent.returncode, errors) == ((-9, "") if number == signal.SIGKILL else (143, said))
-    waited(lambda: not any(is_running(pid) for pid in workers), seconds=5)
 
 
 def waited(condition, seconds=90):
@@ -113,21 +124,11 @@ def waited(condition, seconds=90):
         time.sleep(0.02)
 
 
-def children_of(parent):
+def running_in(session):
+    """Ids of the processes of a session that have not ended."""
     found = []
-    for pid in filter(str.isdigit, os.listdir("/proc")):
-        try:
-            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
-            command = Path(f"/proc/{pid}/cmdline").read_text()
-        except OSError:
-            continue
-        if int(fields[1]) == parent and "spawn_main" in command:
-            found.append(int(pid))
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            state, _, _, of, *_ = path.read_text().rpartition(") ")[2].split()
+            found += [int(path.parent.name)] if int(of) == session and state != "Z" else []
     return found
-
-
-def is_running(pid):
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()[0] != "Z"
-    except OSError:
-        return False

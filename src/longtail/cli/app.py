@@ -190,9 +190,6 @@ def _limit(asked: Mapping[str, Any]) -> None:
 
 def main() -> None:
     """Runs a command; an error that a user can fix is one sentence on stderr and exit code 2, others keep their traceback."""
-    if os.environ.get("LONGTAIL_DEBUG"):
-        app()
-        return
     try:
         with stopping_on_signals():
             app()
@@ -202,10 +199,16 @@ def main() -> None:
         if stop.code == INTERRUPTED:  # typer catches KeyboardInterrupt itself and says nothing
             _stop("Interrupted. What has been computed is kept; the same command continues.", INTERRUPTED)
         raise
-    except SyntaxError as error:
-        _stop(f"'{error.filename}', line {error.lineno}, is not Python ({error.msg}).", 2)
-    except (UserError, OSError) as error:
-        _stop(in_flags(str(error)), 2)
+    except (SyntaxError, UserError, OSError) as error:
+        if os.environ.get("LONGTAIL_DEBUG"):
+            raise
+        _stop(_sentence(error), 2)
+
+
+def _sentence(error: Exception) -> str:
+    if isinstance(error, SyntaxError):
+        return f"'{error.filename}', line {error.lineno}, is not Python ({error.msg})."
+    return in_flags(str(error))
 
 
 def _stop(text: str, code: int) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
@@ -37,16 +37,40 @@ class Stopped(SystemExit):
 
 @contextmanager
 def stopping_on_signals() -> Iterator[None]:
-    """Raises `Stopped` inside the `with` block on SIGTERM and SIGHUP; one that is ignored, as under nohup, stays ignored."""
+    """Raises `Stopped` inside the `with` block on SIGTERM and SIGHUP; one that is ignored, as under nohup, stays ignored.
+
+    A signal for the whole group of processes also ends those that read images, and torch raises an error on each of them. So
+    `Stopped` replaces any error that came on its way.
+    """
+    with _handled(_stop):
+        try:
+            yield
+        except BaseException as error:
+            stop = _stop_behind(error)
+            if stop is None or stop is error:
+                raise
+            raise stop from None
+
+
+@contextmanager
+def _handled(handler: Callable[[int, FrameType | None], None] | signal.Handlers) -> Iterator[None]:
+    """Handles the ending signals that are not ignored by `handler` inside the `with` block."""
     former = {number: signal.getsignal(number) for number in ENDING}
-    for number, handler in former.items():
-        if handler is not signal.SIG_IGN:
-            signal.signal(number, _stop)
+    for number, before in former.items():
+        if before is not signal.SIG_IGN:
+            signal.signal(number, handler)
     try:
         yield
     finally:
-        for number, handler in former.items():
-            signal.signal(number, handler)
+        for number, before in former.items():
+            signal.signal(number, before)
+
+
+def _stop_behind(error: BaseException | None) -> Stopped | None:
+    """The `Stopped` during whose way up an error was raised."""
+    while error is not None and not isinstance(error, Stopped):
+        error = error.__cause__ or error.__context__
+    return error
 
 
 def requeue_on(name: str | None) -> None:
@@ -71,7 +95,8 @@ def requeued() -> str:
     if not job:
         return "It was not queued again, since this is no job of SLURM."
     try:
-        done = subprocess.run(["scontrol", "requeue", job], capture_output=True, text=True, check=False, timeout=60)
+        with _handled(signal.SIG_IGN):  # SLURM ends this process before scontrol has answered
+            done = subprocess.run(["scontrol", "requeue", job], capture_output=True, text=True, check=False, timeout=60)
     except (OSError, subprocess.SubprocessError) as error:
         return f"SLURM could not be asked to queue the job {job} again ({error})."
     refused = f"SLURM refused to queue the job {job} again: {done.stderr.strip()}"

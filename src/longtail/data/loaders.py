@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -18,6 +17,7 @@ from longtail.data.opening import limit_pixels, pixel_limit
 from longtail.data.splits import Data, Split
 from longtail.data.transforms import Transform, normalise
 from longtail.errors import CorruptImage, TrainingFailed, UnreadableFile
+from longtail.processes import end_with_parent, processors
 
 
 @dataclass(frozen=True)
@@ -162,17 +162,12 @@ def naming_dead_workers() -> Iterator[None]:
         found = re.search(r"DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\)(?: is killed by signal: (\w[\w ]*))?", str(error))
         if found is None:
             raise
+        who = f"Process{'es' * (',' in found[1])} {found[1]}"
         how = f"was killed ({found[2]})" if found[2] else "ended unexpectedly"
         raise TrainingFailed(
-            f"The process {found[1]} that reads images {how}; often, the memory or the shared memory is used up. Finished epochs "
-            f"are kept, and the same command continues."
+            f"{who}, which read images, {how}; often, the memory or the shared memory is used up. Finished epochs are kept, and "
+            f"the same command continues."
         ) from error
-
-
-def processors() -> int:
-    """Number of CPU cores that this process may use."""
-    allowed = getattr(os, "sched_getaffinity", None)
-    return len(allowed(0)) if allowed is not None else os.cpu_count() or 1
 
 
 def _loader(files: _Files, order: _Order, device: torch.device, workers: int) -> DataLoader[Tensor | Unread]:
@@ -184,4 +179,9 @@ def _loader(files: _Files, order: _Order, device: torch.device, workers: int) ->
         persistent_workers=workers > 0,
         pin_memory=device.type == "cuda",
         collate_fn=_stacked,
+        worker_init_fn=_end_with_parent if workers else None,
     )
+
+
+def _end_with_parent(worker: int) -> None:
+    end_with_parent()  # torch looks for the parent every five seconds, and not while it waits for a lock that died with it

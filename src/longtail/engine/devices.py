@@ -29,6 +29,7 @@ def make_fabric(device: str = "auto", precision: str = "auto", *, deterministic:
         UserError: the device or precision is unknown or not available, or several processes were started; the message says why.
     """
     from lightning_fabric import Fabric
+    from lightning_fabric.plugins.environments import LightningEnvironment
 
     _refuse_several_processes()
     kind = chosen_device(device)
@@ -40,12 +41,13 @@ def make_fabric(device: str = "auto", precision: str = "auto", *, deterministic:
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return Fabric(accelerator=kind, devices=1, precision=precision), precision
+        alone = LightningEnvironment()  # whatever number of tasks SLURM's variables speak of
+        return Fabric(accelerator=kind, devices=1, precision=precision, plugins=[alone]), precision
 
 
 def _refuse_several_processes() -> None:
     processes = os.environ.get("WORLD_SIZE", "1")
-    if processes.isdecimal() and int(processes) > 1:
+    if processes.isdecimal() and int(processes) > 1 and "RANK" in os.environ:
         raise UserError(
             f"This is one of {processes} processes (WORLD_SIZE, as torchrun sets it), and a run is trained by one process alone. "
             f"Start longtail once, without torchrun; several seeds are trained at once with `jobs`."

@@ -82,9 +82,10 @@ class RunFolder:
     def starts(self) -> list[dict[str, Any]]:
         """The starts that the record lists; none where there is no record."""
         try:
-            return list(self.record.get("starts", []))
+            starts = self.record.get("starts", [])
         except MissingFileError:
             return []
+        return [start for start in starts if isinstance(start, dict)] if isinstance(starts, list) else []
 
     def write_record(self, record: Mapping[str, Any]) -> None:
         """Writes record.json."""

@@ -21,6 +21,7 @@ from longtail.data.listing import list_images
 from longtail.errors import BadFolder, DamagedFile, MissingFileError, UserError
 from longtail.metrics import Groups, accuracy_under_prior, group_means, group_results, report, with_intervals
 from longtail.results import GroupResult, SplitResult
+from longtail.runs.files import read_bytes
 from longtail.runs.folder import RunFolder
 from longtail.runs.layout import chosen_run
 from longtail.runs.report import EpochResult, RunReport, StageResult, read_report
@@ -94,13 +95,15 @@ def accuracy_under(measured: RunReport, prior: str) -> float:
     if prior == "train":
         return accuracy_under_prior(recalls, torch.tensor(measured.class_counts, dtype=torch.float64))
     path = Path(prior)
-    if not path.exists():
+    if not path.is_file():
         raise UserError(f"There is no prior '{prior}'; give uniform, train, or a CSV with the header label,share.")
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        rows = list(csv.DictReader(file))
+    try:
+        rows = list(csv.DictReader(io.StringIO(read_bytes(path).decode("utf-8-sig"), newline="")))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"'{prior}' is not a CSV in UTF-8; expected the header label,share.") from error
     if not rows or not {"label", "share"} <= set(rows[0]):
         raise UserError(f"'{prior}' needs the header label,share and one line per class.")
-    shares = {row["label"]: _share(row["share"], row["label"], prior) for row in rows}
+    shares = {name: _share(row["share"], name, prior) for row in rows for name in [row["label"] or ""]}
     if set(shares) - set(names):
         raise UserError(f"'{prior}' names the class '{min(set(shares) - set(names))}', which the run does not know.")
     wanted = torch.tensor([shares.get(name, 0.0) for name in names], dtype=torch.float64)

@@ -12,7 +12,7 @@ from longtail.spec.parts import BACKBONE, BACKBONE_WRAPPER, HEAD, HEAD_WRAPPER, 
 LARGEST_SIZE = 2048  # pixels; an image of that side is 50 MB in float32
 LARGEST_PIXEL = 1e6  # of a mean or standard deviation, which lie in [0, 1]
 LARGEST_COUNT = 2**53  # images; above it, float64 skips integers
-MOST_STAGES = 100  # recipes have at most three; thousands of nested wrappers take minutes to build
+MOST_STAGES = 100  # longtail's recipes have one or two; thousands of nested wrappers take minutes to build
 
 
 @dataclass(frozen=True)

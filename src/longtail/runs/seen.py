@@ -54,8 +54,8 @@ class SeenFiles:
             return {}
         if checksum != sha256(content).encode():
             return {}
-        rows = csv.reader(io.StringIO(content.decode(errors="surrogateescape"), newline=""))
-        return {name: (state, digest) for name, state, digest in rows}
+        rows = csv.DictReader(io.StringIO(content.decode(errors="surrogateescape"), newline=""))
+        return {row["path"]: (row["state"], row["digest"]) for row in rows}
 
 
 def _name(path: Path) -> str:

@@ -45,8 +45,8 @@ def _difference(other: RunFolder, record: Mapping[str, Any], contents: Contents)
         images = changed_images(_contents(other), contents) if former.get("split") != record["split"] else ""
         code = "the source of " + ", ".join(record["sources"]) if former.get("sources") != record["sources"] else ""
         return "; ".join(part for part in (images, *newer, code) if part)
-    except UserError:
-        return ""
+    except (UserError, AttributeError, KeyError, TypeError, ValueError, csv.Error):
+        return ""  # what is wrong with another run is no matter of this one
 
 
 def changed_images(before: Contents, after: Contents) -> str:

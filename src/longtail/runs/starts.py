@@ -64,7 +64,7 @@ def add_start(run: RunFolder, start: Start) -> None:
 def mark_begin(run: RunFolder, stage: int, epoch: int) -> None:
     """Writes into the last start of the record where its training began, both counted from 1, unless that is written already."""
     starts = run.starts
-    if starts and starts[-1]["from"] is None:
+    if starts and starts[-1].get("from") is None:
         starts[-1] = {**starts[-1], "from": {"stage": stage + 1, "epoch": epoch + 1}}
         run.write_record({**run.record, "starts": starts})
 
@@ -102,6 +102,11 @@ def check_conditions(run: RunFolder, former: Mapping[str, Any], now: Mapping[str
 def difference(former: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     """What differs between two starts and changes bits, as "threads 1, now 2"; "" where nothing does."""
     pairs = [(name, former.get(name), now.get(name)) for name in CHANGE_BITS if name != "versions"]
-    before, after = (start.get("versions") or {} for start in (former, now))
+    before, after = (_versions(start) for start in (former, now))
     pairs += [(name, before.get(name), after.get(name)) for name in sorted({*before, *after}) if name != "python"]
     return "; ".join(f"{name} {old}, now {new}" for name, old, new in pairs if old != new)
+
+
+def _versions(start: Mapping[str, Any]) -> Mapping[str, Any]:
+    versions = start.get("versions")
+    return versions if isinstance(versions, Mapping) else {}

@@ -68,7 +68,7 @@ def read_back(run: RunFolder) -> str:
     age = f"{count} {unit}{'s' * (count != 1)} ago" if count else "just now"
     half = ", from where that was stopped before" if (run.folder / FRESH / RECORD).exists() else ""
     commit = run.record.get("commit")
-    where = f" at commit {commit}" if commit else f" with longtail {run.record['versions']['longtail']}"
+    where = f" at commit {commit}" if commit else ""
     return f"'{run.folder}' was finished {age}{where} and is read back; `fresh` trains it anew{half}."
 
 

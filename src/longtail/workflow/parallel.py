@@ -8,10 +8,10 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from multiprocessing.connection import wait
 
-from longtail.data.loaders import processors
 from longtail.data.splits import Data
 from longtail.engine.devices import chosen_device
 from longtail.errors import TrainingFailed, UserError
+from longtail.processes import processors
 from longtail.runs.run import Run
 from longtail.spec.recipe import Setting
 from longtail.workflow.one_run import Result, train_one
@@ -19,6 +19,8 @@ from longtail.workflow.request import Request
 from longtail.workflow.resolve import own_files
 from longtail.workflow.watcher import Watcher
 from longtail.workflow.workers import Finished, Note, Work, Worker
+
+POLL = 1.0  # seconds after which a process is noticed that died without closing its connection
 
 
 def train_many(requests: Sequence[Request], setting: Setting, data: Data, *, watcher: Watcher) -> list[Result]:
@@ -44,7 +46,7 @@ def jobs_of(requests: Sequence[Request]) -> int:
 
 
 def _in_processes(requests: Sequence[Request], work: Work, watcher: Watcher, jobs: int) -> list[Result]:
-    """Trains the requests by worker processes. What fails is raised when all others are finished."""
+    """Trains the requests, each with its own seed, by worker processes. What fails is raised when all others are finished."""
     import torch.multiprocessing
 
     context = torch.multiprocessing.get_context("spawn")
@@ -53,9 +55,10 @@ def _in_processes(requests: Sequence[Request], work: Work, watcher: Watcher, job
         while len(ends) < len(requests):
             while waiting and len(workers) < jobs:
                 workers.append(Worker(context, work))
+                workers[-1].start()
                 workers[-1].train(waiting.popleft())
-            ready = wait([worker.connection for worker in workers])
-            for worker in [worker for worker in workers if worker.connection in ready]:
+            ready = wait([worker.connection for worker in workers], POLL)
+            for worker in [each for each in workers if each.connection in ready or not each.process.is_alive()]:
                 _take_answer(worker, workers, waiting, ends, watcher)
     finally:
         for worker in workers:
@@ -71,9 +74,11 @@ def _take_answer(
     if isinstance(answer, Note):
         watcher.note(answer.text)
         return
-    if isinstance(answer, Finished):
-        watcher.note(f"{answer.report.method}, seed {request.seed}: finished")
     ends[request.seed] = _killed(worker, request) if answer is None else answer
+    how = (
+        "finished" if isinstance(answer, Finished) else "failed" + ", the other seeds go on" * (len(workers) > 1 or bool(waiting))
+    )
+    watcher.note(f"{request.method}, seed {request.seed}: {how}")
     if answer is not None and waiting:
         worker.train(waiting.popleft())
     else:
@@ -84,10 +89,12 @@ def _take_answer(
 def _killed(worker: Worker, request: Request) -> TrainingFailed:
     """The error on a process that ended in the middle of its request."""
     code = worker.process.exitcode or 0
-    how = f"was killed by signal {-code}, {_named(-code)}" if code < 0 else f"ended with exit code {code}"
+    how = f"was killed by signal {-code}, {_named(-code)}" if code < 0 else f"ended by itself with exit code {code}"
+    memory = code == -signal.SIGKILL
+    why = " Often, the memory is used up: fewer seeds at once need less (`jobs=1`)." if memory else ""
     return TrainingFailed(
-        f"The process that trained seed {request.seed} {how}; often, the memory is used up. The results of the other seeds are "
-        f"kept, and the same command continues; fewer seeds at once need less memory (`jobs=1`)."
+        f"The process that trained seed {request.seed} {how}.{why} The results of the other seeds are kept, and the same command "
+        f"continues."
     )
 
 

@@ -1,26 +1,27 @@
-"""Processes that train one request after another; each ends when its parent ends, and its own end is noticed by its parent."""
+"""Processes that train one request after another, and what they tell their parent."""
 
 from __future__ import annotations
 
-import multiprocessing
-import os
 import pickle
-import signal
-import threading
 import traceback
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
+from multiprocessing.context import SpawnContext
 from pathlib import Path
-from typing import Any
 
 from longtail.data.splits import Data
 from longtail.errors import UserError
+from longtail.processes import spawned
 from longtail.runs.report import RunReport
 from longtail.spec.own_code import OwnFile, imported, use
+from longtail.spec.recipe import Setting
 from longtail.workflow.one_run import train_one
 from longtail.workflow.request import Request
 from longtail.workflow.watcher import Silent
+
+PATIENCE = 5.0  # seconds for the end of a process that has closed its connection
 
 
 @dataclass(frozen=True)
@@ -56,34 +57,40 @@ class Finished:
 
 
 class Worker:
-    """A process that trains the requests that it is given, one at a time."""
+    """A process that trains the requests that it is given, one at a time; it is not started yet."""
 
-    def __init__(self, context: Any, work: Work) -> None:
-        self.connection, theirs = context.Pipe()
-        self.process = context.Process(target=_train_requests, args=(theirs, work))
-        self.process.start()
-        theirs.close()
+    def __init__(self, context: SpawnContext, work: Work) -> None:
+        self.connection, self.theirs = context.Pipe()
+        self.process = spawned(context, _train_requests, self.theirs, work)
         self.request: Request | None = None
+
+    def start(self) -> None:
+        """Starts the process."""
+        self.process.start()
+        self.theirs.close()  # so that the end of the process ends the connection
 
     def train(self, request: Request) -> None:
         """Gives the process a request."""
         self.request = request
-        self.connection.send(request)
+        with suppress(OSError):  # a dead process takes none, which `answer` says
+            self.connection.send(request)
 
     def answer(self) -> Note | Finished | Exception | None:
         """What the process says of its request: a note, the finished run, or an error; None where it is dead."""
         try:
-            answer: Note | Finished | Exception = self.connection.recv()
+            if self.connection.poll():
+                answer: Note | Finished | Exception = self.connection.recv()
+                return answer
         except (EOFError, OSError):
-            self.process.join()
-            return None
-        return answer
+            self.process.join(PATIENCE)
+        return None
 
     def end(self) -> None:
-        """Ends the process, whatever it does."""
+        """Ends the process, whatever it does; what it writes is complete or not there."""
         self.connection.close()
-        self.process.terminate()
-        self.process.join()
+        if self.process.pid is not None:
+            self.process.kill()
+            self.process.join()
 
 
 class _Notes(Silent):
@@ -97,25 +104,30 @@ class _Notes(Silent):
 
 
 def _train_requests(connection: Connection, work: Work) -> None:
-    """Trains requests until the parent closes the connection; interrupts are left to the parent, which ends this process."""
-    import torch
-
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    torch.set_num_threads(work.threads)
-    for file in work.own:
-        imported(use(file))
-    setting = pickle.loads(work.setting)
+    """Trains requests until the parent closes the connection."""
+    setting = None
     while True:
         try:
             request = connection.recv()
         except EOFError:
             return
         try:
+            setting = setting or _prepared(work)
             result = train_one(request, setting, work.data, watcher=_Notes(connection, request.seed))
             connection.send(Finished(result.folder, result.report))
         except Exception as error:
             connection.send(_sendable(error))
+
+
+def _prepared(work: Work) -> Setting:
+    """Prepares this process, and returns the setting."""
+    import torch
+
+    torch.set_num_threads(work.threads)
+    for file in work.own:
+        imported(use(file))
+    setting: Setting = pickle.loads(work.setting)
+    return setting
 
 
 def _sendable(error: Exception) -> Exception:
@@ -127,10 +139,3 @@ def _sendable(error: Exception) -> Exception:
     except Exception:
         return RuntimeError(traceback.format_exc())
     return error
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)

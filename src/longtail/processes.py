@@ -1,0 +1,56 @@
+"""Processes: how many share a machine, and that none outlives its parent."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import pickle
+import signal
+import threading
+from collections.abc import Callable
+from multiprocessing.context import SpawnContext, SpawnProcess
+from multiprocessing.reduction import ForkingPickler
+from typing import Any
+
+
+def processors() -> int:
+    """Number of CPU cores that this process may use."""
+    allowed = getattr(os, "sched_getaffinity", None)
+    return len(allowed(0)) if allowed is not None else os.cpu_count() or 1
+
+
+def end_with_parent() -> None:
+    """From now on this process ends when its parent does, however that ends, and whatever this one is waiting for."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=_end_after, args=(parent.join,), daemon=True).start()
+
+
+def spawned(context: SpawnContext, function: Callable[..., None], *arguments: Any) -> SpawnProcess:
+    """A process, not started yet, that calls a function; interrupts are left to its parent, with which it ends.
+
+    It is watched from its first moment on: what is sent stays pickled until then, since unpickling imports libraries for seconds.
+    """
+    return context.Process(target=_call, args=(_Pickled((function, arguments)),))
+
+
+class _Pickled:
+    """A value that arrives in the other process as pickled bytes."""
+
+    def __init__(self, value: object) -> None:
+        self.value = value
+
+    def __reduce__(self) -> tuple[type[bytes], tuple[bytes]]:
+        return bytes, (bytes(ForkingPickler.dumps(self.value)),)
+
+
+def _call(pickled: bytes) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    end_with_parent()
+    function, arguments = pickle.loads(pickled)
+    function(*arguments)
+
+
+def _end_after(wait: Callable[[], None]) -> None:
+    wait()
+    os._exit(1)
