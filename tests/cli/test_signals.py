@@ -10,6 +10,7 @@ import pytest
 from commands import longtail, paint
 from longtail.data import folder
 from longtail.data.loaders import naming_dead_workers
+from longtail.engine.devices import make_fabric
 from longtail.errors import TrainingFailed
 
 ARRAY = {"SLURM_ARRAY_JOB_ID": "41", "SLURM_ARRAY_TASK_ID": "2"}
@@ -115,11 +116,23 @@ def test_a_signal_that_there_is_not(name):
 @pytest.mark.parametrize("processes", ["2", "16"])
 def test_torchrun_is_refused(monkeypatch, tmp_path, processes):
     monkeypatch.setenv("WORLD_SIZE", processes)
+    monkeypatch.setenv("RANK", "1")
     sentence = longtail("train", "digits_lt", "--method", "ce", "--epochs", 1, "--runs", tmp_path).sentence
     assert sentence.startswith(f"This is one of {processes} processes (WORLD_SIZE, as torchrun sets it)")
     assert sentence.endswith("Start longtail once, without torchrun; several seeds are trained at once with --jobs.")
     monkeypatch.setenv("WORLD_SIZE", "1")
     assert longtail("train", "digits_lt", "--method", "ce", "--epochs", 1, "--runs", tmp_path).code == 0
+
+
+@pytest.mark.parametrize(
+    "variables", [{"SLURM_NTASKS": "4", "SLURM_JOB_NAME": "train", "SLURM_NNODES": "2"}, {"WORLD_SIZE": "2"}]
+)
+def test_variables_of_a_cluster_alone_change_nothing(monkeypatch, variables):
+    """They are set for a job of several tasks although one process runs."""
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    fabric, _ = make_fabric("cpu", "32-true")
+    assert (fabric.world_size, fabric.global_rank, str(fabric.device)) == (1, 0, "cpu")
 
 
 def test_a_killed_reader_of_images_is_one_sentence(monkeypatch, tmp_path):

@@ -113,3 +113,24 @@ def test_files_written_without_a_lock_are_swept_when_their_process_is_dead(tmp_p
         (tmp_path / name).touch()
     sweep_dead(tmp_path / "a.csv")
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names[1:])
+
+
+ORPHANED = """
+import multiprocessing, sys, time
+from pathlib import Path
+from longtail.runs.folder import RunFolder
+with RunFolder(Path(sys.argv[1])).locked():
+    multiprocessing.get_context("fork").Process(target=time.sleep, args=(3,)).start()
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_the_lock_is_waited_for_while_children_of_a_dead_process_end(tmp_path):
+    process = subprocess.Popen([sys.executable, "-c", ORPHANED, tmp_path / "run"], stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "held\n"
+    process.kill()
+    process.wait()
+    process.stdout.close()
+    with Run(tmp_path / "run").locked():
+        pass

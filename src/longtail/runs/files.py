@@ -126,16 +126,18 @@ def sweep(folder: Path, name: str = "*") -> None:
 def sweep_dead(path: Path) -> None:
     """Deletes temporary files of `path` that ended processes of this machine left; for files that are written without a lock."""
     for partial in path.parent.glob(f".{glob.escape(path.name)}.{socket.gethostname()}.*{PARTIAL}"):
-        if not _is_alive(partial.name.split(".")[-3]):
+        pid = partial.name.split(".")[-3]
+        if pid.isdecimal() and not is_alive(int(pid)):
             partial.unlink(missing_ok=True)
 
 
-def _is_alive(pid: str) -> bool:
+def is_alive(pid: int) -> bool:
+    """Whether a process of this machine runs; True where that cannot be told."""
     try:
-        os.kill(int(pid), 0)
+        os.kill(pid, 0)
     except ProcessLookupError:
         return False
-    except (ValueError, OSError):
+    except (OSError, OverflowError):
         return True
     return True
 

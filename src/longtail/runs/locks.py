@@ -18,10 +18,11 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from longtail.errors import InUse
-from longtail.runs.files import unwritten
+from longtail.runs.files import is_alive, unwritten
 
 Note = Callable[[str], None]
 WAIT_NOTED = 2.0
+ORPHANS = 15.0  # seconds until the processes that read images for a killed process have noticed its end and let go of the lock
 READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)  # whoever then wants to write is told so
 CANNOT_LOCK = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL)
 
@@ -66,6 +67,11 @@ def locked(path: Path, what: str, *, note: Note, wait: bool = False) -> Iterator
 def _acquire(lock: FileLock, owner: Path, what: str, note: Note, wait: bool) -> None:
     try:
         lock.acquire(timeout=WAIT_NOTED if wait else 0)
+        return
+    except Timeout:
+        pass
+    try:
+        lock.acquire(timeout=ORPHANS if _is_dead(owner) else 0)
     except Timeout as error:
         if not wait:
             raise InUse(
@@ -87,3 +93,12 @@ def _holder(owner: Path) -> str:
         return f"process {holder['pid']} on {holder['host']}, since {holder['since']}"
     except (OSError, ValueError, KeyError, TypeError):
         return "another process"
+
+
+def _is_dead(owner: Path) -> bool:
+    """Whether the process that took the lock was one of this machine and has ended."""
+    try:
+        holder = json.loads(owner.read_text())
+        return holder["host"] == socket.gethostname() and not is_alive(int(holder["pid"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
