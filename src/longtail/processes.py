@@ -6,8 +6,11 @@ import multiprocessing
 import os
 import pickle
 import signal
+import sys
 import threading
+import time
 from collections.abc import Callable
+from functools import partial
 from multiprocessing.context import SpawnContext, SpawnProcess
 from multiprocessing.reduction import ForkingPickler
 from typing import Any
@@ -20,10 +23,15 @@ def processors() -> int:
 
 
 def end_with_parent() -> None:
-    """From now on this process ends when its parent does, however that ends, and whatever this one is waiting for."""
-    parent = multiprocessing.parent_process()
+    """From now on this process ends when its parent does, however that ends, and whatever this one is waiting for.
+
+    Errors outside the main thread are shown a second late, since those on a connection that the parent's end has broken would
+    otherwise be shown before this process ends.
+    """
+    parent, shown = multiprocessing.parent_process(), sys.excepthook
     if parent is not None:
         threading.Thread(target=_end_after, args=(parent.join,), daemon=True).start()
+        sys.excepthook = partial(_show_late, shown)
 
 
 def spawned(context: SpawnContext, function: Callable[..., None], *arguments: Any) -> SpawnProcess:
@@ -49,6 +57,11 @@ def _call(pickled: bytes) -> None:
     end_with_parent()
     function, arguments = pickle.loads(pickled)
     function(*arguments)
+
+
+def _show_late(show: Callable[..., object], *error: Any) -> None:
+    time.sleep(1)
+    show(*error)
 
 
 def _end_after(wait: Callable[[], None]) -> None:

@@ -3,6 +3,7 @@
 import csv
 import io
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -99,7 +100,7 @@ def test_a_file_that_is_open_elsewhere_is_written_and_not_replaced(tmp_path):
 @pytest.mark.parametrize(
     ("target", "words"),
     [
-        ("folder", "folder' cannot be written (Is a directory). It is a folder: move it away"),
+        ("folder", "folder' cannot be written (Is a directory). It is a folder: give the name of a file"),
         ("to_folder", "to_folder' cannot be written (Is a directory)"),
         ("file/out.csv", "out.csv' cannot be written (Not a directory). Part of the path is a file"),
         ("file/more/out.csv", "out.csv' cannot be written (Not a directory). Part of the path is a file"),
@@ -152,3 +153,16 @@ def test_a_reader_that_stops_ends_the_command_quietly(images, target):
     process.stderr.close()
     assert process.wait() == 1
     assert said == ""
+
+
+def test_an_image_or_a_file_of_the_run_is_not_replaced(images, tmp_path):
+    run = Path(shutil.copytree(FORMER, tmp_path / "run"))
+    image, split = tmp_path / "image.png", run / "split.csv"
+    shutil.copy(next(images.rglob("*.png")), image)
+    before = image.read_bytes(), split.read_bytes()
+    said = longtail("predict", run, image, "-o", image).sentence
+    assert said == f"The output '{image}' is one of the images; give the name of another file with -o."
+    said = longtail("predict", run, image, "-o", split).sentence
+    assert said == f"The output '{split}' is a file of the run; give the name of another file with -o."
+    assert (image.read_bytes(), split.read_bytes()) == before
+    assert longtail("predict", run, image).code == longtail("predict", run, image).code == 0

@@ -1,8 +1,10 @@
 """Signals end a command as an interrupt does: one sentence, an exit code that schedulers understand, and SLURM asked again."""
 
+import errno
 import multiprocessing
 import os
 import signal
+import subprocess
 import time
 
 import pytest
@@ -45,6 +47,14 @@ def scontrol(tmp_path, monkeypatch):
     return use
 
 
+@pytest.fixture(autouse=True)
+def ended_children():
+    """A stop leaves the end of child processes unhandled, as the program ends; the tests go on."""
+    former = signal.getsignal(signal.SIGCHLD)
+    yield
+    signal.signal(signal.SIGCHLD, former)
+
+
 @pytest.mark.parametrize(("name", "code"), [("SIGTERM", 143), ("SIGHUP", 129)])
 def test_a_signal_ends_with_a_sentence_and_its_code(training, name, code):
     before = signal.getsignal(signal.Signals[name])
@@ -62,6 +72,49 @@ def test_a_signal_that_is_ignored_stays_ignored(training, monkeypatch):
     finally:
         signal.signal(signal.SIGHUP, former)
     assert (said.code, said.out) == (0, "went on\n")
+
+
+def test_processes_that_end_by_the_same_signal_are_no_error(monkeypatch):
+    """Torch raises one for each that reads images, wherever the program is, such as where its objects are deleted."""
+    noticed = []
+
+    def run_train(*_, **__):
+        signal.signal(signal.SIGCHLD, lambda *_: noticed.append(1))
+        child = subprocess.Popen(["sleep", "60"])
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(0.2)
+        finally:
+            child.terminate()
+            child.wait()
+
+    monkeypatch.setattr("longtail.cli.commands.run_train", run_train)
+    said = longtail("train", "digits_lt")
+    assert (said.code, said.err, noticed) == (143, f"Stopped by SIGTERM. {KEPT}\n", [])
+
+
+def test_a_second_signal_does_not_interrupt_the_end(monkeypatch):
+    ended = []
+
+    def run_train(*_, **__):
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(0.2)
+        finally:
+            os.kill(os.getpid(), signal.SIGHUP)
+            ended.append(1)
+
+    monkeypatch.setattr("longtail.cli.commands.run_train", run_train)
+    assert (longtail("train", "digits_lt").code, ended) == (143, [1])
+
+
+def test_the_exit_code_is_the_same_where_the_terminal_is_gone(training, monkeypatch):
+    def gone(*_, **__):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr("longtail.cli.app.typer.secho", gone)
+    training(signal.SIGHUP)
+    assert longtail("train", "digits_lt").code == 129
 
 
 @pytest.fixture

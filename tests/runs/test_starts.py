@@ -57,10 +57,10 @@ def test_other_conditions_are_said(run, said, changes, what):
     first = a_start()
     add_start(run, first)
     mark_begin(run, 0, 0)
-    add_start(
-        run,
-        a_start(**{**changes, **({"versions": {**first["versions"], **changes["versions"]}} if "versions" in changes else {})}),
-    )
+    versions = {**first["versions"], **changes.get("versions", {})}
+    add_start(run, a_start(**{**changes, "versions": versions}))
+    assert said == [], "nothing was trained yet"
+    mark_begin(run, 1, 0)
     assert said == [
         f"'{run.folder}' was begun under other conditions ({what.format(**first)}); the result is not, to the bit, that of a run "
         f"under one of them."
@@ -71,11 +71,12 @@ def test_other_conditions_are_said(run, said, changes, what):
 def test_what_deterministic_promised_is_not_broken(run, first, second):
     add_start(run, a_start(deterministic=first))
     mark_begin(run, 0, 0)
+    add_start(run, a_start(deterministic=second, threads=99))
     with pytest.raises(
         UserError, match=r"so the bits that `deterministic` promises would not come out\. Continue under the former"
     ):
-        add_start(run, a_start(deterministic=second, threads=99))
-    assert len(run.record["starts"]) == 1
+        mark_begin(run, 0, 3)
+    assert [start["from"] for start in run.record["starts"]] == [{"stage": 1, "epoch": 1}, None]
 
 
 def test_a_stage_brings_the_starts_that_trained_it(run, said):

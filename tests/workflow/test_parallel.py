@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -103,7 +103,7 @@ def test_the_processes_end_with_their_parent(tmp_path, number):
     photos = paint(tmp_path / "photos", {"apple": 20, "berry": 10})
     command = [sys.executable, "-c", CODE, "train", photos, *OPTIONS, "--device", "cpu", "--runs", tmp_path / "runs"]
     pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True, "start_new_session": True}
-    with subprocess.Popen(command, **pipes) as parent:
+    with subprocess.Popen(command, **pipes) as parent, ended(parent):
         waited(lambda: len(list(tmp_path.glob("runs/photos/ce/*/state.pt"))) == 2)
         family = running_in(parent.pid)
         assert len(family) >= 1 + 2 + 2
@@ -111,13 +111,23 @@ def test_the_processes_end_with_their_parent(tmp_path, number):
             os.killpg(parent.pid, number)
         else:
             parent.send_signal(number)
-        waited(lambda: not running_in(parent.pid), seconds=3)
         _, errors = parent.communicate()
+        waited(lambda: not running_in(parent.pid), seconds=3)
     said = "Stopped by SIGTERM. What has been computed is kept; the same command continues.\n"
     assert (parent.returncode, errors) == ((-9, "") if number == signal.SIGKILL else (143, said))
 
 
-def waited(condition, seconds=90):
+@contextmanager
+def ended(parent):
+    """Ends the session of a process, if it has not ended by itself."""
+    try:
+        yield
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(parent.pid, signal.SIGKILL)
+
+
+def waited(condition, seconds=300):
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline

@@ -278,7 +278,7 @@ def test_fresh_keeps_the_old_run_until_the_new_one_is_whole(tmp_path, truth):
 def test_verify_says_what_is_damaged_and_how_it_is_made_again(tmp_path):
     run = trained("digits_lt", tmp_path).folder
     whole = longtail("verify", run)
-    assert (whole.code, whole.text) == (0, "13 files: 13 whole, 0 damaged.")
+    assert (whole.code, whole.text) == (0, "11 files: 11 whole, 0 damaged.")
     edit(run / "predictions.npz", DAMAGES["one bit"])
     (run / "classes.json").unlink()
     found = longtail("verify", run, "--json")
@@ -286,10 +286,14 @@ def test_verify_says_what_is_damaged_and_how_it_is_made_again(tmp_path):
     again = "The same training command makes it again from the stored stages, without training."
     assert found.code == 1
     assert damaged == {"predictions.npz": again, "classes.json": again}
+    (run / "report.json").rename(run / "kept.json")
+    assert f"'{run / 'report.json'}' is missing. The same training command makes it again" in longtail("verify", run).text
+    (run / "kept.json").rename(run / "report.json")
     for stage in tmp_path.glob("digits_lt/stages/*.pt"):
         edit(stage, DAMAGES["emptied"])
     assert "trains the run anew and makes it again" in longtail("verify", run).text
-    assert longtail("verify", tmp_path / "nothing").sentence.endswith("give a run folder, or the folder of all runs.")
+    assert "finished runs do not need it, so it may be deleted." in longtail("verify", run).text
+    assert longtail("verify", tmp_path / "nothing").sentence.startswith("There is no folder")
 
 
 def test_weights_and_splits_from_a_damaged_run_are_refused(tmp_path, photos):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -212,5 +213,6 @@ def _sentence(error: Exception) -> str:
 
 
 def _stop(text: str, code: int) -> None:
-    typer.secho(visible(" ".join(text.split())), fg=typer.colors.RED, err=True)
+    with suppress(OSError):  # the terminal may be gone
+        typer.secho(visible(" ".join(text.split())), fg=typer.colors.RED, err=True)
     sys.exit(code)

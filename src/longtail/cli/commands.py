@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +25,8 @@ from longtail.workflow.demo import demonstrate, recall_figure
 from longtail.workflow.one_run import Result, prepared
 from longtail.workflow.parallel import train_many
 from longtail.workflow.request import Request
+
+PREDICTIONS = "predict.csv"
 
 
 def run_demo(request: Request, *, seeds: int) -> None:
@@ -88,12 +91,14 @@ def run_evaluate(
 
 def run_predict(folder: Path, paths: Sequence[Path], output: Path | None, *, trust_code: bool = False) -> None:
     """Predicts the classes of images and writes a CSV; files that cannot be read are named and left out."""
-    target = output or folder / "predict.csv"
+    target = output or folder / PREDICTIONS
     if output is not None or folder.is_dir():  # what else is no run folder, `load` says
         check_output(target)
     with lines_on_stderr(is_standard_output(target)):
         predictor = load(folder, trust_code=trust_code)
-        found = _predictions(predictor.read(_files(paths)))
+        files = _files(paths)
+        _refuse_to_replace(target, folder, files)
+        found = _predictions(predictor.read(files))
         write_output(target, _predictions_csv(found))
         for path, prediction in found[:20]:
             share = percent(prediction.probability, unit=" %")
@@ -101,8 +106,19 @@ def run_predict(folder: Path, paths: Sequence[Path], output: Path | None, *, tru
         if len(found) > 20:
             say(f"... and {len(found) - 20} more")
         where = "standard output" if is_standard_output(target) else text(target)
-        say(f"{len(found)} image{'s' * (len(found) != 1)}: {where}")
+        left = f" ({len(files) - len(found)} could not be read)" if len(files) > len(found) else ""
+        say(f"{len(found)} image{'s' * (len(found) != 1)}: {where}{left}")
         _closing(folder, _with_trust(f"longtail evaluate {folder} FOLDER", folder), "to evaluate it on other labelled images")
+
+
+def _refuse_to_replace(target: Path, folder: Path, files: Sequence[Path]) -> None:
+    """Refuses an output that would take the place of an image to predict, or of a file of the run."""
+    place = os.path.realpath(target)
+    run = os.path.realpath(folder)
+    if place in {os.path.realpath(file) for file in files}:
+        raise UserError(f"The output '{target}' is one of the images; give the name of another file with -o.")
+    if target.exists() and place.startswith(os.path.join(run, "")) and os.path.basename(place) != PREDICTIONS:
+        raise UserError(f"The output '{target}' is a file of the run; give the name of another file with -o.")
 
 
 def _predictions(results: Iterable[tuple[Path, Prediction | CorruptImage]]) -> list[tuple[Path, Prediction]]:

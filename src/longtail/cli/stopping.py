@@ -104,10 +104,18 @@ def requeued() -> str:
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
-    signal.signal(number, signal.SIG_IGN)
+    _let_nothing_interrupt(number)
     raise Stopped(number)
 
 
 def _stop_and_requeue(number: int, frame: FrameType | None) -> None:
-    signal.signal(number, signal.SIG_IGN)
+    _let_nothing_interrupt(number)
     raise Stopped(number, requeue=True)
+
+
+def _let_nothing_interrupt(number: int) -> None:
+    """Ignores further signals while all is closed, and the end of processes that read images, of which torch makes an error."""
+    for each in {number, *ENDING}:
+        signal.signal(each, signal.SIG_IGN)
+    if hasattr(signal, "SIGCHLD"):
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -162,6 +164,7 @@ def naming_dead_workers() -> Iterator[None]:
         found = re.search(r"DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\)(?: is killed by signal: (\w[\w ]*))?", str(error))
         if found is None:
             raise
+        time.sleep(0.2)  # a signal to the whole group of processes reaches this one now at the latest, and ends it by itself
         who = f"Process{'es' * (',' in found[1])} {found[1]}"
         how = f"was killed ({found[2]})" if found[2] else "ended unexpectedly"
         raise TrainingFailed(
@@ -180,6 +183,7 @@ def _loader(files: _Files, order: _Order, device: torch.device, workers: int) ->
         pin_memory=device.type == "cuda",
         collate_fn=_stacked,
         worker_init_fn=_end_with_parent if workers else None,
+        multiprocessing_context="fork" if workers and sys.platform == "linux" else None,  # in a spawned process, too
     )
 
 

@@ -25,7 +25,7 @@ CAUSES = {
     errno.ESTALE: "The network drive was taken away or replaced: mount it again",
     errno.ENOTDIR: "Part of the path is a file: choose another folder",
     errno.EEXIST: "Part of the path is a file: choose another folder",
-    errno.EISDIR: "It is a folder: move it away",
+    errno.EISDIR: "It is a folder: give the name of a file",
     errno.ENAMETOOLONG: "The name is too long: choose a shorter one",
     errno.ELOOP: "Its links lead in a circle: mend them",
 }
@@ -162,7 +162,7 @@ def unwritten(path: Path, error: OSError) -> OutOfSpace | UnwritableFile:
     if error.errno in FULL:
         return OutOfSpace(
             f"The disk is full: '{path}' could not be written. Files written before are intact; free some space and "
-            f"start the same command again, which continues the run."
+            f"start the same command again."
         )
     return UnwritableFile(
         f"'{path}' cannot be written ({_reason(error)}). {_cause(error, 'write')}, and start the same command again; files "

@@ -130,6 +130,8 @@ class RunFolder:
             DamagedFile: the file, or the list of checksums, differs from what was written.
         """
         if not (self.folder / name).exists():
+            if self.finished and name in self.checksums:
+                raise DamagedFile(f"'{self.folder / name}' is missing. {REMEDY}")
             raise MissingFileError(f"'{self.folder}' has no {name}: it is not a longtail run, or the run has not written it yet.")
         content = read_bytes(self.folder / name)
         expected = self.checksums.get(name) if self.finished else None

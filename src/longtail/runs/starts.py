@@ -48,25 +48,26 @@ def _cudnn() -> str:
 
 
 def add_start(run: RunFolder, start: Start) -> None:
-    """Adds a start to the record of an unfinished run, and says whether its conditions differ from those of the last one.
+    """Adds a start to the record of a run, in place of the last one if that trained nothing."""
+    starts = run.starts
+    kept = starts if starts and starts[-1].get("from") is not None else starts[:-1]
+    run.write_record({**run.record, "starts": [*kept, start]})
+
+
+def mark_begin(run: RunFolder, stage: int, epoch: int) -> None:
+    """Writes into the last start where its training begins, both counted from 1, unless that is written already.
+
+    Says to the user whether the conditions of this start differ from those of the last one that trained.
 
     Raises:
         UserError: they differ, and the same bits were promised for one of the two.
     """
-    starts = run.starts
-    if starts and starts[-1].get("from") is not None:
-        check_conditions(run, starts[-1], start, f"'{run.folder}' was begun")
-    else:
-        starts = starts[:-1]  # that start trained nothing
-    run.write_record({**run.record, "starts": [*starts, start]})
-
-
-def mark_begin(run: RunFolder, stage: int, epoch: int) -> None:
-    """Writes into the last start of the record where its training began, both counted from 1, unless that is written already."""
-    starts = run.starts
-    if starts and starts[-1].get("from") is None:
-        starts[-1] = {**starts[-1], "from": {"stage": stage + 1, "epoch": epoch + 1}}
-        run.write_record({**run.record, "starts": starts})
+    *earlier, start = run.starts or [{"from": "no record"}]
+    if start.get("from") is not None:
+        return
+    if earlier:
+        check_conditions(run, earlier[-1], start, f"'{run.folder}' was begun")
+    run.write_record({**run.record, "starts": [*earlier, {**start, "from": {"stage": stage + 1, "epoch": epoch + 1}}]})
 
 
 def take_over(run: RunFolder, trained: Sequence[Start]) -> None:

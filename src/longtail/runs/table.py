@@ -18,7 +18,8 @@ from longtail.runs.locks import Note, silent
 from longtail.runs.report import RunReport, read_report
 from longtail.spec.own_code import is_own, own_function
 
-IDENTITY = ("recipe", "setting", "protocol", "precision", "split")
+IDENTITY = ("split", "recipe", "setting", "protocol", "precision")
+IMAGES = "images"  # what the hash of the split is called where it differs
 ABSENT = "–"
 SHOWN = 4
 Record = Mapping[str, Any]
@@ -60,7 +61,7 @@ def rows_of(runs: Path, setting: str, *, budget: str | None = None, note: Note =
     Raises:
         MissingFileError: there is no finished run of the setting below `runs`.
     """
-    kept = _name_of(setting)
+    kept, left_out = _name_of(setting), False
     found: dict[str, list[tuple[Record, RunReport]]] = {}
     for folder in finished_runs(runs, kept):
         try:
@@ -68,12 +69,14 @@ def rows_of(runs: Path, setting: str, *, budget: str | None = None, note: Note =
             identity = _identity(record)
         except UserError as error:
             note(f"Left out: {error}")
+            left_out = True
             continue
         if budget in (None, report.budget):
             found.setdefault(identity, []).append((record, report))
     if not found:
         raise MissingFileError(
-            f"No finished run lies in '{runs / kept}'; train some with `longtail train {setting} --method NAME`."
+            f"No {'other ' if left_out else ''}finished run lies in '{runs / kept}'; train some with "
+            f"`longtail train {setting} --method NAME`."
         )
     differences = _differences([experiments[0][0] for experiments in found.values()])
     rows = [
@@ -113,10 +116,10 @@ def _identity(record: Record) -> str:
 
 def _differences(records: Sequence[Record]) -> list[str]:
     """For each experiment, the described values in which it differs from others of its method."""
-    flat = [dict(_flattened({name: record[name] for name in IDENTITY})) for record in records]
+    flat = [dict(_flattened({IMAGES if name == "split" else name: record[name] for name in IDENTITY})) for record in records]
     sentences = []
     for own in flat:
-        others = [other for other in flat if other["recipe.name"] == own["recipe.name"]]
+        others = [other for other in flat if other.get("recipe.name") == own.get("recipe.name")]
         known = dict.fromkeys(name for one in (own, *others) for name in one)
         names = [name for name in known if any(other.get(name, ABSENT) != own.get(name, ABSENT) for other in others)]
         names = [name for name in names if name in own] or names
@@ -137,7 +140,12 @@ def _flattened(thing: Any, path: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def _short(value: Any) -> str:
-    """The name of a function without its module, which is kept in brackets where it says the version of a user's own file."""
+    """The name of a function without its module, which is kept in brackets where it says the version of a user's own file.
+
+    Of a hash, the first digits.
+    """
+    if isinstance(value, str) and len(value) == 64 and not set(value) - set("0123456789abcdef"):
+        return value[:6]
     module, _, name = value.rpartition(".") if isinstance(value, str) else ("", "", str(value))
     return f"{name} ({module})" if "@" in module else name
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -43,6 +43,8 @@ def verify(folder: Path) -> Iterator[Finding]:
     """
     runs = sorted({path.parent for name in (RECORD, REPORT, CHECKSUMS, *CHECKPOINTS) for path in folder.rglob(name)})
     answers = sorted(folder.rglob(ANSWERS))
+    if not folder.is_dir():
+        raise MissingFileError(f"There is no folder '{folder}'; give a run folder, or the folder of all runs.")
     if not runs and not answers:
         raise MissingFileError(f"'{folder}' holds no longtail run; give a run folder, or the folder of all runs.")
     seen = set[Path]()
@@ -99,12 +101,21 @@ def _run_findings(run: RunFolder, seen: set[Path]) -> Iterator[Finding]:
 def _sealed(run: RunFolder, remedy: str) -> Iterator[Finding]:
     """The files that hold their own checksum: the record, the report and the list of checksums."""
     yield _of_json(run.folder / RECORD, "The same training command writes it anew, without the starts that it listed.")
-    for name in (REPORT, CHECKSUMS):
-        if (run.folder / name).exists():
-            yield _of_json(run.folder / name, remedy)
     if run.finished:
-        yield _checked(run.folder / REPORT, partial(read_report, run.folder), remedy)
-        yield _checked(run.folder / CHECKSUMS, lambda: run.checksums, remedy)
+        found = _of_json(run.folder / REPORT, remedy)
+        report = _checked(found.path, partial(read_report, run.folder), remedy)
+        yield report if report.problem and not found.problem else found
+        if (run.folder / CHECKSUMS).exists() or "starts" in _record(run):
+            yield _checked(run.folder / CHECKSUMS, lambda: run.checksums, remedy)
+    elif (run.folder / CHECKSUMS).exists():
+        yield Finding(run.folder / REPORT, "damaged", f"'{run.folder / REPORT}' is missing.", remedy)
+
+
+def _record(run: RunFolder) -> Mapping[str, Any]:
+    try:
+        return run.record
+    except UserError:
+        return {}
 
 
 def _listed(run: RunFolder, remedy: str) -> Iterator[Finding]:
@@ -124,7 +135,7 @@ def _stages(run: RunFolder) -> Iterator[Finding]:
         keys = run.record.get("stages", [])
     except UserError:
         keys = []
-    for key in keys:
+    for key in keys if isinstance(keys, list) else []:
         path = _stages_of(run.folder) / f"{key}.pt"
         if path.exists():
             yield _of_stage(path)
@@ -140,7 +151,8 @@ def _checkpoints(run: RunFolder) -> Iterator[Finding]:
 
 
 def _of_stage(path: Path) -> Finding:
-    return _checked(path, partial(check_state, path), "The training command of a run that uses the stage trains it anew.")
+    remedy = "A run that needs the stage trains it anew; finished runs do not need it, so it may be deleted."
+    return _checked(path, partial(check_state, path), remedy)
 
 
 def _of_json(path: Path, remedy: str) -> Finding:
