@@ -17,40 +17,24 @@ import os
 import random
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 import time
+import traceback
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
+import torch
+
+from longtail.cli.app import main as longtail_main
 from longtail.runs.report import read_report
 
+COMMAND = ["train", "digits_lt", "--epochs", "4", "--device", "cpu", "--precision", "32-true"]
 METHODS = ("ce", "gcl", "crt", "lws", "bbn", "oltr", "gala_rebalanced")
 OF_THE_CLOCK = ("seconds", "images_per_second")
-WITH_FAULT = """
-import os, signal, sys, time
-from longtail.cli.app import main
-at, slow = int(os.environ["KILL_AT"]), float(os.environ["SLOW"])
-calls = [0]
-def watched(name):
-    function = getattr(os, name)
-    def call(*arguments, **keywords):
-        calls[0] += 1
-        if calls[0] == at:
-            os.kill(os.getpid(), signal.SIGKILL)
-        if name == "fsync" and slow:
-            time.sleep(slow)
-        return function(*arguments, **keywords)
-    setattr(os, name, call)
-for name in ("fsync", "replace", "unlink"):
-    watched(name)
-try:
-    main()
-finally:
-    print("writes:", calls[0], file=sys.stderr)
-"""
 
 
 def main() -> None:
@@ -58,11 +42,12 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=40, help="Number of kills at random moments.")
     parser.add_argument("--pairs", type=int, default=20, help="Number of times that two processes start on one folder.")
     asked = parser.parse_args()
+    torch.set_num_threads(1)
     outcomes = Counter[str]()
     with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
         for method in METHODS:
             began = time.perf_counter()
-            started(method, Path("truth") / method).wait()
+            Command(method, Path("truth") / method).end()
             seconds = time.perf_counter() - began
             for index in range(asked.kills // len(METHODS) + (METHODS.index(method) < asked.kills % len(METHODS))):
                 outcomes[f"killed at random: {killed_at_random(method, seconds, index)}"] += 1
@@ -77,58 +62,90 @@ def main() -> None:
     sys.exit(any("WRONG" in outcome for outcome in outcomes))
 
 
-def started(method: str, runs: Path, *, kill_at: int = 0, slow: float = 0.0) -> subprocess.Popen[str]:
-    words = [
-        "train",
-        "digits_lt",
-        "--method",
-        method,
-        "--epochs",
-        "4",
-        "--device",
-        "cpu",
-        "--precision",
-        "32-true",
-        "--runs",
-        runs,
-    ]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "KILL_AT": str(kill_at), "SLOW": str(slow)}
-    command = [sys.executable, "-c", WITH_FAULT, *map(str, words)]
-    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+class Command:
+    """A command of longtail in a fork of this process, so that torch is imported once."""
+
+    def __init__(self, method: str, runs: Path, *, kill_at: int = 0, slow: float = 0.0) -> None:
+        self.output, writing = os.pipe()
+        self.pid, self.code = os.fork(), None
+        if not self.pid:
+            os.dup2(writing, 1)
+            os.dup2(writing, 2)
+            os._exit(run_command([*COMMAND, "--method", method, "--runs", str(runs)], kill_at, slow))
+        os.close(writing)
+
+    def poll(self) -> int | None:
+        """The exit code, negative for a signal; None while the command runs."""
+        if self.code is None and (ended := os.waitpid(self.pid, os.WNOHANG))[0]:
+            self.code = os.waitstatus_to_exitcode(ended[1])
+        return self.code
+
+    def end(self) -> tuple[int, str]:
+        """Waits, and returns the exit code and what was printed."""
+        with os.fdopen(self.output) as output:
+            said = output.read()
+        if self.code is None:
+            self.code = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+        return self.code, said
+
+
+def run_command(words: list[str], kill_at: int, slow: float) -> int:
+    """Runs a command with watched system calls, and returns its exit code."""
+    calls = 0
+
+    def watched(name: str) -> Callable[..., Any]:
+        function = getattr(os, name)
+
+        def call(*arguments: Any, **keywords: Any) -> Any:
+            nonlocal calls
+            calls += 1
+            if calls == kill_at:
+                os.kill(os.getpid(), signal.SIGKILL)
+            if name == "fsync" and slow:
+                time.sleep(slow)
+            return function(*arguments, **keywords)
+
+        return call
+
+    for name in ("fsync", "replace", "unlink"):
+        setattr(os, name, watched(name))
+    sys.argv = ["longtail", *words]
+    try:
+        longtail_main()
+    except SystemExit as stop:
+        sys.stdout.flush()
+        return int(stop.code or 0)
+    except BaseException:
+        traceback.print_exc()
+        return 1
+    return 0
 
 
 def killed_at_random(method: str, seconds: float, seed: int) -> str:
-    runs = emptied(Path("runs"))
-    process = started(method, runs)
-    begins = time.monotonic()
-    while process.poll() is None and not list(runs.rglob("record.json")):
-        time.sleep(0.002)
-    loading = time.monotonic() - begins
-    time.sleep(random.Random(f"{method} {seed}").random() * max(seconds - loading, 0.1))
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
-    return continued(method, runs)
+    command = Command(method, emptied(Path("runs")))
+    time.sleep(random.Random(f"{method} {seed}").random() * seconds)
+    if command.poll() is None:
+        os.kill(command.pid, signal.SIGKILL)
+    code, _ = command.end()
+    return f"{'' if code < 0 else 'was finished, '}{continued(method, Path('runs'))}"
 
 
 def killed_at_write(method: str, number: int) -> str:
-    runs = emptied(Path("runs"))
-    process = started(method, runs, kill_at=number)
-    process.communicate()
-    return continued(method, runs) if process.returncode == -signal.SIGKILL else "not reached"
+    code, _ = Command(method, emptied(Path("runs")), kill_at=number).end()
+    return continued(method, Path("runs")) if code == -signal.SIGKILL else "not reached"
 
 
 def continued(method: str, runs: Path) -> str:
-    process = started(method, runs)
-    _, errors = process.communicate()
-    return f"WRONG, exit code {process.returncode} {errors[-200:]}" if process.returncode else compared(method, runs)
+    code, said = Command(method, runs).end()
+    return f"WRONG, exit code {code} {said[-200:]}" if code else compared(method, runs)
 
 
 def two_at_once(method: str) -> str:
     runs = emptied(Path("runs"))
-    pair = [started(method, runs, slow=0.02) for _ in range(2)]
-    ends = [(process.communicate()[1], process.returncode) for process in pair]
-    told = sum(code == 2 and "is in use by process" in errors for errors, code in ends)
-    done = sum(code == 0 for _, code in ends)
+    pair = [Command(method, runs, slow=0.02) for _ in range(2)]
+    ends = [command.end() for command in pair]
+    told = sum(code == 2 and "is in use by process" in said for code, said in ends)
+    done = sum(code == 0 for code, _ in ends)
     if not done or told + done != 2:
         return f"WRONG, {ends}"
     return f"{done} finished, {told} told who holds the folder; {compared(method, runs)}"
