@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import importlib
 import os
 import random
 import shutil
@@ -43,6 +44,8 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=20, help="Number of times that two processes start on one folder.")
     asked = parser.parse_args()
     torch.set_num_threads(1)
+    for module in ("longtail.cli.commands", "lightning_fabric", "sklearn.datasets", "timm", "safetensors.torch"):
+        importlib.import_module(module)
     outcomes = Counter[str]()
     with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
         for method in METHODS:
