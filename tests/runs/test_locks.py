@@ -51,8 +51,8 @@ def test_the_lock_of_a_dead_process_is_free(tmp_path, holder):
     holder.send_signal(signal.SIGKILL)
     holder.wait()
     with Run(tmp_path / "run").locked():
-        assert f'"pid": {os.getpid()}' in (tmp_path / "run" / ".lock.owner").read_text()
-    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == [".lock"]
+        assert f'"pid": {os.getpid()}' in (tmp_path / "run" / ".lock").read_text()
+    assert {path.name: path.read_text() for path in (tmp_path / "run").iterdir()} == {".lock": ""}
 
 
 def test_who_needs_a_stage_that_another_one_trains_waits_for_it(tmp_path):

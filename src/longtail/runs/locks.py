@@ -1,7 +1,7 @@
 """Locks: one process at a time writes a run folder, and one trains a shared stage.
 
-A lock belongs to an open file, so the system frees it when its process ends, however it ends; no lock is ever stale. Beside it
-lies a file that says who holds it, for the others' messages.
+A lock belongs to an open file, so the system frees it when its process ends, however it ends; no lock is ever stale. The file
+says who holds it, for the others' messages.
 """
 
 from __future__ import annotations
@@ -45,10 +45,10 @@ def locked(path: Path, what: str, *, note: Note, wait: bool = False) -> Iterator
         InUse: another process holds the lock and `wait` is False; the message says which, where and since when.
         UnwritableFile: the system refuses to write the lock's file.
     """
-    lock, owner = FileLock(path), path.with_name(f"{path.name}.owner")
+    lock = FileLock(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _acquire(lock, owner, what, note, wait)
+        _acquire(lock, path, what, note, wait)
     except OSError as error:
         if error.errno not in (*CANNOT_LOCK, *READ_ONLY):
             raise unwritten(path, error) from error
@@ -56,28 +56,28 @@ def locked(path: Path, what: str, *, note: Note, wait: bool = False) -> Iterator
             note(f"The file system of '{path.parent}' cannot lock files: take care that no second process writes there.")
     try:
         with suppress(OSError):
-            owner.write_text(json.dumps(_me()))
+            path.write_text(json.dumps(_me()))
         yield
     finally:
         with suppress(OSError):
-            owner.unlink(missing_ok=True)
+            path.write_text("")
         lock.release()
 
 
-def _acquire(lock: FileLock, owner: Path, what: str, note: Note, wait: bool) -> None:
+def _acquire(lock: FileLock, path: Path, what: str, note: Note, wait: bool) -> None:
     try:
         lock.acquire(timeout=WAIT_NOTED if wait else 0)
         return
     except Timeout:
         pass
     try:
-        lock.acquire(timeout=ORPHANS if _is_dead(owner) else 0)
+        lock.acquire(timeout=ORPHANS if _is_dead(path) else 0)
     except Timeout as error:
         if not wait:
             raise InUse(
-                f"{what} is in use by {_holder(owner)}. Wait until that ends, stop it, or choose another folder with `runs=DIR`."
+                f"{what} is in use by {_holder(path)}. Wait until that ends, stop it, or choose another folder with `runs=DIR`."
             ) from error
-        note(f"Waiting for {what}, which {_holder(owner)} trains now.")
+        note(f"Waiting for {what}, which {_holder(path)} trains now.")
         lock.acquire()
 
 
@@ -86,19 +86,19 @@ def _me() -> dict[str, str | int]:
     return {"host": socket.gethostname(), "pid": os.getpid(), "since": now}
 
 
-def _holder(owner: Path) -> str:
-    """Who holds the lock, as the file beside it says; that file may be written at this moment."""
+def _holder(path: Path) -> str:
+    """Who holds the lock, as its file says, which may be written at this moment."""
     try:
-        holder = json.loads(owner.read_text())
+        holder = json.loads(path.read_text())
         return f"process {holder['pid']} on {holder['host']}, since {holder['since']}"
     except (OSError, ValueError, KeyError, TypeError):
         return "another process"
 
 
-def _is_dead(owner: Path) -> bool:
+def _is_dead(path: Path) -> bool:
     """Whether the process that took the lock was one of this machine and has ended."""
     try:
-        holder = json.loads(owner.read_text())
+        holder = json.loads(path.read_text())
         return holder["host"] == socket.gethostname() and not is_alive(int(holder["pid"]))
     except (OSError, ValueError, KeyError, TypeError):
         return False
