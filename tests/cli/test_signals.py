@@ -19,6 +19,15 @@ ARRAY = {"SLURM_ARRAY_JOB_ID": "41", "SLURM_ARRAY_TASK_ID": "2"}
 KEPT = "What has been computed is kept; the same command continues."
 
 
+@pytest.fixture(autouse=True)
+def heard_signals():
+    """Signals are heard, also where the tests run under nohup."""
+    former = {number: signal.signal(number, signal.SIG_DFL) for number in (signal.SIGHUP, signal.SIGTERM)}
+    yield
+    for number, handler in former.items():
+        signal.signal(number, handler)
+
+
 @pytest.fixture
 def training(monkeypatch):
     """Training is replaced by a function that sends a signal to its own process."""

@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -269,7 +270,6 @@ def test_fresh_keeps_the_old_run_until_the_new_one_is_whole(tmp_path, truth):
     again = trained("digits_lt", tmp_path, watched, fresh=True)
     assert watched.epochs == [(1, 3)]
     assert same(again.folder, truth)
-    assert again.report.stages[0].seconds != first.report.stages[0].seconds
     assert not (first.folder / "fresh").exists()
     assert longtail("verify", tmp_path).text.endswith(" 0 damaged.")
     assert (tmp_path / "digits_lt" / "stages" / stage.name).exists()
@@ -278,7 +278,7 @@ def test_fresh_keeps_the_old_run_until_the_new_one_is_whole(tmp_path, truth):
 def test_verify_says_what_is_damaged_and_how_it_is_made_again(tmp_path):
     run = trained("digits_lt", tmp_path).folder
     whole = longtail("verify", run)
-    assert (whole.code, whole.text) == (0, "11 files: 11 whole, 0 damaged.")
+    assert (whole.code, whole.text) == (0, "12 files: 12 whole, 0 damaged.")
     edit(run / "predictions.npz", DAMAGES["one bit"])
     (run / "classes.json").unlink()
     found = longtail("verify", run, "--json")
@@ -294,6 +294,54 @@ def test_verify_says_what_is_damaged_and_how_it_is_made_again(tmp_path):
     assert "trains the run anew and makes it again" in longtail("verify", run).text
     assert "finished runs do not need it, so it may be deleted." in longtail("verify", run).text
     assert longtail("verify", tmp_path / "nothing").sentence.startswith("There is no folder")
+
+
+def test_files_of_another_run_are_not_taken_for_its_own(tmp_path):
+    run, other = (trained("digits_lt", tmp_path, seed=seed, method="ce", changes={}).folder for seed in (0, 1))
+    before = read_report(run)
+    everything = ["report.json", "checksums.json", "classes.json", "log.jsonl", "predictions.npz", "split.csv"]
+    for names in (["report.json"], everything):
+        for name in names:
+            (run / name).write_bytes((other / name).read_bytes())
+        assert longtail("verify", run).code == 1
+        watched = Watched()
+        trained("digits_lt", tmp_path, watched, method="ce", changes={})
+        assert watched.epochs == []
+        assert "What is damaged is made anew." in watched.said[0]
+        assert read_report(run) == before
+        assert longtail("verify", run).code == 0
+
+
+@pytest.mark.parametrize("record", [None, b'{"a'])
+def test_without_record_and_checksums_nothing_is_believed(tmp_path, record):
+    run = trained("digits_lt", tmp_path, method="ce", changes={}).folder
+    weights = (run / "model" / "model.safetensors").read_bytes()
+    (run / "checksums.json").unlink()
+    (run / "record.json").unlink() if record is None else (run / "record.json").write_bytes(record)
+    edit(run / "model" / "model.safetensors", DAMAGES["one bit"])
+    assert longtail("verify", run).code == 1
+    watched = Watched()
+    trained("digits_lt", tmp_path, watched, method="ce", changes={})
+    assert any(f"'{run / 'checksums.json'}' is missing" in text for text in watched.said)
+    assert (run / "model" / "model.safetensors").read_bytes() == weights
+
+
+@pytest.mark.parametrize("name", ["record.json", "report.json", "checksums.json", "model/config.json"])
+def test_a_pipe_in_place_of_a_file_is_not_waited_for(tmp_path, name):
+    run = trained("digits_lt", tmp_path, method="ce", changes={}).folder
+    (run / name).unlink()
+    os.mkfifo(run / name)
+    assert f"'{run / name}' is no regular file, but a folder, a pipe or a device; move it away." in longtail("verify", run).text
+    with pytest.raises(UserError, match="is no regular file") if name == "record.json" else nullcontext():
+        trained("digits_lt", tmp_path, method="ce", changes={})
+
+
+def test_a_list_of_checksums_that_is_none(tmp_path):
+    run = trained("digits_lt", tmp_path, method="ce", changes={}).folder
+    (run / "checksums.json").write_text("[1]")
+    assert f"'{run / 'checksums.json'}' is damaged: it lists no files." in longtail("verify", run).text
+    trained("digits_lt", tmp_path, method="ce", changes={})
+    assert longtail("verify", run).code == 0
 
 
 def test_weights_and_splits_from_a_damaged_run_are_refused(tmp_path, photos):

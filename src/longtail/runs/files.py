@@ -147,12 +147,16 @@ def read_bytes(path: Path) -> bytes:
 
     Raises:
         MissingFileError: there is no such file.
-        UnreadableFile: the system refuses to read it.
+        UnreadableFile: it is no regular file, or the system refuses to read it.
     """
     try:
+        if path.exists() and not path.is_file():
+            raise UnreadableFile(f"'{path}' is no regular file, but a folder, a pipe or a device; move it away.")
         return path.read_bytes()
     except FileNotFoundError as error:
         raise MissingFileError(f"There is no file '{path}'.") from error
+    except UnreadableFile:
+        raise
     except OSError as error:
         raise UnreadableFile(f"'{path}' cannot be read ({_reason(error)}). {_cause(error, 'read')}.") from error
 

@@ -11,7 +11,7 @@ from typing import Any
 from longtail.errors import DamagedFile, MissingFileError, UserError
 from longtail.runs.files import encoded, read_bytes, sweep, write_bytes
 from longtail.runs.locks import Note, locked, silent
-from longtail.runs.seals import REMEDY, json_text, parsed, read_json, sha256, write_json
+from longtail.runs.seals import REMEDY, is_sealed, json_text, parsed, read_json, sha256, write_json
 
 RECORD, REPORT, CHECKSUMS = "record.json", "report.json", "checksums.json"
 
@@ -102,8 +102,8 @@ class RunFolder:
         return self.write(name, encoded(json_text(content)))
 
     def write_checksums(self) -> None:
-        """Writes the checksums of all files that this process wrote in the folder."""
-        write_json(self.folder, CHECKSUMS, {"files": self.written})
+        """Writes the checksums of all files that this process wrote in the folder, and which experiment they are of."""
+        write_json(self.folder, CHECKSUMS, {"experiment": self._experiment, "files": self.written})
         self.__dict__.pop("checksums", None)
 
     @cached_property
@@ -114,13 +114,24 @@ class RunFolder:
             DamagedFile: checksums.json is damaged or was deleted.
         """
         if not (self.folder / CHECKSUMS).exists():
-            if "starts" not in self.record:
+            if self.finished and not is_sealed(read_bytes(self.folder / REPORT)):
                 return {}
             raise DamagedFile(f"'{self.folder / CHECKSUMS}' is missing. {REMEDY}")
-        files = (read_json(self.folder, CHECKSUMS) or {}).get("files")
+        content = read_json(self.folder, CHECKSUMS)
+        files = content.get("files") if isinstance(content, dict) else None
         if not isinstance(files, dict):
             raise DamagedFile(f"'{self.folder / CHECKSUMS}' is damaged: it lists no files. {REMEDY}")
+        if content.get("experiment") != (self._experiment or content.get("experiment")):
+            raise DamagedFile(f"'{self.folder / CHECKSUMS}' is that of another run. {REMEDY}")
         return files
+
+    @property
+    def _experiment(self) -> str | None:
+        """Hash of the experiment; None where there is no record that can be read."""
+        try:
+            return str(self.record["experiment"])
+        except UserError:
+            return None
 
     def read(self, name: str) -> bytes:
         """Reads the file `name`, and checks it where the run is finished.

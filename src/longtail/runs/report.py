@@ -12,8 +12,9 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 from longtail.errors import DamagedFile, UserError
 from longtail.results import GROUP_RULES, GROUPS, SplitResult
+from longtail.runs.files import write_text
 from longtail.runs.former_reports import translated
-from longtail.runs.seals import REMEDY, plain, read_json, write_json
+from longtail.runs.seals import REMEDY, json_text, plain, read_json
 
 VERSION = 1
 NAME = "report.json"
@@ -116,7 +117,12 @@ class RunReport:
 
 def write_report(folder: Path, report: RunReport) -> Path:
     """Writes report.json into the run folder, which marks the run as finished; nan becomes null."""
-    return write_json(folder, NAME, {"version": VERSION, **plain(report)})
+    return write_text(folder / NAME, report_text(report))
+
+
+def report_text(report: RunReport) -> str:
+    """The text of report.json."""
+    return json_text({"version": VERSION, **plain(report)})
 
 
 def read_report(folder: Path) -> RunReport:
@@ -136,7 +142,7 @@ def read_report(folder: Path) -> RunReport:
     try:
         report: RunReport = _restored(RunReport, content if version else translated(content), "report")
         _check_whole(report)
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         raise DamagedFile(f"'{path}' is not a complete report: {error}. {REMEDY}") from error
     return report
 

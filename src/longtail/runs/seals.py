@@ -10,7 +10,6 @@ import dataclasses
 import hashlib
 import io
 import json
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -78,6 +77,11 @@ def parsed(content: bytes, path: Path) -> Any:
     return found
 
 
+def is_sealed(content: bytes) -> bool:
+    """Whether the content of a JSON file was written with a seal, which release 0.1.0 did not do."""
+    return f'"{SEALED}"'.encode() in content or f'"{SHA256}"'.encode() in content
+
+
 def write_tensors(path: Path, state: State, *, before: Path | None = None) -> None:
     """Writes a sealed state of tensors and primitives only, so that `read_tensors` can refuse everything else.
 
@@ -106,7 +110,7 @@ def read_tensors(path: Path) -> State | None:
         return None
     try:
         state: Any = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, ValueError, TypeError, KeyError, AttributeError, EOFError) as error:
+    except Exception as error:  # what is no state makes torch raise errors of any type
         raise DamagedFile(f"'{path}' is damaged: it holds more than tensors, or no tensors. {REMEDY}") from error
     if not isinstance(state, dict):
         raise DamagedFile(f"'{path}' is damaged: it holds no state. {REMEDY}")

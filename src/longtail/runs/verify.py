@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,7 +13,7 @@ from longtail.errors import MissingFileError, UserError
 from longtail.runs.folder import CHECKSUMS, RECORD, REPORT, RunFolder
 from longtail.runs.layout import ANSWERS, CHECKPOINTS, FRESH
 from longtail.runs.report import read_report
-from longtail.runs.seals import REMEDY, SEALED, check_state, read_json
+from longtail.runs.seals import REMEDY, check_state, is_sealed, read_json
 
 AGES = (("day", 86400), ("hour", 3600), ("minute", 60))
 
@@ -105,17 +105,10 @@ def _sealed(run: RunFolder, remedy: str) -> Iterator[Finding]:
         found = _of_json(run.folder / REPORT, remedy)
         report = _checked(found.path, partial(read_report, run.folder), remedy)
         yield report if report.problem and not found.problem else found
-        if (run.folder / CHECKSUMS).exists() or "starts" in _record(run):
+        if (run.folder / CHECKSUMS).exists() or found.state != "unchecked":
             yield _checked(run.folder / CHECKSUMS, lambda: run.checksums, remedy)
     elif (run.folder / CHECKSUMS).exists():
         yield Finding(run.folder / REPORT, "damaged", f"'{run.folder / REPORT}' is missing.", remedy)
-
-
-def _record(run: RunFolder) -> Mapping[str, Any]:
-    try:
-        return run.record
-    except UserError:
-        return {}
 
 
 def _listed(run: RunFolder, remedy: str) -> Iterator[Finding]:
@@ -157,7 +150,7 @@ def _of_stage(path: Path) -> Finding:
 
 def _of_json(path: Path, remedy: str) -> Finding:
     found = _checked(path, partial(read_json, path.parent, path.name), remedy)
-    return found if found.problem or SEALED.encode() in path.read_bytes() else Finding(path, "unchecked")
+    return found if found.problem or is_sealed(path.read_bytes()) else Finding(path, "unchecked")
 
 
 def _checked(path: Path, check: Callable[[], Any], remedy: str) -> Finding:

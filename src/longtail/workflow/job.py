@@ -15,10 +15,13 @@ from longtail.engine.report import run_report
 from longtail.engine.training import train_stages
 from longtail.inference import as_trained
 from longtail.runs.code import keep_code, kept_as
+from longtail.runs.files import encoded
+from longtail.runs.folder import REPORT
 from longtail.runs.model_store import write_model
 from longtail.runs.provenance import commit, versions
-from longtail.runs.report import write_report
+from longtail.runs.report import report_text, write_report
 from longtail.runs.run import Run
+from longtail.runs.seals import sha256
 from longtail.runs.starts import Start, add_start, this_start
 from longtail.spec.description import describe
 from longtail.spec.experiment import Experiment
@@ -68,6 +71,7 @@ def finish(job: Job, run: Run) -> None:
     run.write_predictions(evaluation.predictions, evaluation.scores)
     report = run_report(experiment, history, evaluation, stages, groups=groups, device=device_name(fabric.device))
     run.write_json("classes.json", report.classes)
+    run.written[REPORT] = sha256(encoded(report_text(report)))
     run.write_checksums()
     write_report(run.folder, report)
     run.drop_states()
