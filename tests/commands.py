@@ -78,8 +78,9 @@ def paint(root, counts, *, size=12, suffix="png", seed=0):
 
 def resealed(run):
     """Writes the checksums of a finished run anew, as somebody would who changed its files on purpose."""
-    files = read_json(run, "checksums.json")["files"]
-    write_json(run, "checksums.json", {"files": {name: sha256((run / name).read_bytes()) for name in files}})
+    content = read_json(run, "checksums.json")
+    files = {name: sha256((run / name).read_bytes()) for name in content["files"]}
+    write_json(run, "checksums.json", {**content, "files": files})
     return run
 
 
