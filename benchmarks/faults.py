@@ -127,19 +127,23 @@ def flipped(content: bytes, share: float) -> bytes:
 
 
 def faults(source: Path, files: list[Path], flips: int, whole: Path | None = None) -> Iterator[tuple[str, str, str, str]]:
-    """For each damage: the file, the damage, the command, and how the command ended."""
-    prepared(source)
-    finished = whole is None
-    truth = (result_of(whole or source), {name: answer(command) for name, command in READERS.items()} if finished else {})
+    """For each damage: the file, the damage, the command, and how the command ended; of a half-trained run, training alone.
+
+    Args:
+        source: runs that are copied and damaged.
+        whole: finished runs that training must equal, if those of `source` are not finished.
+    """
+    commands = readers(run_of(prepared(source))) if whole is None else {}
+    truth, expected = result_of(whole or source), {name: answer(words) for name, words in commands.items()}
     for file in files:
+        name = "a stored stage" if file.parent.name == "stages" else file.name
+        kind = name if whole is None else f"{name} (half-trained)"
         for damage, change in damages(flips, file.name):
             path = prepared(source) / file
             path.write_bytes(change(path.read_bytes()))
-            name = f"{file.name if file.suffix != '.pt' or 'state' in file.name else 'a stored stage'}"
-            kind = f"{name}{'' if finished else ' (half-trained)'}"
-            for command, words in READERS.items() if finished else ():
-                yield kind, damage, command, judged(answer(words), truth[1][command], path)
-            yield kind, damage, "train", judged_training(answer(TRAIN), truth[0], path)
+            for command, words in commands.items():
+                yield kind, damage, command, judged(answer(words), expected[command], path)
+            yield kind, damage, "train", judged_training(answer(TRAIN), truth, path)
 
 
 def prepared(source: Path) -> Path:
@@ -155,18 +159,6 @@ def readers(run: Path) -> dict[str, list[str]]:
         "table": ["table", "digits_lt", "--runs", "runs"],
         "verify": ["verify", "runs"],
     }
-
-
-class _Readers:
-    """The commands that read a run, whose folder is known once it was trained."""
-
-    def items(self) -> list[tuple[str, list[str]]]:
-        return list(
-            readers(run_of(Path("runs")) if list(Path("runs").glob("digits_lt/gcl/*/record.json")) else Path("?")).items()
-        )
-
-
-READERS = _Readers()
 
 
 def answer(words: list[str]) -> Answer:

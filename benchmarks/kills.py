@@ -29,13 +29,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from faults import without_clock
 
 from longtail.cli.app import main as longtail_main
 from longtail.runs.report import read_report
 
 COMMAND = ["train", "digits_lt", "--epochs", "4", "--device", "cpu", "--precision", "32-true"]
 METHODS = ("ce", "gcl", "crt", "lws", "bbn", "oltr", "gala_rebalanced")
-OF_THE_CLOCK = ("seconds", "images_per_second")
 
 
 def main() -> None:
@@ -173,12 +173,6 @@ def run_of(runs: Path, method: str) -> Path:
 
 def weights(run: Path) -> bytes:
     return (run / "model" / "model.safetensors").read_bytes()
-
-
-def without_clock(thing: object) -> object:
-    if isinstance(thing, dict):
-        return {name: without_clock(value) for name, value in thing.items() if name not in OF_THE_CLOCK}
-    return str([without_clock(each) for each in thing]) if isinstance(thing, (list, tuple)) else str(thing)
 
 
 def emptied(folder: Path) -> Path:

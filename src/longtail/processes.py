@@ -25,8 +25,8 @@ def processors() -> int:
 def end_with_parent() -> None:
     """From now on this process ends when its parent does, however that ends, and whatever this one is waiting for.
 
-    Errors outside the main thread are shown a second late, since those on a connection that the parent's end has broken would
-    otherwise be shown before this process ends.
+    The thread of `multiprocessing.resource_sharer` shows its errors by `sys.excepthook`; here they are shown a second late, since
+    an error on a connection that the parent's end has broken would otherwise be shown before this process ends.
     """
     parent, shown = multiprocessing.parent_process(), sys.excepthook
     if parent is not None:

@@ -6,7 +6,6 @@ import socket
 import subprocess
 import sys
 import tracemalloc
-import warnings
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +13,6 @@ import pytest
 import torch
 from PIL import Image
 
-from longtail.data import opening
 from longtail.data.images import (
     as_tensor,
     content_hash,
@@ -27,10 +25,7 @@ from longtail.data.images import (
     squared,
     to_rgb,
 )
-from longtail.data.opening import MAX_PIXELS, limit_pixels
-from longtail.errors import CorruptImage, UnreadableFile, UserError
-
-EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\nshowpage\n"
+from longtail.errors import CorruptImage, UnreadableFile
 
 
 def noise(height, width, seed=0):
@@ -128,81 +123,6 @@ def test_content_that_is_read_already_is_not_read_again(tmp_path):
         image.load()
 
 
-@pytest.fixture
-def limited():
-    """Sets the limit of pixels; the usual one holds again afterwards."""
-    yield limit_pixels
-    limit_pixels(None)
-
-
-@pytest.mark.parametrize("suffix", ["png", "jpg", "bmp", "gif", "tif", "webp", "ppm"])
-def test_an_image_of_too_many_pixels_is_refused_and_the_largest_one_is_read_silently(tmp_path, limited, suffix):
-    path = save(tmp_path / f"a.{suffix}", noise(9, 11))
-    limited(99)
-    assert open_rgb(path).size == (11, 9)
-    limited(98)
-    size = "99 pixels" if suffix == "webp" else "11 x 9 pixels"
-    with pytest.raises(CorruptImage) as caught:
-        open_rgb(path)
-    assert str(caught.value) == (
-        f"'{path}' cannot be read as an image (it has {size}, more than the limit of 98; if it is meant to be that large, raise "
-        f"`max_pixels`)."
-    )
-
-
-def test_the_limit_holds_in_threads_and_leaves_that_of_other_programs_alone(tmp_path, limited):
-    files = [save(tmp_path / f"{i}.png", noise(4, 4 + i)).name for i in range(8)]
-    before = Image.MAX_IMAGE_PIXELS
-    limited(24)
-    found = [isinstance(result, CorruptImage) for result in read_all(tmp_path, files, 4)]
-    assert found == [False, False, False, True, True, True, True, True]
-    assert before == Image.MAX_IMAGE_PIXELS
-
-
-def test_the_limit_may_be_above_that_of_pillow(tmp_path, monkeypatch, limited):
-    path = save(tmp_path / "a.png", noise(10, 10))
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 40)
-    limited(100)
-    assert open_rgb(path).size == (10, 10)
-    assert Image.MAX_IMAGE_PIXELS == 40
-
-
-def test_the_usual_limit_is_the_one_at_which_pillow_refuses(tmp_path):
-    assert 2 * Image.MAX_IMAGE_PIXELS == MAX_PIXELS == opening.pixel_limit() == 178_956_970
-    Image.new("1", (13_378, 13_378)).save(tmp_path / "large.png")
-    with pytest.raises(CorruptImage, match=r"it has 13,378 x 13,378 pixels, more than the limit of 178,956,970"):
-        open_rgb(tmp_path / "large.png")
-    with pytest.raises(UserError, match=r"`max_pixels` must be at least 1; got 0\."):
-        limit_pixels(0)
-
-
-def test_another_format_is_named_and_never_run(tmp_path, monkeypatch):
-    (tmp_path / "x.png").write_bytes(EPS)
-    monkeypatch.setattr(subprocess, "Popen", lambda *_, **__: pytest.fail("a program was started"))
-    with pytest.raises(
-        CorruptImage, match=r"x\.png' cannot be read as an image \(it has the format EPS; formats that are read: JPEG, "
-    ):
-        open_rgb(tmp_path / "x.png")
-    save(tmp_path / "y.ico", noise(16, 16)).rename(tmp_path / "y.jpg")
-    with pytest.raises(CorruptImage, match="it has the format ICO"):
-        open_rgb(tmp_path / "y.jpg")
-
-
-def test_a_photo_of_several_pictures_is_a_jpeg(tmp_path):
-    pictures = [Image.fromarray(np.full((8, 8, 3), value, dtype=np.uint8)) for value in (60, 200)]
-    pictures[0].save(tmp_path / "a.mpo", append_images=pictures[1:], save_all=True)
-    (tmp_path / "a.mpo").rename(tmp_path / "a.jpg")
-    assert np.unique(np.asarray(open_rgb(tmp_path / "a.jpg"))).tolist() == [60]
-
-
-@pytest.mark.parametrize("length", range(14))
-@pytest.mark.parametrize("start", [b"P6 1 1 255\n012....", b"\x89PNG\r\n\x1a\n........", b"\x0a\x05\x01\x08............"])
-def test_every_beginning_of_a_file_is_no_image(tmp_path, start, length):
-    (tmp_path / "a.png").write_bytes(start[:length])
-    with pytest.raises(CorruptImage, match="cannot be read as an image"):
-        open_rgb(tmp_path / "a.png")
-
-
 def fifo(path):
     os.mkfifo(path)
 
@@ -282,69 +202,6 @@ def test_grey_of_16_bits_takes_little_memory(tmp_path):
     values = np.arange(65_536) * (255 / 65_535)
     assert np.array_equal(np.asarray(rgb)[:17, :, 1].reshape(-1)[:65_536], values.astype(np.uint8))
     assert peak < 4000 * 4000 * 2 * 4  # in float64, the values alone took 8 bytes each, four times over
-
-
-def test_silence_ends_with_the_last_thread():
-    before = list(warnings.filters)
-    first, second = opening._QUIET.__enter__, opening._QUIET.__exit__
-    first(), first(), second()
-    warnings.warn("not heard", UserWarning, stacklevel=1)
-    second()
-    assert warnings.filters == before
-    with pytest.raises(UserWarning):
-        warnings.warn("heard", UserWarning, stacklevel=1)
-
-
-@pytest.mark.parametrize(("height", "width"), [(4, 9), (9, 4), (5, 6)])
-def test_a_square_is_padded_with_the_colour_of_the_edge(height, width):
-    pixels = noise(height, width)
-    pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1] = (9, 90, 200), (9, 90, 200), (9, 90, 200), (9, 90, 200)
-    pixels[0, 0] = 255
-    side = max(height, width)
-    square = np.asarray(squared(Image.fromarray(pixels), side))
-    top, left = (side - height) // 2, (side - width) // 2
-    expected = np.full((side, side, 3), (9, 90, 200), dtype=np.uint8)
-    expected[top : top + height, left : left + width] = pixels
-    assert np.array_equal(square, expected)
-
-
-@pytest.mark.parametrize(
-    ("height", "width", "inside"), [(60, 30, (20, 10)), (30, 60, (10, 20)), (1000, 3, (20, 1)), (5, 10, (10, 20))]
-)
-def test_the_longer_side_becomes_the_size_and_the_shorter_keeps_its_proportion(height, width, inside):
-    pixels = np.full((height, width, 3), (200, 20, 60), dtype=np.uint8)
-    pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1] = ((9, 90, 200),) * 4
-    image = Image.fromarray(pixels)
-    square = np.asarray(squared(image, 20))
-    small = np.asarray(image.resize(inside[::-1], Image.Resampling.BILINEAR))
-    top, left = (20 - inside[0]) // 2, (20 - inside[1]) // 2
-    expected = np.full((20, 20, 3), (9, 90, 200), dtype=np.uint8)
-    expected[top : top + inside[0], left : left + inside[1]] = small
-    assert np.array_equal(square, expected)
-
-
-@pytest.mark.parametrize("size", [7, 64, 100])
-def test_square_images_are_only_resized(size):
-    image = Image.fromarray(noise(64, 64))
-    assert np.array_equal(np.asarray(squared(image, size)), np.asarray(image.resize((size, size), Image.Resampling.BILINEAR)))
-
-
-def test_a_square_of_the_right_size_is_left_alone():
-    pixels = noise(8, 8)
-    assert np.array_equal(np.asarray(squared(Image.fromarray(pixels), 8)), pixels)
-
-
-def test_a_square_is_resized_without_losing_its_mean():
-    small = np.asarray(squared(Image.fromarray(noise(64, 64)), 8))
-    assert small.shape == (8, 8, 3)
-    assert abs(small.mean() - noise(64, 64).mean()) < 2
-
-
-def test_as_tensor_puts_channels_first():
-    pixels = noise(3, 5)
-    tensor = as_tensor(Image.fromarray(pixels))
-    assert (tensor.dtype, tensor.shape) == (torch.uint8, (3, 3, 5))
-    assert all(tensor[c, y, x] == pixels[y, x, c] for c in range(3) for y in range(3) for x in range(5))
 
 
 def test_read_square_depends_on_the_file_alone(tmp_path):

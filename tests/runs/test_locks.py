@@ -86,6 +86,23 @@ def test_a_file_system_that_cannot_lock_is_named(tmp_path, monkeypatch):
     assert said == [f"The file system of '{tmp_path / 'run'}' cannot lock files: take care that no second process writes there."]
 
 
+def test_a_lock_of_somebody_else_is_no_lock_of_ours(tmp_path, monkeypatch):
+    """A folder in which nobody may write needs no lock; where we may write, a lock that we may not take is an error."""
+
+    def fail(*_, **__):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(FileLock, "acquire", fail)
+    with (
+        pytest.raises(UnwritableFile, match=r"run/\.lock' cannot be written \(Permission denied\)"),
+        Run(tmp_path / "run").locked(),
+    ):
+        pass
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    with Run(tmp_path / "run").locked():
+        pass
+
+
 def test_a_folder_that_is_a_file_is_refused(tmp_path):
     (tmp_path / "run").touch()
     with pytest.raises(UnwritableFile, match=r"run/\.lock' cannot be written"), Run(tmp_path / "run").locked():

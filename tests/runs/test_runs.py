@@ -16,7 +16,7 @@ from longtail.data.splits import Data, Split
 from longtail.errors import DamagedFile, OutOfSpace, UnreadableFile, UnwritableFile
 from longtail.inference import Predictions
 from longtail.runs import provenance as runs
-from longtail.runs.files import read_bytes, sweep, write_bytes, write_csv, write_text
+from longtail.runs.files import csv_text, read_bytes, sweep, write_bytes, write_text
 from longtail.runs.run import Run
 from longtail.runs.seals import MARK, read_tensors, sha256, write_tensors
 
@@ -137,13 +137,13 @@ def test_an_interruption_while_writing_leaves_nothing(tmp_path, monkeypatch):
 
 
 def test_csv(tmp_path):
-    path = write_csv(tmp_path / "a.csv", ("path", "label"), [("a,b.png", 1), ('"q".png', 2), ("ä.png", 3)])
+    path = write_text(tmp_path / "a.csv", csv_text(("path", "label"), [("a,b.png", 1), ('"q".png', 2), ("ä.png", 3)]))
     assert path.read_text(encoding="utf-8") == 'path,label\n"a,b.png",1\n"""q"".png",2\nä.png,3\n'
 
 
 def test_a_file_name_that_is_not_utf_8_keeps_its_bytes(tmp_path):
     name = os.fsdecode(b"caf\xe9.png")
-    assert b"caf\xe9.png" in write_csv(tmp_path / "a.csv", ("path",), [(name,)]).read_bytes()
+    assert b"caf\xe9.png" in write_text(tmp_path / "a.csv", csv_text(("path",), [(name,)])).read_bytes()
 
 
 # --- Numbers ---------------------------------------------------------------------------------------------------------------

@@ -278,7 +278,7 @@ def test_fresh_keeps_the_old_run_until_the_new_one_is_whole(tmp_path, truth):
 def test_verify_says_what_is_damaged_and_how_it_is_made_again(tmp_path):
     run = trained("digits_lt", tmp_path).folder
     whole = longtail("verify", run)
-    assert (whole.code, whole.text) == (0, "12 files: 12 whole, 0 damaged.")
+    assert (whole.code, whole.text) == (0, "11 files: 11 whole, 0 damaged.")
     edit(run / "predictions.npz", DAMAGES["one bit"])
     (run / "classes.json").unlink()
     found = longtail("verify", run, "--json")
@@ -289,6 +289,9 @@ def test_verify_says_what_is_damaged_and_how_it_is_made_again(tmp_path):
     (run / "report.json").rename(run / "kept.json")
     assert f"'{run / 'report.json'}' is missing. The same training command makes it again" in longtail("verify", run).text
     (run / "kept.json").rename(run / "report.json")
+    edit(run / "report.json", DAMAGES["one bit"])
+    assert longtail("verify", run).text.count(f"'{run / 'report.json'}' is damaged") == 1
+    edit(run / "report.json", DAMAGES["one bit"])
     for stage in tmp_path.glob("digits_lt/stages/*.pt"):
         edit(stage, DAMAGES["emptied"])
     assert "trains the run anew and makes it again" in longtail("verify", run).text

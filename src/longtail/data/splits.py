@@ -39,6 +39,11 @@ class Split:
     def __len__(self) -> int:
         return len(self.labels)
 
+    @property
+    def contents(self) -> tuple[str, ...]:
+        """Hash of the content of each image; "" where the images are not files."""
+        return self.digests or ("",) * len(self)
+
     def take(self, indices: Sequence[int] | NDArray[np.int64]) -> Split:
         """The images at `indices`, in that order."""
         chosen = np.asarray(indices, dtype=np.int64)

@@ -46,9 +46,7 @@ def images_below(root: Path, below: str) -> list[str] | None:
     found, runs = list[str](), set[Path]()
     for folder, folders, files in walk(root / below):
         if RECORD in files and is_record(Path(folder, RECORD)):
-            runs.add(Path(folder))
-            folders.clear()
-            continue
+            runs.add(Path(os.path.abspath(folder)))
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         names = [name for name in files if is_image(name)]
         refuse_controls((*folders, *names), f"'{folder}'")
@@ -56,16 +54,18 @@ def images_below(root: Path, below: str) -> list[str] | None:
         found.extend((inside / name).as_posix() for name in names)
     if not runs:
         return sorted(found)
-    if all(_of_runs(root / file, runs) for file in found):
+    root = Path(os.path.abspath(root))
+    if all(_of_runs(root / file, runs, root / below) for file in found):
         return None
     raise BadFolder(f"The class folder '{root / below}' has runs of longtail inside; move them to another folder.")
 
 
-def _of_runs(path: Path, runs: Iterable[Path]) -> bool:
+def _of_runs(path: Path, runs: Iterable[Path], class_folder: Path) -> bool:
     """Whether an image lies in the folder of the runs of a setting, or is the figure of a demonstration beside one."""
     for run in runs:
-        setting, every = run.parents[1], run.parents[2]
-        if setting in path.parents or (path.name == FIGURE and path.parent.parent == every):
+        setting = run.parent.parent
+        inside = setting == class_folder or class_folder in setting.parents
+        if (inside and setting in path.parents) or (path.name == FIGURE and path.parent.parent == setting.parent):
             return True
     return False
 

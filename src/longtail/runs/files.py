@@ -31,11 +31,6 @@ CAUSES = {
 }
 
 
-def write_csv(path: Path, header: Iterable[str], rows: Iterable[Iterable[Any]]) -> Path:
-    """Writes a CSV file with a header line."""
-    return write_text(path, csv_text(header, rows))
-
-
 def csv_text(header: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:
     """The text of a CSV file with a header line."""
     text = io.StringIO()

@@ -24,6 +24,11 @@ def stages_folder(runs: Path, setting: str) -> Path:
     return runs / setting / "stages"
 
 
+def stages_of(run: Path) -> Path:
+    """Folder of the stages of a run folder: its own, which a training anew has, or that of all runs of its setting."""
+    return run / "stages" if (run / "stages").exists() else run.parent.parent / "stages"
+
+
 def answers_folder(runs: Path, setting: str, seed: int, key: str) -> Path:
     """Folder of a comparison of several methods at one seed."""
     return run_folder(runs, setting, "answers", seed, key)

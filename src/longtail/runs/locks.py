@@ -23,7 +23,6 @@ from longtail.runs.files import is_alive, unwritten
 Note = Callable[[str], None]
 WAIT_NOTED = 2.0
 ORPHANS = 15.0  # seconds until the processes that read images for a killed process have noticed its end and let go of the lock
-READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)  # whoever then wants to write is told so
 CANNOT_LOCK = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL)
 
 
@@ -50,7 +49,7 @@ def locked(path: Path, what: str, *, note: Note, wait: bool = False) -> Iterator
         path.parent.mkdir(parents=True, exist_ok=True)
         _acquire(lock, path, what, note, wait)
     except OSError as error:
-        if error.errno not in (*CANNOT_LOCK, *READ_ONLY):
+        if error.errno not in CANNOT_LOCK and _is_writable(path.parent):
             raise unwritten(path, error) from error
         if error.errno in CANNOT_LOCK:
             note(f"The file system of '{path.parent}' cannot lock files: take care that no second process writes there.")
@@ -79,6 +78,11 @@ def _acquire(lock: FileLock, path: Path, what: str, note: Note, wait: bool) -> N
             ) from error
         note(f"Waiting for {what}, which {_holder(path)} trains now.")
         lock.acquire()
+
+
+def _is_writable(folder: Path) -> bool:
+    """Whether this user may write in the folder; where not, there is nothing to lock, and whoever tries to write is told so."""
+    return not folder.is_dir() or (os.access(folder, os.W_OK) and not os.statvfs(folder).f_flag & os.ST_RDONLY)
 
 
 def _me() -> dict[str, str | int]:

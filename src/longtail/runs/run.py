@@ -61,7 +61,8 @@ class Run(RunFolder):
                 rename(anew.folder / name, self.folder / name)
         self.drop_states()
         shutil.rmtree(anew.folder)
-        self.__dict__.pop("record", None), self.__dict__.pop("checksums", None)
+        for read_before in ("record", "checksums"):
+            self.__dict__.pop(read_before, None)
 
     def save_state(self, state: State) -> None:
         """Writes the checkpoint to resume from, and keeps the one before it."""
@@ -126,7 +127,7 @@ class Run(RunFolder):
         rows = [
             (guarded(file), guarded(data.classes[label]), name, digest)
             for name, split in data.splits.items()
-            for file, label, digest in zip(split.files, split.labels, split.digests or [""] * len(split), strict=True)
+            for file, label, digest in zip(split.files, split.labels, split.contents, strict=True)
         ]
         self.write("split.csv", encoded(csv_text(("path", "label", "split", "content"), rows)))
 

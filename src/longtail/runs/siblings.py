@@ -7,8 +7,10 @@ import io
 from collections.abc import Mapping
 from typing import Any
 
+from longtail.data.splits import Split
 from longtail.errors import UserError
 from longtail.runs.folder import REPORT, RunFolder
+from longtail.text import unguarded
 
 SAME = ("recipe", "setting", "seed", "protocol", "precision")
 SHOWN = 5
@@ -65,16 +67,10 @@ def _named(kind: str, names: list[str]) -> str:
 
 
 def _contents(run: RunFolder) -> Contents:
-    from longtail.text import unguarded
-
     rows = csv.DictReader(io.StringIO(run.read("split.csv").decode(errors="surrogateescape"), newline=""))
     return {unguarded(row["path"]): row.get("content") or "" for row in rows}
 
 
-def contents_of(splits: Mapping[str, Any]) -> Contents:
+def contents_of(splits: Mapping[str, Split]) -> Contents:
     """Hash of the content of each image, by file name; "" where the images are not files."""
-    return {
-        file: digest
-        for split in splits.values()
-        for file, digest in zip(split.files, split.digests or [""] * len(split), strict=True)
-    }
+    return {file: digest for split in splits.values() for file, digest in zip(split.files, split.contents, strict=True)}

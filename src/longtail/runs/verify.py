@@ -11,7 +11,7 @@ from typing import Any
 
 from longtail.errors import MissingFileError, UserError
 from longtail.runs.folder import CHECKSUMS, RECORD, REPORT, RunFolder
-from longtail.runs.layout import ANSWERS, CHECKPOINTS, FRESH
+from longtail.runs.layout import ANSWERS, CHECKPOINTS, FRESH, stages_of
 from longtail.runs.report import read_report
 from longtail.runs.seals import REMEDY, check_state, is_sealed, read_json
 
@@ -103,8 +103,8 @@ def _sealed(run: RunFolder, remedy: str) -> Iterator[Finding]:
     yield _of_json(run.folder / RECORD, "The same training command writes it anew, without the starts that it listed.")
     if run.finished:
         found = _of_json(run.folder / REPORT, remedy)
-        report = _checked(found.path, partial(read_report, run.folder), remedy)
-        yield report if report.problem and not found.problem else found
+        further = [_checked(found.path, check, remedy) for check in (partial(read_report, run.folder), partial(run.read, REPORT))]
+        yield next((finding for finding in (found, *further) if finding.problem and CHECKSUMS not in finding.problem), found)
         if (run.folder / CHECKSUMS).exists() or found.state != "unchecked":
             yield _checked(run.folder / CHECKSUMS, lambda: run.checksums, remedy)
     elif (run.folder / CHECKSUMS).exists():
@@ -119,7 +119,7 @@ def _listed(run: RunFolder, remedy: str) -> Iterator[Finding]:
         names = list(run.checksums)
     except UserError:
         return
-    for name in names:
+    for name in (name for name in names if name != REPORT):
         yield _checked(run.folder / name, partial(run.read, name), remedy)
 
 
@@ -129,7 +129,7 @@ def _stages(run: RunFolder) -> Iterator[Finding]:
     except UserError:
         keys = []
     for key in keys if isinstance(keys, list) else []:
-        path = _stages_of(run.folder) / f"{key}.pt"
+        path = stages_of(run.folder) / f"{key}.pt"
         if path.exists():
             yield _of_stage(path)
 
@@ -161,8 +161,3 @@ def _checked(path: Path, check: Callable[[], Any], remedy: str) -> Finding:
     except UserError as error:
         return Finding(path, "damaged", str(error).removesuffix(REMEDY).strip(), remedy)
     return Finding(path, "whole")
-
-
-def _stages_of(folder: Path) -> Path:
-    """Folder of the stages of a run: its own, or that of all runs of its setting."""
-    return folder / "stages" if (folder / "stages").exists() else folder.parent.parent / "stages"

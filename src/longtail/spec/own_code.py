@@ -115,11 +115,14 @@ def imported(file: OwnFile) -> ModuleType:
 
 
 def modules_named(description: Any) -> Iterator[str]:
-    """Names of the users' own modules that have functions in a description."""
-    if isinstance(description, Mapping):
-        module = str(description.get("call", "")).rpartition(".")[0]
-        if MARK in module:
-            yield module
-    parts = description.values() if isinstance(description, Mapping) else description if isinstance(description, list) else ()
-    for part in parts:
-        yield from modules_named(part)
+    """Names of the users' own modules that have functions in a description, however deep it is."""
+    waiting = [description]
+    while waiting:
+        part = waiting.pop()
+        if isinstance(part, Mapping):
+            module = str(part.get("call", "")).rpartition(".")[0]
+            if MARK in module:
+                yield module
+            waiting.extend(part.values())
+        elif isinstance(part, list):
+            waiting.extend(part)

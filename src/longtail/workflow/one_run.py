@@ -135,7 +135,11 @@ train.__doc__ = f"{inspect.getdoc(train)}\n\n{documented()}\n    watcher: receiv
 
 def _reading_arguments(request: Request, setting: Setting, watcher: Watcher) -> dict[str, Any]:
     """Arguments for reading the data that are no part of the experiment's identity."""
-    seen = SeenFiles(seen_file(request.runs, setting.name))
-    asked = {"split": request.split, "watch": watcher.reading, "download": request.download, "seen": seen}
-    asked["outside"] = request.outside
+    asked = {
+        "split": request.split,
+        "outside": request.outside,
+        "download": request.download,
+        "seen": SeenFiles(seen_file(request.runs, setting.name)),
+        "watch": watcher.reading,
+    }
     return {name: value for name, value in asked.items() if name in parameters_of(setting.data)}

@@ -107,7 +107,7 @@ def _results(requests: Sequence[Request], ends: Mapping[int, Finished | Exceptio
     for seed, error in errors.items():
         others = [other for other in errors if other != seed]
         if others and isinstance(error, UserError):
-            error.args = (f"{error} Seeds {', '.join(map(str, others))} failed as well.", *error.args[1:])
+            error.args = (f"{error} Seed{'s' * (len(others) > 1)} {', '.join(map(str, others))} failed as well.", *error.args[1:])
         raise error
     finished = [ends[request.seed] for request in requests]
     return [Result(Run(end.folder), end.report) for end in finished if isinstance(end, Finished)]
