@@ -1,4 +1,4 @@
-"""Learning-rate multipliers as functions of progress. All are constant within an epoch, as in the papers' scripts."""
+"""Learning-rate multipliers as functions of progress; all but `half_cosine` are constant within an epoch, as in the scripts."""
 
 from __future__ import annotations
 
@@ -37,6 +37,18 @@ def cosine(progress: Progress, *, first: int = 0, last: int = 0, begin: float = 
     held = first + round(begin * progress.epochs)
     passed = (progress.epoch - held) / max(progress.epochs - held - last, 1)
     return 0.5 * (1 + math.cos(math.pi * min(max(passed, 0.0), 1.0)))
+
+
+def half_cosine(progress: Progress, *, warm: float = 0.05) -> float:
+    """Linear warm-up over the fraction `warm` of the stage, then half a cosine to 0; the multiplier changes with every step.
+
+    (1 + cos(pi t)) / 2 * min(t / warm, 1), with t the fraction of the stage in the middle of the step.
+
+    >>> [round(half_cosine(Progress(0, 2, step, 10), warm=0.1), 3) for step in (0, 1, 2, 9)]
+    [0.249, 0.74, 0.962, 0.539]
+    """
+    t = progress.fraction + 0.5 / (progress.epochs * progress.steps)
+    return 0.5 * (1 + math.cos(math.pi * t)) * min(t / warm, 1.0)
 
 
 def parabolic(progress: Progress, *, horizon: float = 1.0) -> float:

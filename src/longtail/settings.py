@@ -7,13 +7,14 @@ from functools import partial
 
 from longtail.data.cifar import Name, cifar_lt
 from longtail.data.digits import digits_lt as digits_data
-from longtail.data.folder import folder_data
+from longtail.data.folder import Statistics, folder_data
+from longtail.data.images import Interpolation
 from longtail.data.published import SIZE, listed
 from longtail.data.published import Name as Listed
 from longtail.data.transforms import color_jitter, random_crop, random_flip, random_resized_crop
 from longtail.errors import UserError
 from longtail.networks.backbones import CifarResNet, TimmBackbone, check_timm_name
-from longtail.spec.recipe import Setting
+from longtail.spec.recipe import FineTuning, Setting
 
 CIFAR_RESNETS = {f"resnet{depth}": depth for depth in (8, 14, 20, 32, 44, 56, 110)}
 
@@ -79,17 +80,30 @@ def folder(
     split_seed: int = 0,
     skip_corrupt: bool = False,
     largest_batch: int | None = None,
+    interpolation: Interpolation = "bilinear",
+    statistics: Statistics | None = None,
+    fine_tuning: FineTuning | None = None,
 ) -> Setting:
-    """A folder of images, or a CSV that lists them, at one image size."""
+    """A folder of images, or a CSV that lists them, at one image size; fine-tuned where `fine_tuning` is given."""
     small = size <= 64
     return Setting(
         name=name,
-        data=partial(folder_data, size=size, imbalance=imbalance, split_seed=split_seed, skip_corrupt=skip_corrupt),
+        data=partial(
+            folder_data,
+            size=size,
+            imbalance=imbalance,
+            split_seed=split_seed,
+            skip_corrupt=skip_corrupt,
+            interpolation=interpolation,
+            statistics=statistics,
+        ),
         backbone=named_backbone(backbone, pretrained=pretrained, image_size=size),
         augment=(partial(random_crop, padding=max(size // 8, 1)), random_flip) if small else (random_resized_crop, random_flip),
         epochs=epochs,
         batch_size=batch_size,
         largest_batch=largest_batch,
+        budget="paper" if fine_tuning is None else "fine-tuning",
+        fine_tuning=fine_tuning or FineTuning(),
     )
 
 

@@ -9,11 +9,13 @@ from __future__ import annotations
 from typing import Any, Literal
 
 import torch
+import torch.nn.functional as F  # noqa: N812
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from longtail.data.loaders import Batch, Feed
 from longtail.data.splits import Data
+from longtail.heads.base import class_vectors
 from longtail.losses.contract import needs_generator
 from longtail.schedules import Schedule, parabolic
 from longtail.weighting import Progress
@@ -151,12 +153,30 @@ def class_means(model: Any, loss: nn.Module, data: Data, *, batch_size: int = 25
     Source: Liu et al., CVPR 2019; OLTR's code computes them in the same way before its second stage.
     """
     centroids: Any = loss.get_submodule("feature_loss").get_parameter("centroids")
-    sums = torch.zeros_like(centroids)
+    with torch.no_grad():
+        centroids.copy_(_mean_features(model, data, torch.zeros_like(centroids), batch_size))
+
+
+def head_at_class_means(model: Any, loss: nn.Module, data: Data, *, batch_size: int = 256) -> None:
+    """Turns each class vector of the head towards the mean training feature of its class; its length stays as it is.
+
+    Means are taken of features of unit length, without augmentation. Source: the classifier of LIFT (Shi et al., ICML 2024)
+    starts at the class means of pretrained features.
+    """
+    weight = class_vectors(model.head)
+    with torch.no_grad():
+        means = _mean_features(model, data, torch.zeros_like(weight), batch_size, unit=True)
+        weight.copy_(F.normalize(means, dim=1) * weight.norm(dim=1, keepdim=True))
+
+
+def _mean_features(
+    model: Any, data: Data, sums: Tensor, batch_size: int, *, unit: bool = False
+) -> Float[Tensor, "classes features"]:
+    """Mean feature of each class over its training images, added up in `sums`, zeros (C, D); of unit features if `unit`."""
     training = model.training
     model.eval()
-    with torch.no_grad():
-        indices = torch.arange(len(data.train))
-        for batch in Feed(data.train, data, centroids.device).batches(indices, batch_size):
-            sums.index_add_(0, batch.labels, model.backbone(batch.images).to(sums.dtype))
-        centroids.copy_(sums / torch.as_tensor(data.class_counts, device=sums.device, dtype=sums.dtype)[:, None])
+    for batch in Feed(data.train, data, sums.device).batches(torch.arange(len(data.train)), batch_size):
+        features = model.backbone(batch.images).to(sums.dtype)
+        sums.index_add_(0, batch.labels, F.normalize(features, dim=1) if unit else features)
     model.train(training)
+    return sums / torch.as_tensor(data.class_counts, device=sums.device, dtype=sums.dtype)[:, None]

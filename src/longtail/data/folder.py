@@ -12,12 +12,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from longtail.data.images import read_all
+from longtail.data.images import Interpolation, read_all
 from longtail.data.imbalance import cut_counts, long_tailed_subset
 from longtail.data.listing import Listing, list_images, read_csv
 from longtail.data.splits import Data, Split, Watch, counts_of, pixel_statistics, stratified
 from longtail.errors import BadFolder, CorruptImage
 
+Statistics = tuple[tuple[float, float, float], tuple[float, float, float]]
 MEMORY_LIMIT = 4 * 2**30
 SAMPLE = 2000
 
@@ -55,6 +56,8 @@ def folder_data(
     imbalance: float | None = None,
     split_seed: int = 0,
     skip_corrupt: bool = False,
+    interpolation: Interpolation = "bilinear",
+    statistics: Statistics | None = None,
     split: Path | None = None,
     outside: bool | None = None,
     seen: Seen | None = None,
@@ -72,6 +75,8 @@ def folder_data(
         imbalance: n_max / n_min to which the training set is cut; None to keep all its images.
         split_seed: seed that draws the test images, and the training images that a cut keeps.
         skip_corrupt: whether files that cannot be read are left out instead of refused.
+        interpolation: how images are resized, "bilinear" or "bicubic".
+        statistics: mean and standard deviation per channel to normalise with, in [0, 1]; None for those of the training pixels.
         split: a stored split.csv that says which file belongs to which split; its training set is not cut again.
         outside: whether a CSV may name files outside its folder; it does not change the experiment.
         seen: hashes of files that were decoded before. Of images that do not fit into memory, those with an unchanged size and
@@ -88,9 +93,11 @@ def folder_data(
     skipped: tuple[str, ...] = ()
     while True:
         plan = _planned(listing.without(skipped), imbalance if split is None else None, split_seed)
-        corrupt = _read_into(images, plan, listing.root, size, seen, watch)
+        corrupt = _read_into(images, plan, listing.root, size, seen, watch, interpolation)
         if not corrupt:
-            return _assembled(plan, images, size, skipped)
+            data = _assembled(plan, images, size, skipped)
+            mean, std = statistics or (data.mean, data.std)
+            return replace(data, mean=mean, std=std, interpolation=interpolation)
         if not skip_corrupt:
             raise BadFolder(_corrupt_sentence(corrupt))
         skipped = (*skipped, *corrupt)
@@ -124,7 +131,7 @@ def _planned(listing: Listing, imbalance: float | None, split_seed: int) -> _Pla
 
 
 def _read_into(
-    images: _Images, plan: _Plan, root: Path, size: int, seen: Seen | None, watch: Watch | None
+    images: _Images, plan: _Plan, root: Path, size: int, seen: Seen | None, watch: Watch | None, interpolation: Interpolation
 ) -> dict[str, CorruptImage]:
     """Decodes the files that are not in `images` yet, adds them there, and returns the errors of those that cannot be read.
 
@@ -139,7 +146,7 @@ def _read_into(
         if file not in held and seen is not None and (known := seen.digest(root / file, state)) is not None:
             images.digests[file] = known
     wanted, corrupt = [file for file in unread if file not in images.digests], {}
-    for index, (file, result) in enumerate(zip(wanted, read_all(root, wanted, size), strict=True)):
+    for index, (file, result) in enumerate(zip(wanted, read_all(root, wanted, size, interpolation), strict=True)):
         if watch is not None:
             watch(index + 1, len(wanted))
         if isinstance(result, CorruptImage):

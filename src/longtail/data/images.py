@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
     from torch import Tensor
 
+Interpolation = Literal["bilinear", "bicubic"]
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm"})
 ORIENTATION = 0x0112  # number of the EXIF tag that says how the camera was held
 BLOCK = 2**20
@@ -136,16 +137,17 @@ def short_side(path: Path) -> int | None:
         return None
 
 
-def squared(image: Image, size: int) -> Image:
+def squared(image: Image, size: int, interpolation: Interpolation = "bilinear") -> Image:
     """Resizes the longer side to `size` pixels, the shorter in proportion, and pads to a square with the edge's colour.
 
     That colour is the median of the border of the image as it was given.
     """
     from PIL import Image as Pillow
 
+    method = Pillow.Resampling[interpolation.upper()]
     longest = max(image.size)
     width, height = (max(round(side * size / longest), 1) for side in image.size)
-    resized = image if image.size == (width, height) else image.resize((width, height), Pillow.Resampling.BILINEAR)
+    resized = image if image.size == (width, height) else image.resize((width, height), method)
     if width == height:
         return resized
     canvas = Pillow.new("RGB", (size, size), _edge_colour(image))
@@ -160,12 +162,14 @@ def as_tensor(image: Image) -> Tensor:
     return torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()
 
 
-def read_square(path: Path, size: int) -> Tensor:
+def read_square(path: Path, size: int, interpolation: Interpolation = "bilinear") -> Tensor:
     """Reads one file as a uint8 tensor (3, size, size)."""
-    return as_tensor(squared(open_rgb(path), size))
+    return as_tensor(squared(open_rgb(path), size, interpolation))
 
 
-def read_all(root: Path, files: Sequence[str], size: int) -> Iterator[Decoded | CorruptImage]:
+def read_all(
+    root: Path, files: Sequence[str], size: int, interpolation: Interpolation = "bilinear"
+) -> Iterator[Decoded | CorruptImage]:
     """Reads every file once, as squares of `size` pixels, or gives its error, in order; a few threads decode them.
 
     Raises:
@@ -176,7 +180,7 @@ def read_all(root: Path, files: Sequence[str], size: int) -> Iterator[Decoded | 
         path = root / file
         try:
             content = read_content(path)
-            return Decoded(as_tensor(squared(open_rgb(path, content), size)), content_hash(content))
+            return Decoded(as_tensor(squared(open_rgb(path, content), size, interpolation)), content_hash(content))
         except CorruptImage as error:
             return error
         except FileNotFoundError:

@@ -56,7 +56,7 @@ class Feed:
         self.labels = torch.from_numpy(split.labels).to(device)
         self.pixels = None if split.pixels is None else split.pixels.to(device)
         self.order = _Order()
-        self.loader = None if split.pixels is not None else _loader(_Files(split, data.size), self.order, device, workers)
+        self.loader = None if split.pixels is not None else _loader(_Files(split, data), self.order, device, workers)
 
     def batches(
         self,
@@ -124,15 +124,15 @@ Unread = CorruptImage | UnreadableFile
 class _Files(Dataset[Tensor | Unread]):
     """Reads and decodes single images. The error on a file is returned; raised in a worker, it would lose its message."""
 
-    def __init__(self, split: Split, size: int) -> None:
-        self.split, self.size, self.limit = split, size, pixel_limit()
+    def __init__(self, split: Split, data: Data) -> None:
+        self.split, self.size, self.interpolation, self.limit = split, data.size, data.interpolation, pixel_limit()
 
     def __getitem__(self, index: int) -> Tensor | Unread:
         assert self.split.root is not None
         path = self.split.root / self.split.files[index]
         limit_pixels(self.limit)  # a worker that was spawned does not know it
         try:
-            return read_square(path, self.size)
+            return read_square(path, self.size, self.interpolation)
         except (CorruptImage, UnreadableFile) as error:
             return error
         except FileNotFoundError:

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from longtail.data.images import Interpolation
 from longtail.errors import UserError
 
 Labels = NDArray[np.int64]
@@ -62,8 +63,10 @@ class Data:
 
     Args:
         classes: class names; a label is an index into them.
-        mean, std: mean and standard deviation of the training pixels per channel, in [0, 1].
+        mean, std: mean and standard deviation per channel that images are normalised with, in [0, 1]: those of the training
+            pixels, or those that a pretrained network was trained with.
         size: side of the square images that the network sees.
+        interpolation: how images are resized, "bilinear" or "bicubic".
         skipped: files that could not be read and were left out on request.
     """
 
@@ -75,6 +78,7 @@ class Data:
     std: tuple[float, float, float]
     val: Split | None = None
     skipped: tuple[str, ...] = ()
+    interpolation: Interpolation = "bilinear"
 
     @property
     def class_counts(self) -> list[int]:

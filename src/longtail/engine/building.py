@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
+from longtail.engine.averaging import WeightAverage
+from longtail.engine.batches import steps_of
 from longtail.errors import MissingFileError, UserError
 from longtail.losses.contract import check_contract, check_head_of
 from longtail.networks.classifier import Classifier, assemble, prepare_for_stage
@@ -21,6 +23,7 @@ from longtail.sampling import Stream, epoch_seed
 from longtail.spec.description import name_of, parameters_of
 from longtail.spec.experiment import Experiment
 from longtail.spec.recipe import Stage
+from longtail.weighting import Progress
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -120,6 +123,7 @@ class StageWork:
         key: hash under which the end of the stage is stored.
         base_rates: learning rate of each optimizer group before the schedule.
         network: network that the steps call; set when the stage begins, after a checkpoint is loaded.
+        average: moving average of the network's weights, where the stage takes one.
     """
 
     index: int
@@ -129,6 +133,18 @@ class StageWork:
     optimizer: Any
     base_rates: list[float]
     network: Any = None
+    average: WeightAverage | None = None
+
+    @property
+    def weights_of_the_end(self) -> AbstractContextManager[None]:
+        """Inside the `with` block the network has the weights that the stage would end with: the averaged ones, if any."""
+        return nullcontext() if self.average is None else self.average.in_use()
+
+    def set_rates(self, progress: Progress) -> None:
+        """Sets the learning rate of each optimizer group as the schedule says."""
+        rate = self.stage.schedule(progress)
+        for group, base in zip(self.optimizer.param_groups, self.base_rates, strict=True):
+            group["lr"] = base * rate
 
 
 def begin_stage(model: Classifier, experiment: Experiment, stage_index: int, device: torch.device) -> StageWork:
@@ -137,7 +153,11 @@ def begin_stage(model: Classifier, experiment: Experiment, stage_index: int, dev
     loss = new_loss(model, experiment, stage_index).to(device)
     optimizer = new_optimizer(stage, parameter_groups(model, loss, stage), device)
     rates = [group["lr"] for group in optimizer.param_groups]
-    return StageWork(stage_index, stage, experiment.key(stage_index + 1), loss, optimizer, rates)
+    average = None
+    if stage.average:
+        steps = stage.epochs * steps_of(stage, len(experiment.data.train))
+        average = WeightAverage(model, steps=stage.average * steps)
+    return StageWork(stage_index, stage, experiment.key(stage_index + 1), loss, optimizer, rates, average=average)
 
 
 def new_optimizer(stage: Stage, groups: list[dict[str, Any]], device: torch.device) -> torch.optim.Optimizer:
@@ -187,4 +207,26 @@ def parameter_groups(model: Classifier, loss: nn.Module, stage: Stage) -> list[d
             names = ", ".join(sorted({name.split(".")[0] + ".*" for name, _ in named}))
             raise UserError(f"learning_rates names '{pattern}', but no parameter has such a name; there are {names}.")
     lr = parameters_of(stage.optimizer)["lr"]
-    return [{"params": members[pattern], "lr": lr * factor} for pattern, factor in patterns.items()]
+    depth = layer_factors(model.backbone, stage.layer_decay)
+    return [
+        {
+            "params": [parameter for parameter in parameters if depth.get(parameter, 1.0) == factor],
+            "lr": lr * patterns[name] * factor,
+        }
+        for name, parameters in members.items()
+        for factor in sorted({depth.get(parameter, 1.0) for parameter in parameters}, reverse=True)
+    ]
+
+
+def layer_factors(backbone: nn.Module, decay: float) -> dict[nn.Parameter, float]:
+    """Factor of the learning rate of each parameter of timm's network, which falls by `decay` from each layer to the one before.
+
+    Source: Clark et al., ICLR 2020 (ELECTRA), as timm's optimizers have it. Empty for a decay of 1 and for other networks.
+    """
+    body = getattr(backbone, "body", None)
+    if decay == 1 or body is None:
+        return {}
+    from timm.optim import param_groups_layer_decay
+
+    groups = param_groups_layer_decay(body, layer_decay=decay)
+    return {parameter: float(group["lr_scale"]) for group in groups for parameter in group["params"]}

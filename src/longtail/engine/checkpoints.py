@@ -58,6 +58,8 @@ def save_epoch(loop: Loop, work: StageWork, epoch: int, history: History) -> Non
 
 def end_stage(loop: Loop, work: StageWork, history: History) -> None:
     """Copies the loss's scale to the head, and stores the stage for this run and for others that begin in the same way."""
+    if work.average is not None:
+        work.average.copy_to_network(work.average.average)
     loop.model.head.get_buffer("scale").fill_(getattr(work.loss, "scale", 1.0))
     stored = {"model": loop.model.state_dict(), "history": history, "starts": loop.run.starts}
     loop.run.save_stage(work.key, stored)
@@ -65,5 +67,6 @@ def end_stage(loop: Loop, work: StageWork, history: History) -> None:
 
 
 def _learning(loop: Loop, work: StageWork) -> dict[str, Any]:
-    """The parts that learn: model, loss and optimizer."""
-    return {"model": loop.model, "loss": work.loss, "optimizer": work.optimizer}
+    """The parts that learn: model, loss and optimizer, and the average of the weights where the stage takes one."""
+    average = {} if work.average is None else {"average": work.average}
+    return {"model": loop.model, "loss": work.loss, "optimizer": work.optimizer, **average}

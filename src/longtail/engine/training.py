@@ -61,7 +61,8 @@ def train_stage(loop: Loop, stage_index: int, history: History) -> History:
     work.network, work.optimizer = loop.fabric.setup(network, work.optimizer)
     for epoch in range(first, work.stage.epochs):
         entry = run_epoch(loop, work, epoch)
-        entry |= judged_epoch(work.network, loop.experiment, stage_index, epoch, loop.fabric)
+        with work.weights_of_the_end:
+            entry |= judged_epoch(work.network, loop.experiment, stage_index, epoch, loop.fabric)
         history = [*history, entry]
         save_epoch(loop, work, epoch, history)
     end_stage(loop, work, history)
@@ -99,9 +100,7 @@ def run_steps(loop: Loop, work: StageWork, epoch: int, indices: Tensor, tally: T
 def begin_epoch(loop: Loop, work: StageWork, epoch: int) -> None:
     """Sets the learning rates, the loss's class weights, and the modules' modes for the epoch that begins."""
     stage, progress = work.stage, Progress(epoch, work.stage.epochs)
-    rate = stage.schedule(progress)
-    for group, base in zip(work.optimizer.param_groups, work.base_rates, strict=True):
-        group["lr"] = base * rate
+    work.set_rates(progress)
     set_class_weights(work.loss, stage.reweight(loop.experiment.data.class_counts, progress))
     work.network.train()
     if stage.batch_norm == "eval":
@@ -112,11 +111,14 @@ def one_step(loop: Loop, work: StageWork, tally: Tally) -> Advance:
     """Returns the function that trains on one batch: forward, backward, optimizer step, and the loss added to the tally."""
 
     def advance(batch: Batch, progress: Progress) -> None:
+        work.set_rates(progress)
         with loop.fabric.autocast():
             value = work.stage.step(work.network, work.loss, batch, progress)
         loop.fabric.backward(value)
         work.optimizer.step()
         work.optimizer.zero_grad()
+        if work.average is not None:
+            work.average.update()
         tally.add(value.detach())
 
     return advance

@@ -134,14 +134,27 @@ def weighted_mean(
     return (image_weight * per_sample).sum() / image_weight.sum()
 
 
-def mean_cross_entropy(logits: Float[Tensor, "batch classes"], labels: Tensor, weight: Tensor) -> Float[Tensor, ""]:
-    """Weighted mean of the cross-entropy; labels are class indices (B,) or class probabilities (B, C)."""
+def mean_cross_entropy(
+    logits: Float[Tensor, "batch classes"], labels: Tensor, weight: Tensor, *, smoothing: float = 0.0
+) -> Float[Tensor, ""]:
+    """Weighted mean of the cross-entropy; labels are class indices (B,) or class probabilities (B, C).
+
+    With label smoothing eps the target of class j is (1 - eps) share_j + eps / C (Szegedy et al., CVPR 2016, Sec. 7).
+    """
     if not labels.is_floating_point():
-        return weighted_mean(F.cross_entropy(logits, labels, reduction="none"), labels, weight)
+        per_sample = F.cross_entropy(logits, labels, reduction="none", label_smoothing=smoothing)
+        return weighted_mean(per_sample, labels, weight)
     share = labels.to(logits.dtype)
-    per_sample = -(share * logits.log_softmax(1)).sum(1)
+    per_sample = F.cross_entropy(logits, share, reduction="none", label_smoothing=smoothing)
     image_weight = (share * weight.to(logits.dtype)).sum(1)
     return (image_weight * per_sample).sum() / image_weight.sum()
+
+
+def checked_smoothing(smoothing: float) -> float:
+    """Returns the label smoothing; raises an error if it is no share below 1."""
+    if not 0 <= smoothing < 1:
+        raise UserError(f"`smoothing` is a share, at least 0 and below 1; got {smoothing}.")
+    return smoothing
 
 
 def focal_terms(

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from longtail.errors import UserError
 from longtail.heads.base import at_least_float32
-from longtail.losses.base import Form, Loss, focal_terms, known, mean_cross_entropy, weighted_mean
+from longtail.losses.base import Form, Loss, checked_smoothing, focal_terms, known, mean_cross_entropy, weighted_mean
 from longtail.weighting import Counts, effective_number
 
 
@@ -22,6 +22,7 @@ class CrossEntropyLoss(Loss):
 
     Args:
         class_counts: training images per class (C,).
+        smoothing: label smoothing eps; the target of class j is (1 - eps) [j = y] + eps / C.
         weight: weight per class (C,); only ratios matter. None: all one.
 
     >>> import torch
@@ -29,8 +30,12 @@ class CrossEntropyLoss(Loss):
     0.40760...
     """
 
+    def __init__(self, class_counts: Counts, *, smoothing: float = 0.0, weight: Counts | None = None) -> None:
+        super().__init__(class_counts, weight=weight)
+        self.smoothing = checked_smoothing(smoothing)
+
     def forward(self, logits: Float[Tensor, "batch classes"], labels: Tensor) -> Float[Tensor, ""]:
-        return mean_cross_entropy(at_least_float32(logits), labels, self.weight)
+        return mean_cross_entropy(at_least_float32(logits), labels, self.weight, smoothing=self.smoothing)
 
 
 class FocalLoss(Loss):

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from longtail.heads.base import at_least_float32
-from longtail.losses.base import Loss, mean_cross_entropy
+from longtail.losses.base import Loss, checked_smoothing, mean_cross_entropy
 from longtail.weighting import Counts
 
 
@@ -29,6 +29,7 @@ class LogitAdjustedLoss(Loss):
     Args:
         class_counts: training images per class (C,).
         tau: strength of the adjustment; 0 gives cross-entropy; 1 in the paper.
+        smoothing: label smoothing of the adjusted cross-entropy; 0 in the paper.
         weight: weight per class (C,). None: all one.
 
     >>> import torch
@@ -38,13 +39,14 @@ class LogitAdjustedLoss(Loss):
 
     adjustment: Tensor
 
-    def __init__(self, class_counts: Counts, *, tau: float = 1.0, weight: Counts | None = None) -> None:
+    def __init__(self, class_counts: Counts, *, tau: float = 1.0, smoothing: float = 0.0, weight: Counts | None = None) -> None:
         super().__init__(class_counts, weight=weight)
+        self.smoothing = checked_smoothing(smoothing)
         self.register_buffer("adjustment", tau * (self.class_counts / self.class_counts.sum()).log())
 
     def forward(self, logits: Float[Tensor, "batch classes"], labels: Tensor) -> Float[Tensor, ""]:
         logits = at_least_float32(logits)
-        return mean_cross_entropy(logits + self.adjustment.to(logits.dtype), labels, self.weight)
+        return mean_cross_entropy(logits + self.adjustment.to(logits.dtype), labels, self.weight, smoothing=self.smoothing)
 
 
 class BalancedSoftmaxLoss(Loss):
@@ -59,6 +61,7 @@ class BalancedSoftmaxLoss(Loss):
 
     Args:
         class_counts: training images per class (C,).
+        smoothing: label smoothing of the balanced cross-entropy; 0 in the paper.
         weight: weight per class (C,). None: all one.
 
     >>> import torch
@@ -66,6 +69,11 @@ class BalancedSoftmaxLoss(Loss):
     0.03743...
     """
 
+    def __init__(self, class_counts: Counts, *, smoothing: float = 0.0, weight: Counts | None = None) -> None:
+        super().__init__(class_counts, weight=weight)
+        self.smoothing = checked_smoothing(smoothing)
+
     def forward(self, logits: Float[Tensor, "batch classes"], labels: Tensor) -> Float[Tensor, ""]:
         logits = at_least_float32(logits)
-        return mean_cross_entropy(logits + self.class_counts.log().to(logits.dtype), labels, self.weight)
+        adjusted = logits + self.class_counts.log().to(logits.dtype)
+        return mean_cross_entropy(adjusted, labels, self.weight, smoothing=self.smoothing)

@@ -113,7 +113,7 @@ def balanced_softmax(setting: Setting) -> Recipe:
 
 
 def _menon_notes(setting: Setting) -> tuple[str, ...]:
-    if not is_cifar(setting) or setting.budget == "common":
+    if not is_cifar(setting) or setting.budget != "paper":
         return ()
     return (
         "Warm-up rises per epoch, pixels are divided by their standard deviation, and crops are padded by 4 pixels; the authors' "

@@ -100,7 +100,7 @@ def tde(setting: Setting, *, alpha: float | None = None) -> Recipe:
 
 
 def _bbn_notes(setting: Setting) -> tuple[str, ...]:
-    if setting.budget == "common" or not is_cifar(setting):
+    if setting.budget != "paper" or not is_cifar(setting):
         return ()
     return (
         "Learning rates are as on torch 1.0.1, which the authors' code was written for (drops begin with epochs 121 and 161).",

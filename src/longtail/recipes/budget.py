@@ -59,6 +59,11 @@ BASE: dict[Key, Budget] = {
 }
 
 COMMON = "Common budget: batch, optimizer, schedule and augmentation of the first stage are the setting's, not the method's."
+FINE_TUNED = (
+    "Fine-tuning: optimizer, schedule, epochs, batch, augmentation, weight average and label smoothing of the first stage are "
+    "those for pretrained weights, not the method's."
+)
+OTHER_BUDGETS = {"common": COMMON, "fine-tuning": FINE_TUNED}
 GCL_BUDGET = (
     "The budget is that of the GCL scripts' first stage on CIFAR (SGD with learning rate 0.1, batch 64, five epochs of warm-up, "
     "x0.1 at 80 % and 90 %), with which the GCL paper re-ran its baselines."
@@ -82,8 +87,8 @@ WITH_REPLACEMENT = "Class-balanced draws are with replacement; the authors cycle
 
 def base(setting: Setting) -> tuple[Budget, str]:
     """The budget of a plain first stage on the data, and a sentence for the departures that says where it comes from."""
-    if setting.budget == "common":
-        return Budget(), COMMON
+    if setting.budget != "paper":
+        return Budget(), OTHER_BUDGETS[setting.budget]
     own = BASE.get((setting.benchmark, None))
     if own is None:
         return Budget(), GCL_BUDGET if is_cifar(setting) else OTHER_DATA
@@ -95,8 +100,8 @@ def own_budget(setting: Setting, values: Mapping[Key, Budget]) -> tuple[Budget, 
 
     A published number of epochs is used at another imbalance of the same data, but not on other data.
     """
-    if setting.budget == "common":
-        return Budget(), (COMMON,)
+    if setting.budget != "paper":
+        return Budget(), (OTHER_BUDGETS[setting.budget],)
     own, notes = published(setting, values)
     if setting.benchmark in {benchmark for benchmark, _ in values}:
         return own, notes

@@ -153,7 +153,7 @@ def _smoothed(setting: Setting, first: Stage, form: Literal["code", "paper"], sa
 
 
 def _disalign_first(setting: Setting) -> Stage:
-    if setting.benchmark != "imagenet_lt" or setting.budget == "common":
+    if setting.benchmark != "imagenet_lt" or setting.budget != "paper":
         return plain_stage(setting)
     return first_stage(
         setting, DISALIGN_FIRST, departures=("Colour jitter leaves out hue, as in the other ImageNet-LT recipes.",)

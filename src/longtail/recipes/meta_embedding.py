@@ -80,7 +80,7 @@ def oltr(setting: Setting, *, form: Literal["code", "paper"] = "code") -> Recipe
 
 
 def _first(setting: Setting) -> Stage:
-    if (setting.benchmark, None) not in SECOND or setting.budget == "common":
+    if (setting.benchmark, None) not in SECOND or setting.budget != "paper":
         return plain_stage(setting)
     slow_trunk = {"backbone.*": 0.01, "head.*": 1.0} if setting.benchmark == "places_lt" else None
     return first_stage(setting, FIRST, learning_rates=slow_trunk)

@@ -12,7 +12,9 @@ from torch.optim import SGD
 from longtail.heads import LinearHead
 from longtail.losses import CrossEntropyLoss
 from longtail.recipes.budget import STEPS, THIRDS, Budget, is_large
-from longtail.spec.recipe import Setting, Stage
+from longtail.spec.description import parameters_of
+from longtail.spec.recipe import FineTuning, Setting, Stage
+from longtail.steps import head_at_class_means
 
 SECOND_SHARE = 30 / 200
 CLASSIFIER = {"head.*": 1.0}
@@ -26,7 +28,8 @@ def first_stage(setting: Setting, own: Budget | None = None, **fields: Any) -> S
             as the schedule.
         fields: fields of the stage, such as `loss`, `step`, `reweight` or `departures`.
     """
-    return _stage(setting, own if own is not None and setting.budget == "paper" else Budget(), fields)
+    stage = _stage(setting, own if own is not None and setting.budget == "paper" else Budget(), fields)
+    return _fine_tuned(stage, setting.fine_tuning) if setting.budget == "fine-tuning" else stage
 
 
 def second_stage(
@@ -72,6 +75,22 @@ def _stage(setting: Setting, budget: Budget, fields: Mapping[str, Any]) -> Stage
         augment=budget.augment,
     )
     return replace(plain, **fields)
+
+
+def _fine_tuned(stage: Stage, tuning: FineTuning) -> Stage:
+    """The stage with the optimizer, the rates, the weight average and the label smoothing for pretrained weights."""
+    smoothed = {"smoothing": tuning.smoothing} if "smoothing" in parameters_of(stage.loss) else {}
+    start = head_at_class_means if tuning.class_means and stage.start is None else stage.start
+    return replace(
+        stage,
+        loss=partial(stage.loss, **smoothed) if smoothed else stage.loss,
+        optimizer=tuning.optimizer,
+        schedule=tuning.schedule,
+        learning_rates=stage.learning_rates or {"backbone.*": tuning.backbone_rate, "*": 1.0},
+        layer_decay=tuning.layer_decay,
+        average=tuning.average,
+        start=start,
+    )
 
 
 def _sgd(lr: float, weight_decay: float, *, nesterov: bool) -> partial[SGD]:

@@ -175,7 +175,7 @@ def _stored_predictions(run: Path) -> tuple[Tensor, Tensor]:
 
 def _scores(predictor: Any, root: Path, files: tuple[str, ...]) -> Tensor:
     parts, waiting = [], []
-    for image in read_all(root, files, predictor.config["size"]):
+    for image in read_all(root, files, predictor.config["size"], predictor.config["interpolation"]):
         if isinstance(image, Exception):
             raise image
         waiting.append(image.pixels)

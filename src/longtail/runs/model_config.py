@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
+from longtail.data.images import Interpolation
 from longtail.errors import UserError
 from longtail.spec.parts import BACKBONE, BACKBONE_WRAPPER, HEAD, HEAD_WRAPPER, NONE, RULE, Parts, Slot, restore
 
@@ -43,6 +44,7 @@ def checked_values(content: Any) -> dict[str, Any]:
     config = content.get("longtail") if isinstance(content, dict) else None
     if not isinstance(config, dict):
         raise UserError("It holds no object 'longtail', so it is not of longtail's models.")
+    config = {"interpolation": "bilinear", **config}
     fault = next(_faults(config), None)
     if fault is not None:
         raise UserError(fault)
@@ -93,6 +95,8 @@ def _faults(config: Mapping[str, Any]) -> Iterator[str]:
     size = config["size"]
     if not isinstance(size, int) or isinstance(size, bool) or not 1 <= size <= LARGEST_SIZE:
         yield f"'size' has to be the side of the images, an integer from 1 to {LARGEST_SIZE} pixels."
+    if config["interpolation"] not in get_args(Interpolation):
+        yield f"'interpolation' has to be one of {', '.join(get_args(Interpolation))}."
     yield from _faults_of_pixels(config)
     yield from _faults_of_stages(config["stages"])
     if not isinstance(config.get("classifier", ""), str):

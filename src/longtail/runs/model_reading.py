@@ -40,8 +40,7 @@ def read_model(run: Run, *, trust_code: bool = False) -> tuple[Classifier, dict[
         DamagedFile: config.json does not describe a model of longtail, or the weights do not fit it.
     """
     config_path, weights_path = run.folder / "model" / "config.json", run.folder / "model" / "model.safetensors"
-    with damaged(config_path):
-        config = checked_values(run.read_json("model/config.json"))
+    config = read_config(run)
     own = run_kept_code(run, config, trust_code=trust_code)
     with damaged(config_path):
         plan = plan_of(config, own)
@@ -58,6 +57,17 @@ def read_model(run: Run, *, trust_code: bool = False) -> tuple[Classifier, dict[
     with nullcontext() if own else damaged(config_path):
         _try(model, config, rule)
     return model, config, rule
+
+
+def read_config(run: Run) -> dict[str, Any]:
+    """Reads what a stored model's config.json says of it; nothing is built.
+
+    Raises:
+        MissingFileError: the run is not finished.
+        DamagedFile: config.json does not describe a model of longtail.
+    """
+    with damaged(run.folder / "model" / "config.json"):
+        return checked_values(run.read_json("model/config.json"))
 
 
 @contextmanager

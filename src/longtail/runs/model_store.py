@@ -33,6 +33,7 @@ def write_model(run: Run, experiment: Experiment, model: Classifier, rule: Infer
         "size": data.size,
         "mean": data.mean,
         "std": data.std,
+        "interpolation": data.interpolation,
         "backbone": _without_download(describe(experiment.setting.backbone)),
         "wrapper": describe(experiment.recipe.backbone_wrapper),
         "head": describe(experiment.recipe.head),
@@ -81,7 +82,12 @@ def from_timm(tensors: Mapping[str, Tensor], classifier: str) -> dict[str, Tenso
 def _timm_config(backbone: TimmBackbone, config: Mapping[str, Any]) -> dict[str, Any]:
     shape = [3, config["size"], config["size"]]
     pretrained = {"input_size": shape, "mean": config["mean"], "std": config["std"], "label_names": config["classes"]}
-    pretrained |= {"classifier": config["classifier"], "interpolation": "bilinear", "crop_pct": 1.0, "first_conv": None}
+    pretrained |= {
+        "classifier": config["classifier"],
+        "interpolation": config["interpolation"],
+        "crop_pct": 1.0,
+        "first_conv": None,
+    }
     return {
         "architecture": backbone.timm_name,
         "num_classes": len(config["classes"]),

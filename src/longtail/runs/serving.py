@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, overload
 import torch
 from torch import Tensor
 
-from longtail.data.images import Decoded, as_tensor, open_rgb, read_all, squared, to_rgb
+from longtail.data.images import Decoded, Interpolation, as_tensor, open_rgb, read_all, squared, to_rgb
 from longtail.errors import CorruptImage, WrongTypeError
 from longtail.inference import InferenceRule
 from longtail.networks.classifier import Classifier
@@ -44,6 +44,7 @@ class Predictor:
     def __init__(self, model: Classifier, config: Mapping[str, Any], rule: InferenceRule) -> None:
         self.model, self.config, self.rule = model.eval(), config, rule
         self.classes: tuple[str, ...] = tuple(config["classes"])
+        self._square = {"size": config["size"], "interpolation": config["interpolation"]}
 
     @overload
     def predict(self, images: Sequence[Input]) -> list[Prediction]: ...
@@ -73,7 +74,7 @@ class Predictor:
     def read(self, files: Sequence[Path], *, batch_size: int = 64) -> Iterator[tuple[Path, Prediction | CorruptImage]]:
         """Predicts the class of many files, decoded by several threads; for a file that cannot be read, its error."""
         for chunk in _chunks(files, batch_size):
-            images = list(read_all(Path(), [str(file) for file in chunk], self.config["size"]))
+            images = list(read_all(Path(), [str(file) for file in chunk], **self._square))
             pixels = [image.pixels for image in images if isinstance(image, Decoded)]
             results = iter(self._named(torch.stack(pixels))) if pixels else iter(())
             yield from (
@@ -81,7 +82,7 @@ class Predictor:
             )
 
     def _predict(self, images: Sequence[Input]) -> Iterator[Prediction]:
-        return self._named(torch.stack([pixels_of(image, self.config["size"]) for image in images]))
+        return self._named(torch.stack([pixels_of(image, **self._square) for image in images]))
 
     def _named(self, pixels: Tensor) -> Iterator[Prediction]:
         for row in self.scores(pixels).softmax(1).tolist():
@@ -104,19 +105,19 @@ def load(folder: str | Path, *, trust_code: bool = False) -> Predictor:
     return Predictor(*read_model(Run(chosen_run(Path(folder))), trust_code=trust_code))
 
 
-def pixels_of(image: Input, size: int) -> Tensor:
+def pixels_of(image: Input, size: int, interpolation: Interpolation = "bilinear") -> Tensor:
     """Converts a path, PIL image or tensor to a uint8 tensor (3, size, size)."""
     from PIL import Image as Pillow
 
     if isinstance(image, (str, Path)):
-        return as_tensor(squared(open_rgb(Path(image)), size))
+        return as_tensor(squared(open_rgb(Path(image)), size, interpolation))
     if isinstance(image, Tensor):
         if image.ndim != 3 or image.shape[0] not in (1, 3):
             raise WrongTypeError(f"An image tensor must have shape (3, H, W) or (1, H, W); got {tuple(image.shape)}.")
         pixels = (image * 255).round().clamp(0, 255).byte() if image.is_floating_point() else image.byte()
-        return as_tensor(squared(Pillow.fromarray(pixels.expand(3, -1, -1).permute(1, 2, 0).cpu().numpy()), size))
+        return as_tensor(squared(Pillow.fromarray(pixels.expand(3, -1, -1).permute(1, 2, 0).cpu().numpy()), size, interpolation))
     if isinstance(image, Pillow.Image):
-        return as_tensor(squared(to_rgb(image), size))
+        return as_tensor(squared(to_rgb(image), size, interpolation))
     raise WrongTypeError(f"Expected a PIL image, a path or a tensor (3, H, W); got {type(image).__name__}.")
 
 

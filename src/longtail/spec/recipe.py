@@ -5,12 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Literal
+
+from torch.optim import AdamW
 
 from longtail import heads, inference, schedules, steps, weighting
 from longtail.errors import UserError
 from longtail.spec.description import unknown
 
+ADAMW = partial(AdamW, lr=1e-3, weight_decay=0.05)
 PROSE = {"prose": True}  # marks a field that does not change what is trained and is left out of descriptions
 
 
@@ -30,6 +34,9 @@ class Stage:
         step: training step, batch -> scalar, from `longtail.steps`.
         learning_rates: pattern of parameter names -> factor of the learning rate; parameters that no pattern names are frozen.
             None: factor 1 for every parameter.
+        layer_decay: factor of the learning rate from each block of a transformer to the block before it; 1 for none.
+        average: share of the stage's steps over which an exponential moving average of the weights is taken; the averaged weights
+            are those that the stage ends with. 0 for none.
         batch_norm: "train", or "eval" to hold the statistics of the backbone's batch norm.
         head: "keep" for the head as it is, "reset" for new weights, or a wrapper for it: `wrapper(head)`, such as `ScaledHead`.
         backbone_wrapper: "keep" for the backbone as it is, or a wrapper for it: `wrapper(backbone, image_size=...)`.
@@ -52,6 +59,8 @@ class Stage:
     reweight: weighting.Rule = weighting.uniform
     step: Callable[..., Any] = steps.classify
     learning_rates: Mapping[str, float] | None = None
+    layer_decay: float = 1.0
+    average: float = 0.0
     batch_norm: Literal["train", "eval"] = "train"
     head: Literal["keep", "reset"] | Callable[..., Any] = "keep"
     backbone_wrapper: Literal["keep"] | Callable[..., Any] = field(default="keep", metadata={"recorded_as": "backbone"})
@@ -73,6 +82,10 @@ class Stage:
         for name in ("epochs", "batch_size", "views"):
             if not isinstance(getattr(self, name), int) or getattr(self, name) < 1:
                 raise UserError(f"'{name}' must be a whole number of at least 1; got {getattr(self, name)!r}.")
+        if not 0 < self.layer_decay <= 1:
+            raise UserError(f"'layer_decay' must be above 0 and at most 1; got {self.layer_decay!r}.")
+        if not 0 <= self.average <= 0.5:
+            raise UserError(f"'average' is a share of the steps, at least 0 and at most 0.5; got {self.average!r}.")
         rates = self.learning_rates
         if rates is not None and not (isinstance(rates, Mapping) and all(isinstance(f, (int, float)) for f in rates.values())):
             raise UserError(f"'learning_rates' must map patterns of parameter names to factors; got {rates!r}.")
@@ -116,6 +129,29 @@ class Recipe:
 
 
 @dataclass(frozen=True)
+class FineTuning:
+    """Budget of a first stage that starts from pretrained weights, the same for all methods.
+
+    Args:
+        optimizer: `Optimizer(parameters)`, with the learning rate of the head fixed.
+        schedule: progress -> multiplier of the learning rates.
+        backbone_rate: factor of the learning rate for the backbone.
+        layer_decay: factor of the learning rate from each block of a transformer to the block before it; 1 for none.
+        average: share of the steps over which the moving average of the weights is taken.
+        smoothing: label smoothing, for the losses that take it.
+        class_means: whether the head's class vectors start at the mean features of their classes.
+    """
+
+    optimizer: Callable[..., Any] = ADAMW
+    schedule: schedules.Schedule = schedules.half_cosine
+    backbone_rate: float = 1.0
+    layer_decay: float = 1.0
+    average: float = 0.02
+    smoothing: float = 0.1
+    class_means: bool = False
+
+
+@dataclass(frozen=True)
 class Setting:
     """Data, network and budget: what stays the same when methods are compared.
 
@@ -129,7 +165,9 @@ class Setting:
         weights: hash of the file the backbone starts from; "" for random weights.
         benchmark: name under which papers publish on these data, such as "cifar100"; "" for none.
         imbalance: n_max / n_min of that benchmark.
-        budget: "paper" gives each method its own batch, optimizer and schedule, "common" gives all the setting's.
+        budget: "paper" gives each method its own batch, optimizer and schedule, "common" gives all the setting's, and
+            "fine-tuning" gives the first stage of all methods that of `fine_tuning`.
+        fine_tuning: budget of a network that starts from pretrained weights.
         largest_batch: upper limit of every method's batch size (a quarter of the training images); None for no limit.
     """
 
@@ -146,6 +184,7 @@ class Setting:
     imbalance: float | None = None
     budget: str = "paper"
     largest_batch: int | None = None
+    fine_tuning: FineTuning = FineTuning()
 
     def __post_init__(self) -> None:
         _check_name("setting", self.name)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 from longtail import settings
 from longtail.data.folder import training_images
@@ -14,7 +16,8 @@ from longtail.engine.devices import chosen_device
 from longtail.errors import UserError
 from longtail.runs.layout import folder_name
 from longtail.spec.description import parameters_of
-from longtail.spec.recipe import Setting
+from longtail.spec.recipe import FineTuning, Setting
+from longtail.workflow.fine_tuning import Pretrained, epochs_of_fine_tuning, pretrained_of, usual_of
 from longtail.workflow.request import Request
 
 SIZES = (32, 64, 128, 224)
@@ -37,15 +40,44 @@ def choose(request: Request, path: Path) -> Choice:
     if path.is_dir() and (name := class_around(listing, request.runs / folder_name(path))) is not None:
         raise UserError(f"The runs would lie in '{name}', a class of the images; choose another folder with `runs=DIR`.")
     device = chosen_device(request.device)
-    size = request.size or image_size(listing, device)
-    backbone = request.backbone or ("resnet32" if size <= 64 else "resnet18" if device == "cpu" else "resnet50")
-    epochs = request.epochs or epoch_budget(len(listing.files), device)
+    start, note = start_of(request, device)
+    tuned = start is not None and request.budget in (None, "fine-tuning")
+    images = len(listing.files)
+    size = request.size or (start and start.size_on(device)) or image_size(listing, device)
+    chosen: dict[str, Any] = {
+        "name": folder_name(path),
+        "size": size,
+        "backbone": start.backbone if start else request.backbone or usual_backbone(size, device),
+        "epochs": request.epochs or (epochs_of_fine_tuning if tuned else epoch_budget)(images, device),
+        "pretrained": start is not None and request.weights is None,
+        **(start.pixels if start else {}),
+    }
     asked = {name: getattr(request, name) for name in parameters_of(settings.folder) if hasattr(request, name)}
-    chosen = {"name": folder_name(path), "size": size, "epochs": epochs, "backbone": backbone}
     imbalance = request.imbalance if request.split is None else None
     largest = largest_batch(training_images(listing, imbalance=imbalance, split_seed=request.split_seed))
-    setting = settings.folder(**{**asked, **chosen}, batch_size=batch_size(len(listing.files)), largest_batch=largest)
-    return Choice(setting, sentence(request, listing, size, backbone, epochs))
+    setting = settings.folder(**{**asked, **chosen}, batch_size=batch_size(images), largest_batch=largest)
+    budget = "fine-tuning" if tuned else request.budget or "paper"
+    setting = replace(setting, budget=budget, fine_tuning=start.budget if start else FineTuning())
+    return Choice(setting, " ".join((sentence(request, listing, setting, chosen, start), note)).strip())
+
+
+def start_of(request: Request, device: str) -> tuple[Pretrained | None, str]:
+    """The pretrained network that training starts from, and a sentence where there is none although it would be usual.
+
+    Raises:
+        UserError: fine-tuning is asked for without weights, or the weights do not say which network they belong to.
+    """
+    start, note = pretrained_of(request, device), ""
+    if start is None and request.pretrained is None and request.backbone is None and request.budget is None:
+        return usual_of(device)
+    if start is None and request.budget == "fine-tuning":
+        raise UserError("`budget=fine-tuning` is for pretrained weights; give `weights=FILE`, or `pretrained` with a connection.")
+    return start, note
+
+
+def usual_backbone(size: int, device: str) -> str:
+    """Name of the network that is trained from random weights."""
+    return "resnet32" if size <= 64 else "resnet18" if device == "cpu" else "resnet50"
 
 
 def image_size(listing: Listing, device: str) -> int:
@@ -73,7 +105,7 @@ def largest_batch(images: int) -> int:
     return max(images // 4, 8)
 
 
-def sentence(request: Request, listing: Listing, size: int, backbone: str, epochs: int) -> str:
+def sentence(request: Request, listing: Listing, setting: Setting, chosen: Mapping[str, Any], start: Pretrained | None) -> str:
     """Sentence that says what was chosen and which options change it."""
     if request.split is not None:
         split = "the split given by `split`"
@@ -81,4 +113,22 @@ def sentence(request: Request, listing: Listing, size: int, backbone: str, epoch
         split = "the split of the folder"
     else:
         split = f"20 % of each class for test (`split_seed={request.split_seed}`, `split=FILE`)"
-    return f"{split}; {size}x{size} pixels (`size`); {backbone} (`backbone`); {epochs} epochs (`epochs`)"
+    size = f"{chosen['size']}x{chosen['size']} pixels (`size`)"
+    backbone = f"{chosen['backbone']} (`backbone`)"
+    if start is not None:
+        backbone += f", which starts from {start.source} and is given images as it was trained with"
+    epochs = f"{chosen['epochs']} epochs (`epochs`)"
+    if setting.budget == "fine-tuning":
+        epochs += f" of fine-tuning: {tuning_words(setting.fine_tuning)} (`changes={{'stages.0.optimizer.lr': 0.0005}}`)"
+    return f"{split}; {size}; {backbone}; {epochs}"
+
+
+def tuning_words(tuning: FineTuning) -> str:
+    """The values of fine-tuning, in words."""
+    optimizer = parameters_of(tuning.optimizer)
+    name = getattr(tuning.optimizer, "func", tuning.optimizer).__name__
+    layers = f", x{tuning.layer_decay:g} from each block to the one before" if tuning.layer_decay != 1 else ""
+    return (
+        f"{name} at {optimizer['lr']:g} (backbone x{tuning.backbone_rate:g}{layers}), half a cosine after a warm-up, weights "
+        f"averaged over {100 * tuning.average:g} % of the steps, label smoothing {tuning.smoothing:g}"
+    )

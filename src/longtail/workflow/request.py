@@ -55,7 +55,9 @@ class Request:
     outside: bool = option(DATA, "Let a CSV name files outside its folder.", False)
     size: int | None = option(MODEL, "Side length of the square images in pixels.")
     backbone: str | None = option(MODEL, "Name of the network: resnet32, or any model of timm.")
-    pretrained: bool = option(MODEL, "Start from timm's pretrained weights.", False)
+    pretrained: bool | None = option(
+        MODEL, "Start from timm's pretrained weights; for a folder, the usual choice on a GPU where they can be fetched."
+    )
     weights: Path | None = option(MODEL, "A safetensors file or a run folder whose weights the backbone starts from.")
     epochs: int | None = option(TRAINING, "Number of epochs of the first stage; later stages are scaled by the same factor.")
     seed: int = option(TRAINING, "Seed of the initial weights, the order of images and the noise.", 0)
@@ -64,7 +66,11 @@ class Request:
     precision: str = option(TRAINING, "Precision of computation: auto, 32-true, bf16-mixed or 16-mixed.", "auto")
     deterministic: bool = option(TRAINING, "Use only algorithms that give the same bits each time.", False)
     graphs: bool = option(TRAINING, "Record whole training steps as CUDA graphs (experimental).", False)
-    budget: str = option(TRAINING, "paper: each method's own batch, optimizer and schedule; common: one for all.", "paper")
+    budget: str | None = option(
+        TRAINING,
+        "paper: each method's own batch, optimizer and schedule; common: one for all; fine-tuning: one for all, for pretrained "
+        "weights. Usual is fine-tuning for a folder with such weights, else paper.",
+    )
     protocol: str = option(OUTPUT, "clean: report the last epoch; paper: also the best epoch on the test set.", "clean")
     groups: str = option(OUTPUT, f"{'; '.join(f'{rule}: {groups}' for rule, groups in GROUP_RULES.items())}.", "shots")
     runs: Path = option(OUTPUT, "Folder of all runs.", Path("runs"))

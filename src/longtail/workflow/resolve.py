@@ -47,9 +47,9 @@ def check(request: Request) -> None:
         raise UserError(f"`size` must be at least 8 pixels; got {request.size}.")
     if request.pretrained and request.weights is not None:
         raise UserError("`pretrained` and `weights` both set the initial weights; give one of them.")
-    known = {"protocol": ["clean", "paper"], "budget": ["paper", "common"], "groups": list(GROUP_RULES)}
+    known = {"protocol": ["clean", "paper"], "budget": ["paper", "common", "fine-tuning"], "groups": list(GROUP_RULES)}
     for name, values in known.items():
-        if getattr(request, name) not in values:
+        if getattr(request, name) not in (*values, *([None] if name == "budget" else [])):
             raise UserError(unknown({"groups": "group rule"}.get(name, name), getattr(request, name), values))
     if has_own_data(request):
         _check_named(request, setting_function(str(request.data)))
@@ -94,6 +94,10 @@ def _check_named(request: Request, function: Callable[..., Setting]) -> None:
     takes = parameters_of(function)
     if request.imbalance is not None and "imbalance" not in takes:
         raise UserError(f"'{request.data}' has the long tail that was published and takes no `imbalance`; leave it out.")
+    if request.budget == "fine-tuning" and request.weights is None and not request.pretrained:
+        raise UserError(
+            "`budget=fine-tuning` is for pretrained weights; give `weights=FILE`, or `pretrained` with `backbone=NAME`."
+        )
     if request.pretrained and request.backbone is None and "pretrained" not in takes:
         raise UserError(
             "`pretrained` needs `backbone=NAME`, one of timm's models: there are no weights for the setting's own backbone."
@@ -109,7 +113,7 @@ def chosen_setting(request: Request) -> tuple[Setting, Path, str]:
     if not path.exists() and path.parent == Path() and not path.suffix:
         raise UserError(unknown("setting or folder", name, [*settings.NAMED, "a folder", "a CSV"]))
     choice = choose(request, path)
-    return replace(choice.setting, budget=request.budget), path, choice.sentence
+    return choice.setting, path, choice.sentence
 
 
 def _named(request: Request) -> Setting:
@@ -119,7 +123,8 @@ def _named(request: Request) -> Setting:
     if request.imbalance is not None:
         options["imbalance"] = request.imbalance
     if "pretrained" in takes:
-        options["pretrained"] = request.weights is None and (request.pretrained or takes["pretrained"])
+        asked = takes["pretrained"] if request.pretrained is None else request.pretrained
+        options["pretrained"] = request.weights is None and asked
     _check_call(str(request.data), function, **options)
     setting = function(**options)
     if not isinstance(setting, Setting):
@@ -127,8 +132,8 @@ def _named(request: Request) -> Setting:
     if request.epochs is not None:
         setting = replace(setting, epochs=request.epochs)
     if request.backbone is not None:
-        setting = replace(setting, backbone=settings.named_backbone(request.backbone, pretrained=request.pretrained))
-    return replace(setting, budget=request.budget)
+        setting = replace(setting, backbone=settings.named_backbone(request.backbone, pretrained=bool(request.pretrained)))
+    return replace(setting, budget=request.budget or "paper")
 
 
 def chosen_recipe(request: Request, setting: Setting) -> Recipe:
