@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from longtail.runs.serving import load
-    from longtail.workflow.one_run import train
+    from longtail.workflow.train import train
 
 __version__ = "0.1.0"
 __all__ = ["load", "train"]
@@ -17,7 +17,7 @@ __all__ = ["load", "train"]
 
 def __getattr__(name: str) -> Any:
     if name == "train":
-        from longtail.workflow.one_run import train
+        from longtail.workflow.train import train
 
         return train
     if name == "load":

@@ -58,7 +58,7 @@ def demo(seeds: Annotated[int, typer.Option(help="Number of runs per method.", m
 
 
 @app.command()
-@with_options(*ALL, method=None)
+@with_options(*ALL)
 def train(
     seeds: Annotated[
         int | None, typer.Option(help="Train seeds 0 to N - 1, one run each.", min=1, rich_help_panel=TRAINING)
@@ -73,12 +73,11 @@ def train(
     ] = None,
     **asked: Any,
 ) -> None:
-    """Train on an image folder, CSV or named setting; without --method, compare three methods. Started again, it continues."""
+    """Train on an image folder, CSV or named setting; without --method, choose one. Started again, it continues."""
     from longtail.cli.commands import run_train
 
     requeue_on(requeue_signal)
-    request = as_request({**asked, "method": asked["method"] or "gcl"})
-    run_train(request, compared=asked["method"] is None, seeds=seeds)
+    run_train(as_request(asked), seeds=seeds)
 
 
 @app.command()

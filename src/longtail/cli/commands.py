@@ -9,7 +9,7 @@ from pathlib import Path
 from statistics import fmean
 
 from longtail.cli.progress import Bars
-from longtail.cli.show import console, lines_on_stderr, result_table, say, stage_table, summary_table, text
+from longtail.cli.show import candidates_table, console, lines_on_stderr, result_table, say, stage_table, summary_table, text
 from longtail.data.walking import every_image
 from longtail.errors import CorruptImage, MissingFileError, UserError
 from longtail.results import percent
@@ -20,11 +20,11 @@ from longtail.runs.layout import demo_figure
 from longtail.runs.output import check_output, is_standard_output, write_output
 from longtail.runs.serving import Prediction, load
 from longtail.text import guarded, visible
-from longtail.workflow.comparison import NAMES, compare
-from longtail.workflow.demo import demonstrate, recall_figure
+from longtail.workflow.auto import choose_method
+from longtail.workflow.demo import NAMES, demonstrate, recall_figure
 from longtail.workflow.one_run import Result, prepared
 from longtail.workflow.parallel import train_many
-from longtail.workflow.request import Request
+from longtail.workflow.request import AUTO, Request
 
 PREDICTIONS = "predict.csv"
 
@@ -50,14 +50,12 @@ def run_demo(request: Request, *, seeds: int) -> None:
     _closing(results["gcl"][0].folder, "longtail train FOLDER", "your own images, one folder per class")
 
 
-def run_train(request: Request, *, compared: bool, seeds: int | None) -> None:
-    """Trains one method at one or more seeds, or compares three methods."""
+def run_train(request: Request, *, seeds: int | None) -> None:
+    """Trains one method at one or more seeds, or chooses one at each seed."""
     requests = [request] if seeds is None else [replace(request, seed=seed) for seed in range(seeds)]
-    if compared:
-        if request.variants or request.changes:
-            raise UserError("--with and --set change one method; name it with --method.")
+    if request.method == AUTO:
         for each in requests:
-            _train_answers(each)
+            _train_auto(each)
         return
     with Bars() as bars:
         setting, data = prepared(request, bars)
@@ -143,16 +141,15 @@ def _cell(name: object) -> str:
     return guarded(visible(str(name)))
 
 
-def _train_answers(request: Request) -> None:
+def _train_auto(request: Request) -> None:
     with Bars() as bars:
-        comparison = compare(request, bars)
-    say(
-        result_table(
-            {NAMES[method]: result.report for method, result in comparison.results.items()}, chosen=NAMES[comparison.chosen]
-        )
-    )
-    say(text(comparison.verdict))
-    _closing(comparison.run.folder, _to_predict(comparison.run.folder), f"uses {NAMES[comparison.chosen]}")
+        auto = choose_method(request, bars)
+    chosen = auto.candidates[auto.chosen].reading.name
+    say(candidates_table(auto.candidates, auto.chosen))
+    say(result_table({chosen: auto.result.report}))
+    for sentence in auto.verdict:
+        say(text(sentence))
+    _closing(auto.run.folder, _to_predict(auto.run.folder), f"uses {chosen}")
 
 
 def _group_recalls(results: Sequence[Result]) -> dict[str, float]:

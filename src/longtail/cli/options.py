@@ -53,15 +53,18 @@ def _parameter(name: str, kind: Any, default: Any) -> inspect.Parameter:
     kind, default = (list[str] | None, None) if isinstance(default, Mapping) else (kind, default)
     kind = str | None if kind is str and default is None else kind
     option = typer.Option(
-        flag(name), help=metadata["help"], metavar=metadata["metavar"] or None, rich_help_panel=metadata["panel"]
+        metadata.get("flag") or flag(name),
+        help=metadata["help"],
+        metavar=metadata["metavar"] or None,
+        rich_help_panel=metadata["panel"],
     )
     return PARAMETER(name, PARAMETER.KEYWORD_ONLY, default=default, annotation=Annotated[kind, option])
 
 
 def flag(name: str) -> str:
-    """Flag of an argument, such as `--split-seed` for `split_seed`."""
-    declared = FIELDS[name].metadata.get("flag") if name in FIELDS else ""
-    return declared or f"--{name.replace('_', '-')}"
+    """Flag of an argument, such as `--split-seed` for `split_seed`; of a pair such as --refit/--no-refit the first."""
+    declared = FIELDS[name].metadata.get("flag", "") if name in FIELDS else ""
+    return declared.partition("/")[0] or f"--{name.replace('_', '-')}"
 
 
 def as_request(asked: Mapping[str, Any]) -> Request:
@@ -89,6 +92,8 @@ def _in_flag(found: re.Match[str]) -> str:
         return found.group()
     if value in (None, "True"):
         return flag(name)
+    if value == "False":
+        return str(FIELDS[name].metadata["flag"]).partition("/")[2]
     if value.startswith("{"):
         return " ".join(f"{flag(name)} {key}={each}" for key, each in ast.literal_eval(value).items())
     return f"{flag(name)} {value}"

@@ -6,7 +6,7 @@ import math
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -16,6 +16,9 @@ from longtail.results import GROUP_RANGES, GROUPS, GroupResult, percent
 from longtail.runs.report import RunReport
 from longtail.runs.table import Row
 from longtail.text import visible
+
+if TYPE_CHECKING:
+    from longtail.workflow.auto import Candidate
 
 console = Console()
 
@@ -59,6 +62,23 @@ def result_table(reports: Mapping[str, RunReport], *, chosen: str | None = None)
         table.add_row(
             text(name) + _flag(report) + (" ←" if name == chosen else ""), *cells, style="bold" if name == chosen else None
         )
+    return table
+
+
+def candidates_table(candidates: Sequence[Candidate], chosen: int) -> Table:
+    """One row per candidate: its recall on the validation images with an interval, its distance from the best, its cost."""
+    table = Table(title="candidates · validation images, %", title_justify="left")
+    table.add_column("")
+    for heading in ("tau", "recall", "95 % interval", "behind the best", "cost"):
+        table.add_column(heading, justify="right")
+    for index, candidate in enumerate(candidates):
+        result = candidate.result
+        low, high = (percent(end) for end in result.interval)
+        behind = f"{100 * result.behind:.1f} ± {100 * result.standard_error:.1f}" if result.behind else "–"
+        tau = "–" if candidate.tau is None else f"{candidate.tau:g}"
+        name = text(candidate.reading.name) + " ←" * (index == chosen)
+        cells = (tau, percent(result.recall), f"{low} to {high}", behind, f"{candidate.cost:g}")
+        table.add_row(name, *cells, style="bold" if index == chosen else None)
     return table
 
 

@@ -56,6 +56,17 @@ class Split:
             digests=tuple(self.digests[i] for i in chosen) if self.digests else (),
         )
 
+    def joined(self, other: Split) -> Split:
+        """The images of this split, then those of another of the same root."""
+        both = self.pixels is not None and other.pixels is not None
+        return replace(
+            self,
+            files=(*self.files, *other.files),
+            labels=np.concatenate([self.labels, other.labels]),
+            pixels=torch.cat([self.pixels, other.pixels]) if both else None,  # type: ignore[list-item]
+            digests=(*self.digests, *other.digests),
+        )
+
 
 @dataclass(frozen=True)
 class Data:
@@ -128,6 +139,13 @@ def hold_out(data: Data, share: float, *, seed: int) -> Data:
     chosen = stratified(data.train.labels, len(data.classes), share, seed=seed, at_least_one_of=3)
     kept = np.setdiff1d(np.arange(len(data.train)), chosen)
     return replace(data, train=data.train.take(kept), val=data.train.take(chosen))
+
+
+def with_validation_in_training(data: Data) -> Data:
+    """`data` with its validation images among the training images; `data` as they are where there are none."""
+    if data.val is None:
+        return data
+    return replace(data, train=data.train.joined(data.val), val=None)
 
 
 def stratified(labels: Labels, num_classes: int, share: float, *, seed: int, at_least_one_of: int) -> Labels:

@@ -13,6 +13,7 @@ from longtail.inference.predictions import InferenceRule, Predictions, Reference
 from longtail.inference.prototypes import nearest_class_mean
 from longtail.inference.rebalancing import rebalanced
 from longtail.inference.rejection import open_set
+from longtail.inference.retrained import retrained
 
 __all__ = [
     "InferenceRule",
@@ -29,6 +30,7 @@ __all__ = [
     "open_set",
     "rebalanced",
     "reference_of",
+    "retrained",
     "tau_normalised",
     "temperature_scaled",
 ]

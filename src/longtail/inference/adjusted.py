@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
 from longtail.errors import UserError
 from longtail.inference.fitting import fitted_on, not_fitted
 from longtail.inference.predictions import InferenceRule, Predictions, Scores
@@ -10,16 +15,26 @@ from longtail.weighting import as_counts
 
 
 @fitted_on("val", keyword="tau", learn=lambda rule, val: {"tau": best_tau(rule, val)})
-def logit_adjusted(predictions: Predictions, *, tau: float | None = 1.0) -> Scores:
-    """Subtracts the log class frequency from the logits: z_j - tau log(n_j / N).
+def logit_adjusted(predictions: Predictions, *, tau: float | None = 1.0, target: Sequence[float] | None = None) -> Scores:
+    """Subtracts the log class frequency from the logits, and adds that of the use: z_j - tau log(n_j / N) + log target_j.
 
     Source: Menon et al., ICLR 2021, Eq. 9 (post hoc). It is meant for a network trained with plain cross-entropy. If tau is None,
     it is fitted: the value among 0, 0.1, ..., 2 with the highest mean recall on the validation images.
+
+    Args:
+        tau: strength with which the training frequencies are removed.
+        target: class frequencies in use (C,), of which only ratios matter; None where all classes are alike.
+
+    Raises:
+        UserError: `target` is not one finite number per class, none below 0 and one above it.
     """
     if tau is None:
         raise not_fitted(logit_adjusted)
     counts = as_counts(predictions.class_counts).to(predictions.logits.device)
-    return predictions.logits - tau * (counts / counts.sum()).log().to(predictions.logits.dtype)
+    shift = -tau * (counts / counts.sum()).log()
+    if target is not None:
+        shift = shift + _log_target(target, len(counts)).to(shift.device)
+    return predictions.logits + shift.to(predictions.logits.dtype)
 
 
 @fitted_on("val", keyword="tau", learn=lambda rule, val: {"tau": best_tau(rule, val)})
@@ -38,6 +53,14 @@ def tau_normalised(predictions: Predictions, *, tau: float | None = None) -> Sco
     weight = weight.to(predictions.features.dtype)
     scores: Scores = predictions.features @ (weight / weight.norm(dim=1, keepdim=True) ** tau).T
     return scores
+
+
+def _log_target(target: Sequence[float], classes: int) -> Tensor:
+    """log of the class frequencies in use (C,); of a class that does not occur, that of the smallest float32."""
+    wanted = torch.tensor(target, dtype=torch.float64)
+    if wanted.shape != (classes,) or not bool(torch.isfinite(wanted).all() and (wanted >= 0).all() and wanted.sum() > 0):
+        raise UserError(f"`target` must be {classes} finite numbers, one per class, none below 0 and one above it.")
+    return (wanted / wanted.sum()).clamp(min=torch.finfo(torch.float32).tiny).log()
 
 
 def best_tau(rule: InferenceRule, val: Predictions) -> float:

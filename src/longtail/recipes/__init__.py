@@ -10,7 +10,7 @@ from longtail.recipes.branched import bbn, tde
 from longtail.recipes.budget import Budget, base, own_budget, published
 from longtail.recipes.calibration import disalign, mislas
 from longtail.recipes.clouded import gcl, gcl_angular
-from longtail.recipes.decoupled import crt, lws, mixup_crt, ncm, tau_norm
+from longtail.recipes.decoupled import ce_retrained, crt, lws, mixup_crt, ncm, tau_norm
 from longtail.recipes.gradient_adjusted import gala, gala_rebalanced
 from longtail.recipes.hybrid import hybrid_psc, hybrid_sc
 from longtail.recipes.meta_embedding import oltr
@@ -24,6 +24,7 @@ ALL: tuple[Callable[..., Recipe], ...] = (
     class_balanced,
     ldam_drw,
     crt,
+    ce_retrained,
     lws,
     tau_norm,
     ncm,
@@ -53,6 +54,7 @@ __all__ = [
     "base",
     "bbn",
     "ce",
+    "ce_retrained",
     "class_balanced",
     "crt",
     "disalign",

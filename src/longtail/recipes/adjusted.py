@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 from longtail import schedules
 from longtail.data.autoaugment import auto_augment
 from longtail.data.transforms import cutout
 from longtail.heads import CosineHead
+from longtail.inference import as_trained
 from longtail.inference import logit_adjusted as logit_adjusted_rule
 from longtail.losses import BalancedSoftmaxLoss, LDAMLoss, LogitAdjustedLoss
 from longtail.recipes.baselines import LDAM_BUDGET, plain_stage
@@ -70,8 +72,13 @@ def ldam_drw(setting: Setting, *, max_margin: float | None = None, scale: float 
     return Recipe("ldam_drw", (stage,), head=CosineHead, source=source, year=2019)
 
 
-def logit_adjusted(setting: Setting, *, tau: float = 1.0) -> Recipe:
-    """Adds the log of the class frequency to the logits in training, so that the network need not learn it."""
+def logit_adjusted(
+    setting: Setting, *, tau: float = 1.0, residual: float = 0.0, target: tuple[float, ...] | None = None
+) -> Recipe:
+    """Adds the log of the class frequency to the logits in training, so that the network need not learn it.
+
+    `residual` is the tau of a further adjustment after the training, `target` the class frequencies in use.
+    """
     own, notes = own_budget(setting, LOGIT_ADJUSTED)
     loss = partial(LogitAdjustedLoss, tau=tau)
     network = "The network is ResNet-32 with option-A shortcuts; the authors' network has bottleneck blocks and 36x36 maps."
@@ -80,17 +87,21 @@ def logit_adjusted(setting: Setting, *, tau: float = 1.0) -> Recipe:
         (first_stage(setting, own, loss=loss, departures=(*notes, *_menon_notes(setting))),),
         source="Menon et al., ICLR 2021, Eq. 10; google-research/logit_adjustment",
         year=2021,
+        inference=partial(logit_adjusted_rule, tau=residual, **in_use(target)) if residual or target else as_trained,
         departures=(network,) if is_cifar(setting) else (),
     )
 
 
-def logit_adjusted_post_hoc(setting: Setting, *, tau: float | None = 1.0) -> Recipe:
-    """Cross-entropy, then the log of the class frequency in training is subtracted from the logits."""
+def logit_adjusted_post_hoc(setting: Setting, *, tau: float | None = 1.0, target: tuple[float, ...] | None = None) -> Recipe:
+    """Cross-entropy, then the log of the class frequency in training is subtracted from the logits.
+
+    `target` are the class frequencies in use, whose log is added.
+    """
     return Recipe(
         "logit_adjusted_post_hoc",
         (plain_stage(setting),),
         head=plain_head(setting),
-        inference=partial(logit_adjusted_rule, tau=tau),
+        inference=partial(logit_adjusted_rule, tau=tau, **in_use(target)),
         source="Menon et al., ICLR 2021, Eq. 9",
         year=2021,
         departures=(
@@ -98,6 +109,11 @@ def logit_adjusted_post_hoc(setting: Setting, *, tau: float | None = 1.0) -> Rec
             "logit_adjusted.",
         ),
     )
+
+
+def in_use(target: tuple[float, ...] | None) -> dict[str, Any]:
+    """The keyword of the rule for class frequencies in use; empty where all classes are alike."""
+    return {} if target is None else {"target": target}
 
 
 def balanced_softmax(setting: Setting) -> Recipe:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import partial
 
 from longtail.heads import ScaledHead
-from longtail.inference import nearest_class_mean, tau_normalised
+from longtail.inference import nearest_class_mean, retrained, tau_normalised
 from longtail.recipes.baselines import mixed_stage, plain_stage
 from longtail.recipes.budget import BEFORE_EPOCH, CIFAR, THIRDS, WITH_REPLACEMENT, Budget, Key, is_large, published, whole
 from longtail.recipes.stages import plain_head, second_stage
@@ -85,6 +85,23 @@ def ncm(setting: Setting) -> Recipe:
     """Cross-entropy, then each image is given the class whose mean feature is nearest."""
     stages = (plain_stage(setting),)
     return Recipe("ncm", stages, head=plain_head(setting), inference=nearest_class_mean, source=KANG, year=2020)
+
+
+def ce_retrained(setting: Setting, *, strength: float = 1.0) -> Recipe:
+    """Cross-entropy, then a new classifier on the stored training features, in which every class weighs the same."""
+    features = (
+        "The classifier is fitted by regression on the features of the images as they are; the authors' is trained on augmented "
+        "images, which are drawn anew."
+    )
+    return Recipe(
+        "ce_retrained",
+        (plain_stage(setting),),
+        head=plain_head(setting),
+        inference=partial(retrained, strength=strength),
+        source=KANG,
+        year=2020,
+        departures=(features,),
+    )
 
 
 def carried_over(setting: Setting, values: Mapping[Key, Budget]) -> tuple[Budget, tuple[str, ...]]:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import io
-import math
 import zipfile
 import zlib
 from dataclasses import replace
@@ -18,10 +16,10 @@ from torch import Tensor
 from longtail.data.groups import group_of_each, shot_groups
 from longtail.data.images import read_all
 from longtail.data.listing import list_images
+from longtail.data.priors import read_prior
 from longtail.errors import BadFolder, DamagedFile, MissingFileError, UserError
 from longtail.metrics import Groups, accuracy_under_prior, group_means, group_results, report, with_intervals
 from longtail.results import GroupResult, SplitResult
-from longtail.runs.files import read_bytes
 from longtail.runs.folder import RunFolder
 from longtail.runs.layout import chosen_run
 from longtail.runs.report import EpochResult, RunReport, StageResult, read_report
@@ -88,38 +86,11 @@ def accuracy_under(measured: RunReport, prior: str) -> float:
     Raises:
         UserError: there is no such prior, or its file names an unknown class or gives a bad share.
     """
-    names = [entry.name for entry in measured.classes]
     recalls = torch.tensor(measured.test.recalls, dtype=torch.float64)
-    if prior == "uniform":
-        return accuracy_under_prior(recalls, torch.ones_like(recalls))
-    if prior == "train":
-        return accuracy_under_prior(recalls, torch.tensor(measured.class_counts, dtype=torch.float64))
-    path = Path(prior)
-    if not path.is_file():
-        raise UserError(f"There is no prior '{prior}'; give uniform, train, or a CSV with the header label,share.")
-    try:
-        rows = list(csv.DictReader(io.StringIO(read_bytes(path).decode("utf-8-sig"), newline="")))
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"'{prior}' is not a CSV in UTF-8; expected the header label,share.") from error
-    if not rows or not {"label", "share"} <= set(rows[0]):
-        raise UserError(f"'{prior}' needs the header label,share and one line per class.")
-    shares = {name: _share(row["share"], name, prior) for row in rows for name in [row["label"] or ""]}
-    if set(shares) - set(names):
-        raise UserError(f"'{prior}' names the class '{min(set(shares) - set(names))}', which the run does not know.")
-    wanted = torch.tensor([shares.get(name, 0.0) for name in names], dtype=torch.float64)
+    wanted = read_prior(prior, [entry.name for entry in measured.classes], measured.class_counts)
     if not wanted[~recalls.isnan()].any():
         raise UserError(f"'{prior}' must give a share above 0 to a class that was evaluated.")
     return accuracy_under_prior(recalls, wanted)
-
-
-def _share(text: str | None, label: str, prior: str) -> float:
-    try:
-        share = float(text or "")
-    except ValueError:
-        share = math.nan
-    if not 0 <= share < math.inf:
-        raise UserError(f"'{prior}' gives '{label}' the share '{text or ''}'; expected a number, 0 or above.")
-    return share
 
 
 def _in_groups(measured: RunReport, groups: str) -> RunReport:

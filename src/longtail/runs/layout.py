@@ -39,6 +39,11 @@ def seen_file(runs: Path, setting: str) -> Path:
     return runs / setting / "seen.csv"
 
 
+def precision_file(runs: Path, setting: str) -> Path:
+    """Precisions that were chosen for the networks of a setting."""
+    return runs / setting / "precision.json"
+
+
 def demo_figure(runs: Path, setting: str) -> Path:
     """Path of the figure that the demonstration draws."""
     return runs / setting / "demo.png"

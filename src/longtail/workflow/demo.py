@@ -12,11 +12,12 @@ import numpy as np
 
 from longtail.runs.files import sweep_dead, write_bytes
 from longtail.runs.report import RunReport
-from longtail.workflow.comparison import METHODS, NAMES
 from longtail.workflow.one_run import Result, prepared, train_one
 from longtail.workflow.request import Request
 from longtail.workflow.watcher import Watcher
 
+METHODS = ("ce", "logit_adjusted_post_hoc", "gcl")
+NAMES = {"ce": "cross-entropy", "logit_adjusted_post_hoc": "post hoc logit adjustment", "gcl": "GCL"}
 Results = Mapping[str, Sequence[Result]]
 
 

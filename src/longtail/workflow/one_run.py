@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 from longtail.data.opening import limit_pixels
 from longtail.data.splits import Data, hold_out
 from longtail.engine.devices import make_fabric
-from longtail.errors import UserError, WrongTypeError
+from longtail.errors import UserError
 from longtail.inference import reference_of
 from longtail.networks.pretrained import content_hash
 from longtail.runs.judging import regrouped_report
@@ -20,15 +19,16 @@ from longtail.runs.run import Run
 from longtail.runs.seen import SeenFiles
 from longtail.runs.siblings import contents_of, said_of_siblings
 from longtail.runs.verify import check_copy, damaged, read_back
-from longtail.spec.description import parameters_of, unknown
+from longtail.spec.description import parameters_of
 from longtail.spec.experiment import Experiment
 from longtail.spec.own_code import read_own
 from longtail.spec.recipe import Setting
 from longtail.workflow.choices import largest_batch
 from longtail.workflow.job import Job, finish
-from longtail.workflow.request import Request, documented, signature
+from longtail.workflow.precision import settled_precision
+from longtail.workflow.request import Request
 from longtail.workflow.resolve import check, chosen_recipe, chosen_setting, own_paths
-from longtail.workflow.watcher import Silent, Watcher
+from longtail.workflow.watcher import Watcher
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,24 @@ def prepared(request: Request, watcher: Watcher) -> tuple[Setting, Data]:
         watcher.note(f"Left out {len(data.skipped)} corrupt files: {', '.join(data.skipped[:5])}")
     if setting.largest_batch is not None:
         setting = replace(setting, largest_batch=largest_batch(len(data.train)))
+    if request.weights is not None:
+        check_copy(request.weights)
+        setting = replace(setting, weights=content_hash(request.weights))
+    settled_precision(request, setting, data, watcher)
     return setting, data
+
+
+def experiment_of(request: Request, setting: Setting, data: Data, watcher: Watcher) -> Experiment:
+    """The experiment that a request is for, on data that have their validation images."""
+    precision = settled_precision(request, setting, data, watcher)
+    recipe = chosen_recipe(request, setting)
+    return Experiment(recipe, setting, data, request.seed, request.protocol, precision, weights=request.weights)
+
+
+def job_of(request: Request, experiment: Experiment, watcher: Watcher) -> Job:
+    """The job of an experiment, on the device that the request names."""
+    fabric, _ = make_fabric(request.device, experiment.precision, deterministic=request.deterministic)
+    return Job(request, experiment, fabric, watcher)
 
 
 def train_one(request: Request, setting: Setting, data: Data, *, watcher: Watcher) -> Result:
@@ -81,15 +98,11 @@ def train_one(request: Request, setting: Setting, data: Data, *, watcher: Watche
     data = hold_out(data, request.val if request.val is not None else 0.1 * needs_val, seed=request.split_seed)
     if needs_val and data.val is None:
         raise UserError(f"{recipe.name} chooses a value on validation images, but none are held out; give `val` above 0.")
-    fabric, precision = make_fabric(request.device, request.precision, deterministic=request.deterministic)
-    if request.weights is not None:
-        check_copy(request.weights)
-        setting = replace(setting, weights=content_hash(request.weights))
-    experiment = Experiment(recipe, setting, data, request.seed, request.protocol, precision, weights=request.weights)
+    experiment = experiment_of(request, setting, data, watcher)
     folder = run_folder(request.runs, setting.name, recipe.name, request.seed, experiment.key())
     shared = stages_folder(request.runs, setting.name)
     run = Run(folder, shared=shared, tensorboard=request.tensorboard, note=watcher.note)
-    job = Job(request, experiment, fabric, watcher)
+    job = job_of(request, experiment, watcher)
     with run.locked():
         run.open(job.record)
         if request.fresh:
@@ -107,30 +120,6 @@ def train_one(request: Request, setting: Setting, data: Data, *, watcher: Watche
                 watcher.note(said)
             finish(job, run)
     return Result(run, regrouped_report(run.folder, groups=request.groups))
-
-
-def train(data: str | Path, *, method: str = "gcl", watcher: Watcher | None = None, **options: Any) -> Result:
-    """Trains one method on a folder, a CSV or a named setting, and returns the finished run.
-
-    `longtail.train("photos/", method="gcl", epochs=40)`; the options are those of `longtail train`, with underscores.
-
-    Raises:
-        WrongTypeError: an option does not exist.
-        UserError: an option or the data cannot be used; the message says what to change.
-    """
-    known = list(Request.__dataclass_fields__)
-    for name in options:
-        if name not in known:
-            raise WrongTypeError(unknown("option", name, known))
-    request, watcher = Request(data, method, **options), watcher or Silent()
-    setting, loaded = prepared(request, watcher)
-    return train_one(request, setting, loaded, watcher=watcher)
-
-
-train.__signature__ = signature(  # type: ignore[attr-defined]
-    inspect.Parameter("watcher", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Watcher | None)
-)
-train.__doc__ = f"{inspect.getdoc(train)}\n\n{documented()}\n    watcher: receives the run's progress; None for no reports."
 
 
 def _reading_arguments(request: Request, setting: Setting, watcher: Watcher) -> dict[str, Any]:

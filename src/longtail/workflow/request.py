@@ -10,6 +10,7 @@ from typing import Any, get_type_hints
 
 from longtail.results import GROUP_RULES
 
+AUTO = "auto"  # stands for a method that is chosen on validation images
 DATA, MODEL, METHOD, TRAINING, OUTPUT = "Data", "Model", "Method", "Training", "Output"
 
 
@@ -35,7 +36,19 @@ class Request:
     data: str | Path = field(
         metadata={"help": "A folder of images, a CSV, a named setting (longtail list settings), or file.py:function."}
     )
-    method: str = option(METHOD, "A method (longtail list) or file.py:function.", "gcl")
+    method: str = option(
+        METHOD, "A method (longtail list), file.py:function, or auto to choose one on validation images.", "auto"
+    )
+    candidates: str | None = option(
+        METHOD, "What auto chooses among: a list such as ce,la,gcl,gala,balpoe; ce,la if not given.", metavar="NAMES"
+    )
+    folds: int = option(
+        METHOD, "Number of parts of the training images that auto chooses on, one after the other; 1: one tenth.", 1
+    )
+    refit: bool = option(
+        METHOD, "Train the method that auto chose again, on training and validation images.", True, flag="--refit/--no-refit"
+    )
+    prior: str = option(METHOD, "Class frequencies in use, for auto: uniform, train, or a CSV label,share.", "uniform")
     variants: Mapping[str, Any] = option(
         METHOD, "A variant of the method, such as sampler=effective_number.", {}, flag="--with", metavar="NAME=VALUE"
     )
@@ -56,7 +69,9 @@ class Request:
     size: int | None = option(MODEL, "Side length of the square images in pixels.")
     backbone: str | None = option(MODEL, "Name of the network: resnet32, or any model of timm.")
     pretrained: bool | None = option(
-        MODEL, "Start from timm's pretrained weights; for a folder, the usual choice on a GPU where they can be fetched."
+        MODEL,
+        "Start from timm's pretrained weights; for a folder, the usual choice on a GPU where they can be fetched.",
+        flag="--pretrained/--no-pretrained",
     )
     weights: Path | None = option(MODEL, "A safetensors file or a run folder whose weights the backbone starts from.")
     epochs: int | None = option(TRAINING, "Number of epochs of the first stage; later stages are scaled by the same factor.")

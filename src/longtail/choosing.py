@@ -1,0 +1,128 @@
+"""Choosing among classifiers on validation images: paired bootstrap, the one-standard-error rule, intervals of recall.
+
+All functions weigh classes by a prior, the class frequencies in use; under a uniform prior a classifier's accuracy is its mean
+recall. Of classes with few images each image weighs much, so that a mean recall is known only as well as the accuracy on
+n = 1 / sum_j (prior_j^2 / n_j) images, drawn class by class (`effective_images`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+Prior = Float[Tensor, " classes"]
+Labels = Int[Tensor, " images"]
+Z95 = 1.959963984540054
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A candidate beside the best one, on the same validation images.
+
+    Args:
+        recall: accuracy under the prior, a share.
+        interval: its 95 % bootstrap interval.
+        behind: recall of the best candidate minus that of this one.
+        standard_error: bootstrap standard error of `behind`, from paired draws.
+    """
+
+    recall: float
+    interval: tuple[float, float]
+    behind: float
+    standard_error: float
+
+    @property
+    def cannot_be_told_apart(self) -> bool:
+        """Whether the best candidate is better by at most one standard error of the paired difference."""
+        return self.behind <= self.standard_error
+
+
+def image_weights(labels: Labels, prior: Prior) -> Float[Tensor, " images"]:
+    """Weight of each image, prior_j / n_j of its class, scaled to sum 1; a class without images is left out."""
+    counts = torch.bincount(labels, minlength=len(prior)).double()
+    weights = (prior.double() / counts.clamp(min=1))[labels]
+    return weights / weights.sum()
+
+
+def effective_images(labels: Labels, prior: Prior) -> float:
+    """Number of images of a simple draw that shows the accuracy under the prior as exactly: 1 / sum_i w_i^2 (Kish, 1965)."""
+    return float(1 / (image_weights(labels, prior) ** 2).sum())
+
+
+def compared(hits: Bool[Tensor, "candidates images"], labels: Labels, prior: Prior, *, draws: int = 2000) -> list[Comparison]:
+    """Compares candidates by the accuracy under the prior, with a paired bootstrap over images.
+
+    In each draw, n images (`effective_images`) are drawn with replacement, each with its weight, the same for all candidates; a
+    class with a single image is thus in some draws and not in others.
+
+    Args:
+        hits: whether each candidate classifies each image correctly.
+        labels: class of each image; a class without images enters nothing.
+        prior: class frequencies in use; only ratios matter.
+        draws: number of bootstrap draws.
+    """
+    weights = image_weights(labels, prior)
+    generator = torch.Generator().manual_seed(0)
+    size = max(round(effective_images(labels, prior)), 1)
+    drawn = torch.multinomial(weights, draws * size, replacement=True, generator=generator).reshape(draws, size)
+    recalls = hits.double() @ weights
+    samples = torch.stack([each[drawn].mean(1) for each in hits.double()])
+    best = int(recalls.argmax())
+    errors = (samples[best] - samples).std(1, correction=1)
+    ends = samples.quantile(torch.tensor([0.025, 0.975], dtype=torch.float64), dim=1).T.tolist()
+    return [
+        Comparison(float(recall), (low, high), float(recalls[best] - recall), float(error))
+        for recall, (low, high), error in zip(recalls, ends, errors, strict=True)
+    ]
+
+
+def one_standard_error(comparisons: Sequence[Comparison], costs: Sequence[float]) -> int:
+    """Index of the cheapest candidate that the best one does not beat by more than one standard error (Breiman et al., 1984).
+
+    Of equally cheap candidates it is the one with the higher recall, then the first.
+    """
+    close = [index for index, comparison in enumerate(comparisons) if comparison.cannot_be_told_apart]
+    return min(close, key=lambda index: (costs[index], -comparisons[index].recall, index))
+
+
+def wilson(share: float, images: float) -> tuple[float, float]:
+    """95 % interval of a share that was found on a number of images (Wilson, 1927); its width is never zero.
+
+    >>> [round(end, 3) for end in wilson(1.0, 10)]
+    [0.722, 1.0]
+    """
+    if images <= 0 or math.isnan(share):
+        return 0.0, 1.0
+    shrunk = 1 + Z95**2 / images
+    centre = (share + Z95**2 / (2 * images)) / shrunk
+    half = Z95 / shrunk * math.sqrt(share * (1 - share) / images + Z95**2 / (4 * images**2))
+    return max(centre - half, 0.0), min(centre + half, 1.0)
+
+
+def recall_interval(recalls: Float[Tensor, " classes"], counts: Int[Tensor, " classes"]) -> tuple[float, float]:
+    """95 % interval of the mean recall over the classes that have images: `wilson` at the effective number of images."""
+    known = counts > 0
+    if not bool(known.any()):
+        return 0.0, 1.0
+    images = float(known.sum()) ** 2 / float((1 / counts[known].double()).sum())
+    return wilson(float(recalls[known].double().mean()), images)
+
+
+def folds_of(labels: Labels, folds: int, *, seed: int) -> Int[Tensor, " images"]:
+    """Fold of each image, from 0: the images of each class are dealt out evenly, beginning with a random fold.
+
+    A class of fewer images than folds has none in some folds.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    fold = torch.empty_like(labels)
+    for label in torch.nonzero(torch.bincount(labels)).flatten().tolist():
+        members = torch.nonzero(labels == label).flatten()
+        members = members[torch.randperm(len(members), generator=generator)]
+        begin = int(torch.randint(folds, (1,), generator=generator))
+        fold[members] = (begin + torch.arange(len(members))) % folds
+    return fold

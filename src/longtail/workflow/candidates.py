@@ -1,0 +1,127 @@
+"""What `auto` chooses among: networks, and the ways in which each can be read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Bool
+from torch import Tensor
+
+from longtail.choosing import Prior, folds_of, image_weights
+from longtail.engine.evaluation import ForwardPasses
+from longtail.inference import InferenceRule
+from longtail.workflow.request import Request
+from longtail.workflow.resolve import recipe_function
+
+USUAL = "ce,la"
+PARTS = 5
+Hits = Bool[Tensor, " images"]
+RuleAt = Callable[[float | None], InferenceRule]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One way to read a trained network: a recipe with its inference rule.
+
+    Args:
+        name: name for tables and sentences.
+        method: name of the recipe.
+        keyword: variant of the recipe that holds the strength of the adjustment; "" where nothing is chosen.
+        usual: strength that theory gives.
+        grid: strengths to choose among, on validation images.
+    """
+
+    name: str
+    method: str
+    keyword: str = ""
+    usual: float = 0.0
+    grid: tuple[float, ...] = ()
+
+    def asked(self, request: Request, tau: float | None = None, target: tuple[float, ...] | None = None) -> Request:
+        """The request for the recipe, with a strength and with class frequencies in use where the recipe takes them."""
+        variants = {self.keyword: self.usual if tau is None else tau} if self.keyword else {}
+        if self.keyword and target is not None:
+            variants |= {"target": target}  # type: ignore[dict-item]
+        return replace(request, method=self.method, variants=variants)
+
+
+@dataclass(frozen=True)
+class Tried:
+    """A reading on validation images: whether it is right on each, and the strength that was chosen for it."""
+
+    reading: Reading
+    hits: Hits
+    tau: float | None = None
+
+
+def _grid(low: int, high: int) -> tuple[float, ...]:
+    return tuple(step / 10 for step in range(low, high + 1))
+
+
+READINGS: Mapping[str, tuple[Reading, ...]] = {
+    "ce": (
+        Reading("cross-entropy", "ce"),
+        Reading("post hoc logit adjustment", "logit_adjusted_post_hoc", "tau", 1.0, _grid(0, 20)),
+        Reading("re-trained classifier", "ce_retrained"),
+    ),
+    "la": (Reading("logit-adjusted loss", "logit_adjusted", "residual", 0.0, _grid(-10, 10)),),
+    "gcl": (Reading("GCL", "gcl"),),
+    "gala": (Reading("GALA", "gala"),),
+    "balpoe": (Reading("three experts", "balpoe"),),
+}
+
+
+def readings_of(names: str | None) -> dict[str, tuple[Reading, ...]]:
+    """The readings of the candidates in a list such as ce,la; any recipe is a candidate under its own name.
+
+    Raises:
+        UserError: there is no such candidate or recipe.
+    """
+    wanted = list(dict.fromkeys(name.strip() for name in (names or USUAL).split(",") if name.strip()))
+    for name in wanted:
+        if name not in READINGS:
+            recipe_function(name)
+    return {name: READINGS.get(name, (Reading(name, name),)) for name in wanted}
+
+
+def tried(
+    reading: Reading, rule: Callable[[float | None], InferenceRule], passes: Sequence[ForwardPasses], prior: Prior
+) -> Tried:
+    """Reads the networks of all folds on their validation images, which are pooled.
+
+    A strength is chosen for each fifth of the images on the other four, so that its own choice does not favour the reading; the
+    strength that is kept is chosen on all of them.
+
+    Args:
+        rule: gives the inference rule for a strength.
+        passes: the network of each fold, with its validation images.
+        prior: class frequencies in use.
+    """
+    val = [each.over("val") for each in passes]
+    labels = torch.cat([predictions.labels for predictions in val])
+
+    def right(tau: float | None) -> Hits:
+        scores = [each.fit(rule(tau))(predictions) for each, predictions in zip(passes, val, strict=True)]
+        return torch.cat([each.argmax(1) for each in scores]) == labels
+
+    if not reading.grid:
+        return Tried(reading, right(None))
+    every = torch.stack([right(tau) for tau in reading.grid])
+    best = _best(reading, labels, prior)
+    part = folds_of(labels, PARTS, seed=0)
+    chosen = torch.tensor([best(every, part != number) for number in range(PARTS)])
+    return Tried(reading, every[chosen[part], torch.arange(len(labels))], reading.grid[best(every, part >= 0)])
+
+
+def _best(reading: Reading, labels: Tensor, prior: Tensor) -> Callable[[Tensor, Tensor], int]:
+    """Function that gives the index of the strength with the highest accuracy under the prior, of equal ones the most usual."""
+
+    def best(hits: Tensor, shown: Tensor) -> int:
+        if not bool(shown.any()):
+            return reading.grid.index(reading.usual)
+        recalls = (hits[:, shown].double() @ image_weights(labels[shown], prior)).tolist()
+        return max(range(len(recalls)), key=lambda i: (round(recalls[i], 12), -abs(reading.grid[i] - reading.usual)))
+
+    return best

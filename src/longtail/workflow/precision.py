@@ -1,0 +1,86 @@
+"""Chooses the precision of training where the user leaves it open: by timing a few steps of the network, once per setting."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch
+from torch import nn
+
+from longtail.data.splits import Data
+from longtail.engine.devices import chosen_device, device_name, has_bfloat16
+from longtail.errors import UserError
+from longtail.runs.files import sweep_dead
+from longtail.runs.layout import precision_file
+from longtail.runs.seals import read_json, write_json
+from longtail.spec.description import digest, parameters_of
+from longtail.spec.recipe import Setting
+from longtail.workflow.request import Request
+from longtail.workflow.watcher import Watcher
+
+SINGLE, HALF = "32-true", "bf16-mixed"
+STEPS = 3
+BATCH = 16
+CLEARLY = 1.1  # bfloat16 is left only for a float32 that is faster by more than noise
+
+
+def settled_precision(request: Request, setting: Setting, data: Data, watcher: Watcher) -> str:
+    """The precision that was asked for; for "auto", bfloat16 where the processor has it and the network is not slower in it.
+
+    On a CPU that has bfloat16 a few steps are timed in both; what was found is stored with the runs of the setting, so that a run
+    that is continued has the same precision.
+    """
+    device = chosen_device(request.device)
+    if request.precision != "auto":
+        return request.precision
+    if not has_bfloat16(device):
+        return SINGLE
+    if device != "cpu":
+        return HALF
+    file = precision_file(request.runs, setting.name)
+    key = digest(setting.backbone, data.size, device_name(torch.device("cpu")))
+    known = _known(file.parent, file.name)
+    if key not in known:
+        seconds = seconds_of_a_step(setting.backbone, data.size)
+        known[key] = HALF if seconds[HALF] <= CLEARLY * seconds[SINGLE] else SINGLE
+        if known[key] == SINGLE:
+            ratio = seconds[HALF] / seconds[SINGLE]
+            watcher.note(f"Computing in float32, since bfloat16 takes {ratio:.1f} times as long here (`precision`).")
+        sweep_dead(file)
+        write_json(file.parent, file.name, known)
+    return known[key]
+
+
+def seconds_of_a_step(backbone: Callable[..., nn.Module], size: int) -> dict[str, float]:
+    """Seconds of the fastest of a few training steps in float32 and in bfloat16, on random images of `size` pixels."""
+    with torch.random.fork_rng(devices=[]):
+        network = _without_weights(backbone)().to(memory_format=torch.channels_last).train()
+        images = torch.randn(BATCH, 3, size, size).to(memory_format=torch.channels_last)
+    seconds: dict[str, float] = {SINGLE: float("inf"), HALF: float("inf")}
+    for step in range(STEPS + 1):
+        for precision in seconds:
+            began = time.perf_counter()
+            with torch.autocast("cpu", dtype=torch.bfloat16, enabled=precision == HALF):
+                features = network(images)
+            features.float().square().mean().backward()
+            if step:  # the first step of each allocates its memory
+                seconds[precision] = min(seconds[precision], time.perf_counter() - began)
+    return seconds
+
+
+def _without_weights(backbone: Callable[..., Any]) -> Callable[..., Any]:
+    """The builder of the network with random weights, so that nothing is downloaded."""
+    return partial(backbone, pretrained=False) if "pretrained" in parameters_of(backbone) else backbone
+
+
+def _known(folder: Any, name: str) -> dict[str, str]:
+    """What was found before; empty where nothing was stored, or what was stored cannot be read."""
+    try:
+        content = read_json(folder, name)
+    except UserError:
+        return {}
+    known = content if isinstance(content, dict) else {}
+    return {str(key): value for key, value in known.items() if value in (SINGLE, HALF)}

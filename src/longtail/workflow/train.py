@@ -1,0 +1,40 @@
+"""`longtail.train`: training from Python, with the options of the command line."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+from typing import Any
+
+from longtail.errors import WrongTypeError
+from longtail.spec.description import unknown
+from longtail.workflow.auto import choose_method
+from longtail.workflow.one_run import Result, prepared, train_one
+from longtail.workflow.request import AUTO, Request, documented, signature
+from longtail.workflow.watcher import Silent, Watcher
+
+
+def train(data: str | Path, *, method: str = AUTO, watcher: Watcher | None = None, **options: Any) -> Result:
+    """Trains on a folder, a CSV or a named setting, and returns the finished run: of one method, or of the one that auto chose.
+
+    `longtail.train("photos/", method="gcl", epochs=40)`; the options are those of `longtail train`, with underscores.
+
+    Raises:
+        WrongTypeError: an option does not exist.
+        UserError: an option or the data cannot be used; the message says what to change.
+    """
+    known = list(Request.__dataclass_fields__)
+    for name in options:
+        if name not in known:
+            raise WrongTypeError(unknown("option", name, known))
+    request, watcher = Request(data, method, **options), watcher or Silent()
+    if method == AUTO:
+        return choose_method(request, watcher).result
+    setting, loaded = prepared(request, watcher)
+    return train_one(request, setting, loaded, watcher=watcher)
+
+
+train.__signature__ = signature(  # type: ignore[attr-defined]
+    inspect.Parameter("watcher", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Watcher | None)
+)
+train.__doc__ = f"{inspect.getdoc(train)}\n\n{documented()}\n    watcher: receives the run's progress; None for no reports."

@@ -1,0 +1,124 @@
+"""Sentences on the choice of a method: what was chosen and how surely, what rare classes gained, and what common ones paid."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from longtail.choosing import recall_interval
+from longtail.data.groups import shot_groups
+from longtail.data.imbalance import imbalance_factor
+from longtail.data.splits import Data
+from longtail.results import GROUPS, percent
+from longtail.runs.report import RunReport
+from longtail.workflow.candidates import Tried
+from longtail.workflow.request import Request
+
+if TYPE_CHECKING:
+    from longtail.workflow.auto import Candidate
+
+NO_TAIL = 3.0
+FEW_IMAGES = 500
+
+
+def verdict(
+    every: Sequence[Tried],
+    candidates: Sequence[Candidate],
+    chosen: int,
+    labels: Tensor,
+    data: Data,
+    request: Request,
+    report: RunReport,
+) -> list[str]:
+    """Sentences on the choice, on rare and common classes, on why re-balancing does not pay where it does not, and on the test.
+
+    Args:
+        every: hits of each candidate on the validation images.
+        candidates: the candidates, in the same order.
+        chosen: index of the one that was chosen.
+        labels: classes of the validation images (M,).
+        data: the data, for the training images per class.
+        report: report of the chosen method, on the test images.
+    """
+    said = [_choice(candidates, chosen, len(labels))]
+    plain = next((index for index, candidate in enumerate(candidates) if candidate.reading.method == "ce"), None)
+    if plain is not None and plain != chosen:
+        said.append(_against_cross_entropy(every[plain].hits, every[chosen].hits, labels, data, request.groups))
+    elif plain is not None:
+        said.append(_why_not(candidates, labels, data, request))
+    interval = recall_interval(torch.tensor(report.test.recalls), torch.tensor(report.test.test_counts))
+    images, recall = f"{report.images['test']:,} test images", _with(report.test.mean_recall, interval)
+    return [*said, f"On the {images}, which nothing was chosen on: mean recall {recall}."]
+
+
+def _choice(candidates: Sequence[Candidate], chosen: int, images: int) -> str:
+    """What was chosen, its validation recall, and how surely it is better than the next."""
+    mine = candidates[chosen]
+    strength = "" if mine.tau is None else f" (tau {mine.tau:g})"
+    recall = _with(mine.result.recall, mine.result.interval)
+    begin = f"Chosen: {mine.reading.name}{strength}, {recall} on {images:,} validation images"
+    if len(candidates) == 1:
+        return f"{begin}."
+    if mine.result.behind > 0:
+        best = min(candidates, key=lambda candidate: candidate.result.behind)
+        gap = f"{100 * mine.result.behind:.1f} ± {100 * mine.result.standard_error:.1f} points"
+        close = "which these images cannot tell from chance; the cheaper is kept"
+        return f"{begin}. {_capital(best.reading.name)} is {gap} ahead, {close}."
+    others = [candidate for index, candidate in enumerate(candidates) if index != chosen]
+    second = min(others, key=lambda candidate: candidate.result.behind)
+    gap = f"{100 * second.result.behind:.1f} ± {100 * second.result.standard_error:.1f} points"
+    if second.result.cannot_be_told_apart:
+        return f"{begin}. The next, {second.reading.name}, is {gap} behind: these images cannot tell the two apart."
+    return f"{begin}, {gap} ahead of the next, {second.reading.name}."
+
+
+def _against_cross_entropy(plain: Tensor, chosen: Tensor, labels: Tensor, data: Data, groups: str) -> str:
+    """Recall of each group of classes on the validation images, with cross-entropy and with the chosen method."""
+    members = shot_groups(data.class_counts, rule=groups)
+    before, after = (_group_recalls(hits, labels, members) for hits in (plain, chosen))
+    parts = [
+        f"{name} {percent(before[name][0])} to {_with(*after[name])}" for name in (*reversed(GROUPS), "all") if name in before
+    ]
+    return f"Mean recall on these images, from cross-entropy to the chosen method: {'; '.join(parts)}."
+
+
+def _why_not(candidates: Sequence[Candidate], labels: Tensor, data: Data, request: Request) -> str:
+    """Why re-balancing does not pay here."""
+    begin = "Re-balancing does not pay here:"
+    if request.prior == "train":
+        return f"{begin} in use the classes come as often as in training."
+    ratio = imbalance_factor(data.class_counts)
+    if ratio < NO_TAIL:
+        return f"{begin} the largest class has only {ratio:.1f} times as many training images as the smallest."
+    ahead = max((c.result.recall for c in candidates if c.reading.method != "ce"), default=0.0)
+    plain = next(c for c in candidates if c.reading.method == "ce")
+    if ahead > plain.result.recall:
+        few = " More validation images (`val`, `folds`) would tell." if len(labels) < FEW_IMAGES else ""
+        return f"{begin} its gain on {len(labels):,} validation images cannot be told from chance.{few}"
+    return f"{begin} no other candidate has a higher recall on the validation images."
+
+
+def _group_recalls(
+    hits: Tensor, labels: Tensor, members: Mapping[str, Sequence[int]]
+) -> dict[str, tuple[float, tuple[float, float]]]:
+    """Mean recall of each group that has validation images, and of all classes, with intervals."""
+    classes = max(max(group, default=0) for group in members.values()) + 1
+    counts = torch.bincount(labels, minlength=classes)
+    recalls = torch.bincount(labels, weights=hits.double(), minlength=classes) / counts
+    found = {}
+    for name, group in {**members, "all": range(classes)}.items():
+        own = torch.tensor(sorted(group), dtype=torch.long)
+        if bool((counts[own] > 0).any()):
+            found[name] = (recalls[own].nanmean().item(), recall_interval(recalls[own], counts[own]))
+    return found
+
+
+def _with(share: float, interval: tuple[float, float]) -> str:
+    return f"{percent(share)} [{percent(interval[0])}, {percent(interval[1])}] %"
+
+
+def _capital(name: str) -> str:
+    return name[:1].upper() + name[1:]
