@@ -8,6 +8,7 @@ from longtail.losses.base import FeatureLoss, Loss
 from longtail.losses.centroid import CentroidLoss
 from longtail.losses.contrastive import PrototypicalContrastiveLoss, SupervisedContrastiveLoss
 from longtail.losses.cross_entropy import ClassBalancedLoss, CrossEntropyLoss, FocalLoss
+from longtail.losses.experts import ExpertsLoss
 from longtail.losses.gala import GALALoss
 from longtail.losses.gcl import GCLAngularLoss, GCLLoss
 from longtail.losses.ldam import LDAMLoss
@@ -19,6 +20,7 @@ __all__ = [
     "CentroidLoss",
     "ClassBalancedLoss",
     "CrossEntropyLoss",
+    "ExpertsLoss",
     "FeatureLoss",
     "FocalLoss",
     "GALALoss",

@@ -76,15 +76,15 @@ def prepared(request: Request, watcher: Watcher) -> tuple[Setting, Data]:
 def train_one(request: Request, setting: Setting, data: Data, *, watcher: Watcher) -> Result:
     """Trains, evaluates and stores one recipe at one seed; a finished run is read back, an unfinished one continues."""
     limit_pixels(request.max_pixels)
+    if request.weights is not None:
+        check_copy(request.weights)
+        setting = replace(setting, weights=content_hash(request.weights))
     recipe = chosen_recipe(request, setting)
     needs_val = reference_of(recipe.inference) == "val"
     data = hold_out(data, request.val if request.val is not None else 0.1 * needs_val, seed=request.split_seed)
     if needs_val and data.val is None:
         raise UserError(f"{recipe.name} chooses a value on validation images, but none are held out; give `val` above 0.")
     fabric, precision = make_fabric(request.device, request.precision, deterministic=request.deterministic)
-    if request.weights is not None:
-        check_copy(request.weights)
-        setting = replace(setting, weights=content_hash(request.weights))
     experiment = Experiment(recipe, setting, data, request.seed, request.protocol, precision, weights=request.weights)
     folder = run_folder(request.runs, setting.name, recipe.name, request.seed, experiment.key())
     shared = stages_folder(request.runs, setting.name)
