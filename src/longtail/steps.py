@@ -46,7 +46,7 @@ def mixup_experts(model: Any, loss: nn.Module, batch: Batch, progress: Progress,
     return mixed_losses(loss, model.head.expert_logits(model.backbone(images)), batch, lam, other)
 
 
-def mixed_images(batch: Batch, alpha: float) -> tuple[Tensor, Tensor, Float[Tensor, "batch 3 height width"]]:
+def mixed_images(batch: Batch, alpha: float) -> tuple[Tensor, Tensor, Tensor]:
     """The proportion lam ~ Beta(alpha, alpha), each image's partner as an index (B,), and the mixed images."""
     lam = beta_sample(alpha, batch)
     other = torch.randperm(len(batch.labels), generator=batch.generator, device=batch.labels.device)

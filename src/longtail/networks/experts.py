@@ -65,8 +65,8 @@ class ExpertsBackbone(nn.Module):
 def _check(backbone: Any, experts: int, start: str) -> None:
     if not hasattr(backbone, "take_later_groups"):
         raise UserError(
-            f"{type(backbone).__name__} has no groups of residual blocks, which each expert would have of its own; this method needs "
-            f"a residual network such as resnet32 or resnet50."
+            f"{type(backbone).__name__} has no groups of residual blocks, which each expert would have of its own; this method "
+            f"needs a residual network such as resnet32 or resnet50."
         )
     if isinstance(experts, bool) or not isinstance(experts, int) or experts < 1:
         raise UserError(f"ExpertsBackbone needs `experts`, a whole number of at least 1; got {experts!r}.")

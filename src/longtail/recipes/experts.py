@@ -16,10 +16,12 @@ from longtail.steps import mixup_experts
 
 BALPOE = whole(Budget(batch_size=128, lr=0.1, weight_decay=5e-4, nesterov=True, schedule=STEPS), *CIFAR)
 SCALE = 30.0
-FEWER_LAYERS = "The experts share all but the network's last group of residual blocks; on CIFAR's networks they share stem and first group alone."
+FEWER_LAYERS = (
+    "The experts share all but the network's last group of residual blocks; on CIFAR's networks they share stem and first group."
+)
 PLAIN_AUGMENTATION = (
-    "Images are mixed and have the setting's augmentation; the paper's best table adds AutoAugment, and its longest runs have 400 "
-    "epochs, with drops at 320 and 360."
+    "Images are mixed and have the setting's augmentation; the paper's best table adds AutoAugment, and its longest runs have "
+    "400 epochs, with drops at 320 and 360."
 )
 CIFAR_10_CONSTANTS = "Images are normalised with CIFAR-10's constants; the authors have CIFAR-100's own."
 
@@ -43,8 +45,8 @@ def balpoe(setting: Setting, *, tau: tuple[float, ...] = (0.0, 1.0, 2.0), alpha:
         source="Aimar et al., CVPR 2023; emasa/BalPoE-CalibratedLT@ca607ae",
         year=2023,
         departures=(
-            "Every expert has its own later layers, so the network has more parameters, and a pass takes more arithmetic, than those "
-            "of the other methods.",
+            "Every expert has its own later layers, so the network has more parameters and takes more arithmetic than those of "
+            "the other methods.",
             *((CIFAR_10_CONSTANTS,) if setting.benchmark == "cifar100" else ()),
             *(() if getattr(setting.backbone, "func", setting.backbone) is CifarResNet else (FEWER_LAYERS,)),
         ),
