@@ -93,6 +93,16 @@ def test_a_short_run_is_stored_read_back_and_predicts_as_it_was_evaluated(traine
     assert prediction.label == predictor.classes[int(scores[0].argmax())]
 
 
+def test_experts_on_a_network_of_timm_s_are_stored_and_read_back(tmp_path):
+    pytest.importorskip("timm")
+    options = {"backbone": "test_resnet", "variants": {"tau": "0.5,1.5"}, "device": "cpu"}
+    result = longtail.train("digits_lt", method="balpoe", epochs=1, runs=tmp_path, **options)
+    predictor, test = longtail.load(result.folder), settings.digits_lt().data(Path()).test
+    assert len(predictor.model.backbone.experts) == 2
+    right = (predictor.scores(test.pixels).argmax(1) == torch.from_numpy(test.labels)).float().mean().item()
+    assert right == pytest.approx(result.report.test.accuracy, abs=2 / len(test.labels))
+
+
 def test_the_scores_are_the_mean_of_the_experts_logits(trained):
     predictor = longtail.load(trained.folder)
     pixels = settings.digits_lt().data(Path()).test.pixels[:5]

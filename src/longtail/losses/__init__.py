@@ -1,7 +1,8 @@
 """Losses for long-tailed data: each is built as `Loss(class_counts, *, ..., weight=None)` and called as `loss(logits, labels)`.
 
-Losses on features are also given a `feature_size` and are called as `loss(features, labels)`. A loss of your own derives from
-`Loss` or `FeatureLoss`, whose docstrings say what training does with it.
+Losses on features are also given a `feature_size` and are called as `loss(features, labels)`; `ExpertsLoss` is called with logits
+of shape (B, experts, C). A loss of your own derives from `Loss` or `FeatureLoss`, whose docstrings say what training does with
+it.
 """
 
 from longtail.losses.base import FeatureLoss, Loss
