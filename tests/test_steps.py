@@ -1,12 +1,15 @@
 """Steps: from a batch to a scalar."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from torch import nn
 
 from longtail import steps
 from longtail.data.loaders import Batch
-from longtail.losses import CrossEntropyLoss, GCLLoss
+from longtail.heads import ExpertsHead
+from longtail.losses import CrossEntropyLoss, ExpertsLoss, GCLLoss, LogitAdjustedLoss
 from longtail.weighting import Progress
 
 COUNTS = [100, 10, 1]
@@ -78,6 +81,34 @@ def test_no_mixing_at_alpha_zero(alpha):
     mixed = steps.mixup(model, loss, given, Progress(), alpha=alpha)
     assert torch.equal(model.seen, given.images)
     torch.testing.assert_close(mixed, steps.classify(model, loss, given, Progress()))
+
+
+def test_mixed_experts_are_given_the_same_images_and_each_loss_is_mixed(monkeypatch):
+    fix_lambda(monkeypatch, 0.7)
+    head, seen = ExpertsHead(6, 3), []
+    model = SimpleNamespace(backbone=lambda images: seen.append(images) or images.flatten(1)[:, :6], head=head)
+    given, loss = batch(), ExpertsLoss(COUNTS, scale=30.0)
+    replay = torch.Generator()
+    replay.set_state(given.generator.get_state())
+    order = torch.randperm(8, generator=replay)
+    value = steps.mixup_experts(model, loss, given, Progress())
+    mixed = 0.7 * given.images + 0.3 * given.images[order]
+    torch.testing.assert_close(seen, [mixed])
+    features = mixed.flatten(1)[:, :6].view(8, 3, 2)
+    cosines = nn.functional.cosine_similarity(features[:, :, None], head.weight.view(3, 3, 2).transpose(0, 1)[None], dim=3)
+    expected = torch.zeros(())
+    for expert, tau in enumerate((0, 1, 2)):
+        alone = LogitAdjustedLoss(COUNTS, tau=tau)
+        for share, labels in ((0.7, given.labels), (0.3, given.labels[order])):
+            expected = expected + share * alone(30 * cosines[:, expert], labels) / 3
+    torch.testing.assert_close(value, expected)
+
+
+def test_experts_are_not_mixed_at_alpha_zero():
+    head, given, loss = ExpertsHead(6, 3), batch(), ExpertsLoss(COUNTS)
+    model = SimpleNamespace(backbone=lambda images: images.flatten(1)[:, :6], head=head)
+    value = steps.mixup_experts(model, loss, given, Progress(), alpha=0.0)
+    torch.testing.assert_close(value, loss(head.expert_logits(given.images.flatten(1)[:, :6]), given.labels))
 
 
 def test_mixup_asks_for_both_labels_with_noise_of_their_own():

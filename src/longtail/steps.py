@@ -33,9 +33,30 @@ def mixup(model: nn.Module, loss: nn.Module, batch: Batch, progress: Progress, *
 
     Zhang et al., ICLR 2018, Eq. 1. Losses that draw noise draw it anew for each of the two labels, as in the GCL code.
     """
+    lam, other, images = mixed_images(batch, alpha)
+    return mixed_losses(loss, model(images), batch, lam, other)
+
+
+def mixup_experts(model: Any, loss: nn.Module, batch: Batch, progress: Progress, *, alpha: float = 0.4) -> Float[Tensor, ""]:
+    """`mixup` for a loss on the logits of every expert, all of which are given the same mixed images.
+
+    L = lam L(z', y) + (1 - lam) L(z', y[perm]),  z' (B, E, C) the experts' logits of x' = lam x + (1 - lam) x[perm]
+
+    The step needs an `ExpertsHead`. Aimar et al., CVPR 2023 (BalPoE), where alpha is 0.4; at alpha 0 nothing is mixed.
+    """
+    lam, other, images = mixed_images(batch, alpha)
+    return mixed_losses(loss, model.head.expert_logits(model.backbone(images)), batch, lam, other)
+
+
+def mixed_images(batch: Batch, alpha: float) -> tuple[Tensor, Tensor, Tensor]:
+    """The proportion lam ~ Beta(alpha, alpha), each image's partner as an index (B,), and the mixed images."""
     lam = beta_sample(alpha, batch)
     other = torch.randperm(len(batch.labels), generator=batch.generator, device=batch.labels.device)
-    logits = model(lam * batch.images + (1 - lam) * batch.images[other])
+    return lam, other, lam * batch.images + (1 - lam) * batch.images[other]
+
+
+def mixed_losses(loss: nn.Module, logits: Tensor, batch: Batch, lam: Tensor, other: Tensor) -> Float[Tensor, ""]:
+    """The losses of the logits with the images' own and with their partners' labels, in the proportion lam : 1 - lam."""
     own = apply_loss(loss, logits, batch.labels, batch.generator)
     return lam * own + (1 - lam) * apply_loss(loss, logits, batch.labels[other], batch.generator)
 
@@ -135,7 +156,7 @@ def apply_loss(loss: nn.Module, logits: Tensor, labels: Tensor, generator: torch
     """Calls the loss, and passes it the generator if it draws random numbers. A step of your own must call every loss by this.
 
     Args:
-        logits: logits (B, C), or features (B, D) for a loss on features.
+        logits: logits (B, C), those of every expert (B, E, C), or features (B, D) for a loss on features.
         labels: class indices (B,).
         generator: the generator of the batch.
 

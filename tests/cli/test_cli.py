@@ -105,6 +105,13 @@ def test_list(what, names):
     assert "Next: longtail train DATA" in shown.out
 
 
+def test_the_list_of_methods_says_what_each_costs():
+    rows = {row["name"]: row for row in json.loads(longtail("list", "--json").out)}
+    assert (rows["ce"]["parameters"], rows["ce"]["cost"]) == ("0.46 M", "1.00")
+    assert (rows["balpoe"]["parameters"], rows["balpoe"]["cost"]) == ("1.34 M", "2.30")
+    assert (rows["bbn"]["parameters"], rows["bbn"]["cost"]) == ("0.54 M", "2.00")
+
+
 def test_doctor():
     said = longtail("doctor")
     assert said.code == 0

@@ -34,6 +34,22 @@ def softer(setting, *, gamma: float = 2.0):
     return Recipe("softer", (stage,))
 '''
 
+UNKNOWN = """
+from dataclasses import replace
+
+from torch import nn
+
+from longtail.settings import digits_lt
+
+
+def narrow():
+    return nn.Linear(7, 5)
+
+
+def odd():
+    return replace(digits_lt(), name="odd", backbone=narrow)
+"""
+
 
 def shown(*words):
     said = longtail("show", *words)
@@ -174,6 +190,7 @@ def test_a_page_as_json():
         ("ce", "imagenet_lt", 1.0, None),
         ("balanced_softmax", "cifar100_lt", 591 / 200, None),
         ("hybrid_sc", "cifar10_lt", 3.0, None),
+        ("balpoe", "cifar100_lt", 317_030_400 / 137_723_904, None),
         ("tau_norm", "cifar10_lt", 1.0, "val"),
         ("ncm", "places_lt", 1.0, "train"),
         ("gala_rebalanced", "cifar100_lt", 1.0, "test"),
@@ -183,6 +200,18 @@ def test_what_training_costs_and_what_the_rule_is_fitted_on(method, data, cost, 
     page = as_json(method, data)
     assert page["cost"] == pytest.approx(cost, abs=1e-4)
     assert page["fitted_on"] == fitted_on
+
+
+def test_the_size_of_the_network_is_said_beside_that_of_cross_entropy(tmp_path):
+    said = shown("balpoe", "cifar100_lt").text
+    assert "The network has 1,342,864 parameters up to its features, that of cross-entropy 463,504; a pass " in said
+    assert "takes 2.30 times the arithmetic. Training costs 2.30 times what cross-entropy costs at the same budget" in said
+    assert "463,504 parameters up to its features, as that of cross-entropy." in shown("gcl", "cifar100_lt").text
+    file = tmp_path / "mine.py"
+    file.write_text(UNKNOWN)
+    said = shown("ce", f"{file}:odd").text
+    assert "The network's size is not known: it cannot be built and run here. Training costs 1.00 times" in said
+    assert as_json("ce", f"{file}:odd")["parameters"] is None
 
 
 def test_options_change_what_is_shown():

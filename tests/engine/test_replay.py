@@ -17,7 +17,7 @@ from longtail.spec.recipe import with_epochs
 from longtail.weighting import Progress
 
 SETTING = replace(settings.digits_lt(), epochs=3)
-METHODS = ["gcl", "gala", "bbn", "hybrid_sc", "tde", "oltr"]
+METHODS = ["gcl", "gala", "bbn", "hybrid_sc", "tde", "oltr", "balpoe"]
 
 
 class OnTheSpot:

@@ -27,6 +27,7 @@ VARIANTS = {
     "SupervisedContrastiveLoss": [{"temperature": 1.0}],
     "PrototypicalContrastiveLoss": [{"temperature": 1.0}],
     "CentroidLoss": [{"margin": 20.0, "repel": 1.0}],
+    "ExpertsLoss": [{"scale": 30.0}, {"tau": (0.5, 1.5)}, {"tau": (1.0,)}],
 }
 
 
@@ -56,10 +57,15 @@ every_classifier_mean = every(lambda loss, values: takes(loss, "logits") and val
 every_derivative = every(lambda loss, values: not (loss.requires_head and values.get("gamma")))
 
 
-def batch(loss, dtype=torch.float64, images=9, classes=4):
+def experts_of(loss, values):
+    """The shape of the experts between images and classes: one number where the loss takes logits of several experts."""
+    return (len(values.get("tau", (0, 1, 2))),) if loss is losses.ExpertsLoss else ()
+
+
+def batch(loss, values, dtype=torch.float64, images=9, classes=4):
     """Logits (cosines or unit features where the loss needs them), labels of every class, and noise."""
     generator = torch.Generator().manual_seed(0)
-    logits = torch.randn(images, classes, generator=generator, dtype=torch.float64)
+    logits = torch.randn(images, *experts_of(loss, values), classes, generator=generator, dtype=torch.float64)
     noise = torch.randn(images, classes, generator=generator, dtype=torch.float64) / 3
     logits = logits.tanh() if loss.requires_head else logits
     logits = nn.functional.normalize(logits, dim=1) if takes(loss, "features") else logits
@@ -88,19 +94,24 @@ def test_loss_keeps_the_contract(loss, values):
     assert issubclass(loss, losses.FeatureLoss) == takes(loss, "features")
 
 
+def spread(logits, loss, values):
+    """The same logits for every expert, where the loss takes those of several."""
+    return logits.reshape(len(logits), *[1] * len(experts_of(loss, values)), -1).repeat(1, *experts_of(loss, values), 1)
+
+
 @every_derivative
 def test_loss_gradient(loss, values):
-    logits, labels, noise = batch(loss)
+    logits, labels, noise = batch(loss, values)
     function = lambda z: call(made(loss, COUNTS, weight=WEIGHT, **values), z, labels, noise)  # noqa: E731
     assert torch.autograd.gradcheck(function, logits.requires_grad_())
 
 
 @every_classifier
 def test_loss_is_finite_at_its_limits(loss, values):
-    _, labels, noise = batch(loss, torch.float32)
+    _, labels, noise = batch(loss, values, torch.float32)
     size = 1.0 if loss.requires_head else 1e4
     for sign in (torch.eye(4)[labels] * 2 - 1, 1 - torch.eye(4)[labels] * 2, torch.ones(9, 4)):
-        logits = (size * sign).requires_grad_()
+        logits = spread(size * sign, loss, values).requires_grad_()
         value = call(loss(COUNTS, **values), logits, labels, noise)
         assert value.isfinite()
         assert torch.autograd.grad(value, logits)[0].isfinite().all()
@@ -119,7 +130,7 @@ def test_representation_loss_is_finite_at_its_limits(loss, values, size):
 
 @every_representation
 def test_renaming_the_classes_leaves_the_representation_loss(loss, values):
-    features, labels, _ = batch(loss)
+    features, labels, _ = batch(loss, values)
     built, renamed = made(loss, COUNTS, weight=WEIGHT, **values), made(loss, COUNTS, seed=1, **values)
     renamed.load_state_dict({name: tensor[ORDER] for name, tensor in built.state_dict().items()})
     torch.testing.assert_close(renamed(features, ORDER.argsort()[labels]), built(features, labels))
@@ -127,23 +138,23 @@ def test_renaming_the_classes_leaves_the_representation_loss(loss, values):
 
 @every_classifier
 def test_renaming_the_classes_leaves_the_loss(loss, values):
-    logits, labels, noise = batch(loss)
+    logits, labels, noise = batch(loss, values)
     renamed = loss([COUNTS[j] for j in ORDER], weight=[WEIGHT[j] for j in ORDER], **values)
     expected = call(loss(COUNTS, weight=WEIGHT, **values), logits, labels, noise)
-    torch.testing.assert_close(call(renamed, logits[:, ORDER], ORDER.argsort()[labels], noise[:, ORDER]), expected)
+    torch.testing.assert_close(call(renamed, logits[..., ORDER], ORDER.argsort()[labels], noise[:, ORDER]), expected)
 
 
 @every_mean
 def test_only_ratios_of_the_weights_matter(loss, values):
     once, thrice = (made(loss, COUNTS, weight=[factor * w for w in WEIGHT], **values) for factor in (1, 3))
-    torch.testing.assert_close(call(once, *batch(loss)), call(thrice, *batch(loss)), rtol=1e-12, atol=0)
-    assert call(once, *batch(loss)) != call(made(loss, COUNTS, **values), *batch(loss))
+    torch.testing.assert_close(call(once, *batch(loss, values)), call(thrice, *batch(loss, values)), rtol=1e-12, atol=0)
+    assert call(once, *batch(loss, values)) != call(made(loss, COUNTS, **values), *batch(loss, values))
 
 
 @every_classifier_mean
 @pytest.mark.parametrize("label", range(4))
 def test_a_weight_on_one_class_leaves_the_images_of_that_class(loss, values, label):
-    logits, labels, noise = batch(loss)
+    logits, labels, noise = batch(loss, values)
     only = labels == label
     weighted = call(loss(COUNTS, weight=[float(j == label) for j in range(4)], **values), logits, labels, noise)
     alone = call(loss(COUNTS, **values), logits[only], labels[only], noise[only])
@@ -155,7 +166,7 @@ def test_loss_state_survives_saving(loss, values):
     stored, other = made(loss, COUNTS, weight=WEIGHT, **values), made(loss, [5, 6, 7, 8], seed=1, **values)
     assert {"class_counts", "weight"} <= dict(stored.named_buffers()).keys()
     other.load_state_dict(stored.state_dict())
-    assert torch.equal(call(other, *batch(loss)), call(stored, *batch(loss)))
+    assert torch.equal(call(other, *batch(loss, values)), call(stored, *batch(loss, values)))
 
 
 @every_loss
@@ -167,13 +178,13 @@ def test_a_class_without_images_is_named(loss, values):
 @every_loss
 @pytest.mark.parametrize("count", [1, 7, 100_000])
 def test_balanced_counts_give_a_number(loss, values, count):
-    assert call(made(loss, [count] * 4, **values), *batch(loss)).isfinite()
+    assert call(made(loss, [count] * 4, **values), *batch(loss, values)).isfinite()
 
 
 @every_loss
 def test_soft_labels_work_or_are_refused(loss, values, monkeypatch):
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
-    (logits, labels, noise), built = batch(loss), made(loss, COUNTS, weight=WEIGHT, **values)
+    (logits, labels, noise), built = batch(loss, values), made(loss, COUNTS, weight=WEIGHT, **values)
     certain = torch.eye(4, dtype=torch.float64)[labels]
     try:
         soft = call(built, logits, certain, noise)
@@ -187,7 +198,7 @@ def test_soft_labels_work_or_are_refused(loss, values, monkeypatch):
 
 @every_loss
 def test_loss_is_float32_under_autocast(loss, values):
-    logits, labels, noise = batch(loss, torch.bfloat16)
+    logits, labels, noise = batch(loss, values, torch.bfloat16)
     outside = call(made(loss, COUNTS, weight=WEIGHT, **values), logits.float(), labels, noise.float())
     with torch.autocast("cpu", torch.bfloat16):
         inside = call(made(loss, COUNTS, weight=WEIGHT, **values), logits, labels, noise.float())
@@ -200,13 +211,13 @@ def test_loss_reads_no_value_back_from_the_device(loss, values, monkeypatch):
     """On the meta device, which has no autocast, tensors have no values, so a branch on a value or an `item` is an error."""
     monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())
     built = made(loss, COUNTS, weight=WEIGHT, **values).to("meta")
-    logits, labels, noise = (tensor.to("meta") for tensor in batch(loss, torch.float32))
+    logits, labels, noise = (tensor.to("meta") for tensor in batch(loss, values, torch.float32))
     call(built, logits.requires_grad_(), labels, noise).backward()
-    assert logits.grad.shape == (9, 4)
+    assert logits.grad.shape == logits.shape
 
 
 def test_soft_labels_are_exact_under_autocast():
-    (logits, _, _), loss = batch(CrossEntropyLoss, torch.float32), CrossEntropyLoss(COUNTS, weight=WEIGHT)
+    (logits, _, _), loss = batch(CrossEntropyLoss, {}, torch.float32), CrossEntropyLoss(COUNTS, weight=WEIGHT)
     shares = torch.rand(9, 4, generator=torch.Generator().manual_seed(1)).softmax(1)
     with torch.autocast("cpu", torch.bfloat16):
         inside = loss(logits, shares)

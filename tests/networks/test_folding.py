@@ -15,6 +15,7 @@ from longtail.engine.training import train_stages
 from longtail.heads import CosineHead
 from longtail.networks.backbones import CifarResNet, TimmBackbone
 from longtail.networks.classifier import Classifier
+from longtail.networks.experts import ExpertsBackbone
 from longtail.networks.folding import folded, is_frozen
 from longtail.networks.wrappers import AttentiveBackbone, TwoBranchBackbone
 from longtail.runs.run import Run
@@ -25,6 +26,7 @@ BACKBONES = {
     "timm resnet": lambda: TimmBackbone(name="resnet18"),
     "timm mobilenet": lambda: TimmBackbone(name="mobilenetv3_small_050"),
     "no batch norm": lambda: TimmBackbone(name="convnext_atto"),
+    "experts": lambda: ExpertsBackbone(CifarResNet(depth=8)),
     "two branches": lambda: TwoBranchBackbone(CifarResNet(depth=8)),
     "not traceable": lambda: AttentiveBackbone(CifarResNet(depth=8), image_size=32),
 }

@@ -129,3 +129,9 @@ def attraction_gradient_on_centroids(rows, labels, centroids, share):
             if y == c:
                 gradient[c] += s * (np.asarray(m) - np.asarray(v)) / (1 + list(labels).count(c))
     return gradient
+
+
+def of_experts(logits, label, counts, tau, scale):
+    """Each expert's loss on its own scaled logits, shifted by its own prior; then their mean."""
+    each = [cross_entropy(prior_shifted([scale * z for z in own], counts, t), label) for own, t in zip(logits, tau, strict=True)]
+    return sum(each) / len(each)

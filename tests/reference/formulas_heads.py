@@ -35,6 +35,15 @@ def causal(features, weight, heads, temperature, shrinkage):
     return logits
 
 
+def expert_cosines(features, weight, experts):
+    """Rows are experts, columns classes: the cosine of the expert's part of the features with that of the class vector."""
+    own = parts(features, experts)
+    return [
+        [dot(own[e], parts(row, experts)[e]) / norm(own[e]) / norm(parts(row, experts)[e]) for row in weight]
+        for e in range(experts)
+    ]
+
+
 def causal_cosines(features, average):
     return [dot(x, e) / norm(x) / norm(e) for x, e in zip(parts(features, len(average)), average, strict=True)]
 

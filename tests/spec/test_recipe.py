@@ -166,6 +166,10 @@ def test_checked_turns_json_lists_into_tuples():
         ("true", False, True),
         ("null", 1.0, None),
         ("[1, 2]", (0,), [1, 2]),
+        ("0,1,2", (0.0, 1.0, 2.0), [0, 1, 2]),
+        ("1/3, 2/3", (0.8, 0.9), [1 / 3, 2 / 3]),
+        ("-0.5,2.5", (0.0, 1.0, 2.0), [-0.5, 2.5]),
+        ("0,1", "train", "0,1"),
         ("eval", "train", "eval"),
         ("effective_number", weighting.uniform, weighting.effective_number),
         ("power", partial(weighting.effective_number, beta=0.9), weighting.power),
@@ -178,6 +182,12 @@ def test_checked_turns_json_lists_into_tuples():
 )
 def test_parse_value_reads_json_and_names(text, current, value):
     assert parse_value(text, current) == value
+
+
+@pytest.mark.parametrize("text", ["0,a,2", "0,,2", "tail", "1/0,1", ""])
+def test_numbers_with_commas_are_numbers(text):
+    with pytest.raises(UserError, match=f"'{text}' is no list of numbers; write them with commas alone, as 0,1,2"):
+        parse_value(text, (0.0, 1.0))
 
 
 @pytest.mark.parametrize(

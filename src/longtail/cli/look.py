@@ -62,7 +62,8 @@ def run_list(what: str, *, as_json: bool) -> None:
         table.add_row(*(text(str(row[name]).partition(";")[0]) for name in shown))
     say(table)
     if what == "methods":
-        say("cost: training cost at the common budget, where cross-entropy costs 1. Variants of each method: --json.")
+        say("parameters: those of the network up to its features, on cifar100_lt (ResNet-32).")
+        say("cost: arithmetic of the training at the common budget, where cross-entropy's is 1. Variants of each method: --json.")
     say("Next: longtail train DATA --method NAME" if what == "methods" else "Next: longtail train DATA")
 
 
@@ -132,11 +133,11 @@ def _say_images(found: Inspection) -> None:
 def _methods() -> list[dict[str, Any]]:
     from longtail import recipes
     from longtail.settings import cifar100_lt
+    from longtail.spec.cost import stage_sizes, training_cost
     from longtail.spec.description import parameters_of
-    from longtail.spec.recipe import training_cost
 
     setting = replace(cifar100_lt(), budget="common")
-    usual = training_cost(recipes.ce(setting))
+    usual = training_cost(recipes.ce(setting), setting)
     rows = []
     for function in recipes.ALL:
         recipe = function(setting)
@@ -147,7 +148,8 @@ def _methods() -> list[dict[str, Any]]:
                 "what": (inspect.getdoc(function) or "").splitlines()[0],
                 "stages": len(recipe.stages),
                 **_changes(recipe),
-                "cost": f"{training_cost(recipe) / usual:.2f}",
+                "parameters": f"{stage_sizes(recipe, setting)[-1].parameters / 1e6:.2f} M",
+                "cost": f"{training_cost(recipe, setting) / usual:.2f}",
                 "variants": ", ".join(parameters_of(function)) or "–",
                 "source": recipe.source,
                 "departures": list(recipe.all_departures),

@@ -17,8 +17,9 @@ from longtail.cli.options import FIELDS, flag, in_flags
 from longtail.cli.recipe_lines import Line, inference_lines, network_lines, plain_name, setting_lines, stage_lines
 from longtail.cli.show import console, say, text
 from longtail.inference import reference_of
+from longtail.spec.cost import plain_size, stage_sizes, training_cost
 from longtail.spec.description import describe, parameters_of
-from longtail.spec.recipe import Recipe, Setting, training_cost, with_epochs
+from longtail.spec.recipe import Recipe, Setting, with_epochs
 from longtail.text import visible
 from longtail.workflow.choices import largest_batch
 from longtail.workflow.request import Request, default_of
@@ -40,8 +41,9 @@ def run_show(request: Request, *, as_json: bool) -> None:
         if line:
             say(text(line))
     _say_sections(setting, recipe)
+    say(f"\n{_size_in_words(setting, recipe)}")
     cost = f"{_cost(request, setting, recipe):.2f}"
-    say(f"\nTraining costs {cost} times what cross-entropy costs at the same budget, in passes over the images.")
+    say(f"Training costs {cost} times what cross-entropy costs at the same budget, in multiply-adds.")
     say(text(f"Next: {_command(request)}"))
 
 
@@ -115,9 +117,22 @@ def _variants_in_words(request: Request) -> str:
 
 
 def _cost(request: Request, setting: Setting, recipe: Recipe) -> float:
-    """Training cost in passes over the images, divided by that of cross-entropy at the same budget."""
+    """Training cost in arithmetic, divided by that of cross-entropy at the same budget."""
     plain = recipes.ce(setting)
-    return training_cost(recipe) / training_cost(plain if request.epochs is None else with_epochs(plain, request.epochs))
+    plain = plain if request.epochs is None else with_epochs(plain, request.epochs)
+    return training_cost(recipe, setting) / training_cost(plain, setting)
+
+
+def _size_in_words(setting: Setting, recipe: Recipe) -> str:
+    """A sentence on the parameters and the arithmetic of the finished network, beside those of the setting's own."""
+    sizes, plain = stage_sizes(recipe, setting), plain_size(setting)
+    if not sizes or plain is None:
+        return "The network's size is not known: it cannot be built and run here."
+    own = f"The network has {sizes[-1].parameters:,} parameters up to its features"
+    if sizes[-1] == plain:
+        return f"{own}, as that of cross-entropy."
+    share = f"{sizes[-1].multiply_adds / plain.multiply_adds:.2f}"
+    return f"{own}, that of cross-entropy {plain.parameters:,}; a pass through it takes {share} times the arithmetic."
 
 
 def _command(request: Request) -> str:
@@ -146,6 +161,7 @@ def _as_json(request: Request, setting: Setting, recipe: Recipe) -> dict[str, An
         "values": {path: line.text if callable(line.value) else line.value for path, line in paths.items()},
         "learning_rates_in_words": [line.value for line in lines if line.label == "learning rate"],
         "fitted_on": reference_of(recipe.inference),
+        "parameters": sizes[-1].parameters if (sizes := stage_sizes(recipe, setting)) else None,
         "cost": round(_cost(request, setting, recipe), 4),
         "departures": {"recipe": recipe.departures, "stages": [stage.departures for stage in recipe.stages]},
     }

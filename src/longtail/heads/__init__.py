@@ -6,8 +6,9 @@ derives from `Head`, whose docstring says what training does with it.
 
 from longtail.heads.base import Head
 from longtail.heads.disalign import AlignedHead
+from longtail.heads.experts import ExpertsHead
 from longtail.heads.linear import CosineHead, LinearHead, ScaledHead
 from longtail.heads.oltr import MetaHead
 from longtail.heads.tde import CausalHead
 
-__all__ = ["AlignedHead", "CausalHead", "CosineHead", "Head", "LinearHead", "MetaHead", "ScaledHead"]
+__all__ = ["AlignedHead", "CausalHead", "CosineHead", "ExpertsHead", "Head", "LinearHead", "MetaHead", "ScaledHead"]

@@ -62,6 +62,18 @@ def check_head(head: object) -> Head:
     return head
 
 
+def check_equal_parts(owner: str, in_features: int, **parts: int) -> None:
+    """Refuses a number of parts, given as the owner's argument, into which the features cannot be cut.
+
+    Raises:
+        UserError: the number does not divide the number of features; the numbers that do are listed.
+    """
+    ((name, count),) = parts.items()
+    if count < 1 or in_features % count:
+        possible = ", ".join(str(k) for k in range(1, in_features + 1) if in_features % k == 0)
+        raise UserError(f"{owner} cuts {in_features} features into equal parts; {name}={count} is none of {possible}.")
+
+
 def innermost(head: nn.Module) -> nn.Module:
     """The innermost of heads that wrap each other; the head itself if it wraps none."""
     while isinstance(inner := getattr(head, "inner", None), nn.Module):

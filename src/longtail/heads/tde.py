@@ -11,8 +11,7 @@ import torch.nn.functional as F  # noqa: N812
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from longtail.errors import UserError
-from longtail.heads.base import Features, Head, Logits, at_least_float32
+from longtail.heads.base import Features, Head, Logits, at_least_float32, check_equal_parts
 
 
 class CausalHead(Head):
@@ -52,9 +51,7 @@ class CausalHead(Head):
         momentum: float = 0.9,
     ) -> None:
         super().__init__()
-        if heads < 1 or in_features % heads:
-            possible = ", ".join(str(k) for k in range(1, in_features + 1) if in_features % k == 0)
-            raise UserError(f"CausalHead cuts {in_features} features into equal parts; heads={heads} is none of {possible}.")
+        check_equal_parts("CausalHead", in_features, heads=heads)
         self.momentum = momentum
         self.weight = nn.Parameter(torch.empty(num_classes, in_features).uniform_(-1, 1) / in_features**0.5)
         self.register_buffer("average", torch.zeros(heads, in_features // heads))

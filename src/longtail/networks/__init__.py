@@ -2,12 +2,14 @@
 
 from longtail.networks.backbones import CifarResNet, TimmBackbone
 from longtail.networks.classifier import Classifier, Projection
+from longtail.networks.experts import ExpertsBackbone
 from longtail.networks.wrappers import AttentiveBackbone, ModulatedAttention, TwoBranchBackbone
 
 __all__ = [
     "AttentiveBackbone",
     "CifarResNet",
     "Classifier",
+    "ExpertsBackbone",
     "ModulatedAttention",
     "Projection",
     "TimmBackbone",

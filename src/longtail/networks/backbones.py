@@ -1,7 +1,7 @@
 """Backbones, networks from images to pooled features. Each has `num_features` and `timm_name` (None if timm lacks it).
 
-Residual networks also have `maps` (the feature maps before the pooling) and `last_group` (their last group of residual blocks),
-which `longtail.networks.wrappers` builds on.
+Residual networks also have `maps` (the feature maps before the pooling), `last_group` (their last group of residual blocks) and
+`take_later_groups` (which cuts the network in two), which `longtail.networks.wrappers` and `experts` build on.
 """
 
 from __future__ import annotations
@@ -59,6 +59,11 @@ class CifarResNet(nn.Module):
     def last_group(self) -> nn.Sequential:
         """The last group of residual blocks: modules of the network itself, not copies."""
         return cast(nn.Sequential, self.groups[-1])
+
+    def take_later_groups(self) -> nn.Sequential:
+        """Takes the second and the third group out of the network and returns them; its `maps` are then those of the first."""
+        later, self.groups = self.groups[1:], self.groups[:1]
+        return later
 
 
 class BasicBlock(nn.Module):
@@ -158,6 +163,16 @@ class TimmBackbone(nn.Module):
         group = getattr(self.body, "layer4", None)
         if not isinstance(group, nn.Sequential):
             raise UserError(f"'{self.timm_name}' has no residual blocks; this method needs a residual network such as resnet50.")
+        return group
+
+    def take_later_groups(self) -> nn.Sequential:
+        """Takes the last group out of the network and returns it; its `maps` are then those of the group before.
+
+        Raises:
+            UserError: the network has no residual blocks.
+        """
+        group, self.body.layer4 = self.last_group, nn.Identity()
+        self.body.num_features = next(each["num_chs"] for each in self.body.feature_info if each["module"] == "layer3")
         return group
 
 

@@ -11,6 +11,7 @@ from longtail.recipes.budget import Budget, base, own_budget, published
 from longtail.recipes.calibration import disalign, mislas
 from longtail.recipes.clouded import gcl, gcl_angular
 from longtail.recipes.decoupled import ce_retrained, crt, lws, mixup_crt, ncm, tau_norm
+from longtail.recipes.experts import balpoe
 from longtail.recipes.gradient_adjusted import gala, gala_rebalanced
 from longtail.recipes.hybrid import hybrid_psc, hybrid_sc
 from longtail.recipes.meta_embedding import oltr
@@ -41,6 +42,7 @@ ALL: tuple[Callable[..., Recipe], ...] = (
     hybrid_psc,
     gcl,
     gcl_angular,
+    balpoe,
     gala,
     gala_rebalanced,
 )
@@ -51,6 +53,7 @@ __all__ = [
     "Setting",
     "Stage",
     "balanced_softmax",
+    "balpoe",
     "base",
     "bbn",
     "ce",

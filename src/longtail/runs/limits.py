@@ -13,6 +13,7 @@ from longtail.errors import UserError
 
 FUNCTIONS = (torch.empty, torch.zeros, torch.ones, torch.rand, torch.randn)
 METHODS = (torch.Tensor.new_empty, torch.Tensor.new_zeros, torch.Tensor.new_ones)
+COPIES = (torch.Tensor.clone,)  # a copy of a module clones its parameters
 
 
 class Limited(TorchFunctionMode):
@@ -31,10 +32,15 @@ class Limited(TorchFunctionMode):
     ) -> Any:
         kwargs = kwargs or {}
         if function in FUNCTIONS or function in METHODS:
-            self.left -= _numbers(args[1:] if function in METHODS else args, kwargs.get("size"))
-            if self.left < 0:
-                raise UserError("The network that it describes is larger than the stored weights.")
+            self._take(_numbers(args[1:] if function in METHODS else args, kwargs.get("size")))
+        elif function in COPIES:
+            self._take(args[0].numel())
         return function(*args, **kwargs)
+
+    def _take(self, numbers: int) -> None:
+        self.left -= numbers
+        if self.left < 0:
+            raise UserError("The network that it describes is larger than the stored weights.")
 
 
 def _numbers(sizes: Sequence[Any], size: Any) -> int:

@@ -19,19 +19,22 @@ def parse_value(text: str, current: Any) -> Any:
     """Parses the text right of the `=` on the command line: JSON, or a public function of the module that `current` comes from.
 
     A function is written as `effective_number` or, with hyper-parameters, `effective_number(beta=0.999)`; fractions such as `1/3`
-    are understood.
+    are understood. Where a tuple of numbers will be replaced, they may be written with commas alone, as `0,1,2`.
 
     Args:
         text: text right of the `=`.
         current: the value that will be replaced.
 
     Raises:
-        UserError: a function is expected, and the text is neither JSON nor the name of one.
+        UserError: a function is expected, and the text is neither JSON nor the name of one, or numbers are expected, and the text
+            holds something else.
     """
     try:
         return json.loads(text)
     except json.JSONDecodeError:
         pass
+    if isinstance(current, tuple) and current and all(isinstance(each, (int, float)) for each in current):
+        return _numbers(text)
     if not callable(current):
         return _fraction(text) if isinstance(current, (int, float)) and not isinstance(current, bool) else text
     try:
@@ -73,6 +76,15 @@ def _number_or_name(node: ast.expr, current: Any) -> Any:
         return ast.literal_eval(node)
     except (ValueError, TypeError, ZeroDivisionError) as error:
         raise UserError(f"'{ast.unparse(node)}' is not a value; write a number, a fraction such as 1/3, or a name.") from error
+
+
+def _numbers(text: str) -> list[float]:
+    """Numbers, or fractions, with commas between them."""
+    numbers = [_fraction(part.strip()) for part in text.split(",")]
+    try:
+        return [float(number) for number in numbers]
+    except ValueError as error:
+        raise UserError(f"'{text}' is no list of numbers; write them with commas alone, as 0,1,2.") from error
 
 
 def _fraction(text: str) -> Any:

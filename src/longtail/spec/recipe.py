@@ -210,14 +210,3 @@ def with_epochs(recipe: Recipe, epochs: int) -> Recipe:
     usual = recipe.stages[0].epochs
     scaled = (replace(stage, epochs=max(round(stage.epochs * epochs / usual), 1)) for stage in recipe.stages)
     return replace(recipe, stages=tuple(scaled))
-
-
-def training_cost(recipe: Recipe) -> float:
-    """Number of passes over the training images; one with a frozen backbone counts a third, having no backward pass there."""
-    return sum(stage.epochs * _passes(stage) for stage in recipe.stages)
-
-
-def _passes(stage: Stage) -> float:
-    patterns = stage.learning_rates or ("*",)
-    frozen = not any(pattern == "*" or pattern.startswith("backbone") for pattern in patterns)
-    return (stage.views + (stage.companion is not None)) * (1 / 3 if frozen else 1)

@@ -24,7 +24,8 @@ from longtail.runs.files import sweep_dead
 from longtail.runs.layout import ANSWERS, answers_folder, stages_folder
 from longtail.runs.run import Run
 from longtail.runs.starts import add_start
-from longtail.spec.recipe import Setting, training_cost
+from longtail.spec.cost import training_cost
+from longtail.spec.recipe import Setting
 from longtail.workflow.candidates import Reading, Tried, readings_of, tried
 from longtail.workflow.job import Job
 from longtail.workflow.one_run import Result, experiment_of, job_of, prepared, train_one
@@ -76,7 +77,7 @@ def choose_method(request: Request, watcher: Watcher) -> Auto:
     }
     run = Run(answers_folder(request.runs, setting.name, request.seed, _key(asked, setting, parts, watcher)), note=watcher.note)
     results = [
-        (each, training_cost(chosen_recipe(reading_request, setting)))
+        (each, training_cost(chosen_recipe(reading_request, setting), setting))
         for name, requests in asked.items()
         for reading_request, each in zip(
             requests, _tried(name, requests, readings_of(name)[name], setting, parts, prior, run, watcher), strict=True

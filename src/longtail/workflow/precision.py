@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import torch
@@ -16,7 +15,8 @@ from longtail.errors import UserError
 from longtail.runs.files import sweep_dead
 from longtail.runs.layout import precision_file
 from longtail.runs.seals import read_json, write_json
-from longtail.spec.description import digest, parameters_of
+from longtail.spec.cost import with_random_weights
+from longtail.spec.description import digest
 from longtail.spec.recipe import Setting
 from longtail.workflow.request import Request
 from longtail.workflow.watcher import Watcher
@@ -57,7 +57,7 @@ def settled_precision(request: Request, setting: Setting, data: Data, watcher: W
 def seconds_of_a_step(backbone: Callable[..., nn.Module], size: int) -> dict[str, float]:
     """Seconds of the fastest of a few training steps in float32 and in bfloat16, on random images of `size` pixels."""
     with torch.random.fork_rng(devices=[]):
-        network = _without_weights(backbone)().to(memory_format=torch.channels_last).train()
+        network = with_random_weights(backbone)().to(memory_format=torch.channels_last).train()
         images = torch.randn(BATCH, 3, size, size).to(memory_format=torch.channels_last)
     seconds: dict[str, float] = {SINGLE: float("inf"), HALF: float("inf")}
     for step in range(STEPS + 1):
@@ -69,11 +69,6 @@ def seconds_of_a_step(backbone: Callable[..., nn.Module], size: int) -> dict[str
             if step:  # the first step of each allocates its memory
                 seconds[precision] = min(seconds[precision], time.perf_counter() - began)
     return seconds
-
-
-def _without_weights(backbone: Callable[..., Any]) -> Callable[..., Any]:
-    """The builder of the network with random weights, so that nothing is downloaded."""
-    return partial(backbone, pretrained=False) if "pretrained" in parameters_of(backbone) else backbone
 
 
 def _known(folder: Any, name: str) -> dict[str, str]:

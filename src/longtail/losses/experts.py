@@ -1,0 +1,95 @@
+"""Balanced product of experts (BalPoE): each expert is trained with its own share of the class frequencies.
+
+Aimar, Jonnarth, Felsberg, Kuhlmann: "Balanced Product of Calibrated Experts for Long-Tailed Recognition", CVPR 2023 (arXiv
+2206.05260).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import ClassVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from longtail.errors import UserError
+from longtail.heads import ExpertsHead, Head
+from longtail.heads.base import at_least_float32
+from longtail.losses.base import Loss, mean_cross_entropy
+from longtail.weighting import Counts
+
+
+class ExpertsLoss(Loss):
+    """Trains several classifiers, from one that takes the classes as frequent as they are to one that over-corrects for it.
+
+    L = 1 / E sum_e sum_i w[y_i] CE(scale z_ie + tau_e log(n / N), y_i) / sum_i w[y_i],  N = sum_j n_j
+
+    At test time the mean of the experts' plain logits is used. It belongs to the product of the experts' distributions, whose
+    prior is pi^(1 - mean tau); so the exponents must have mean 1, with which the product is right for balanced classes
+    (Fisher consistency for the balanced error). Other losses take logits (B, C); this one takes those of every expert.
+
+    Source: Aimar et al., CVPR 2023; facts from emasa/BalPoE-CalibratedLT@ca607ae. Labels may be class probabilities (B, C).
+
+    Args:
+        class_counts: training images per class (C,).
+        tau: exponent of the class frequencies for each of the E experts, with mean 1; (0, 1, 2) in the paper.
+        scale: factor on the logits; 30 in the paper, whose logits are cosines.
+        weight: weight per class (C,). None: all one.
+
+    Raises:
+        UserError: the exponents are not finite numbers with mean 1, `scale` is not above 0, or the logits have another shape.
+
+    >>> loss = ExpertsLoss([100, 10, 1])
+    >>> loss(torch.tensor([[[2.0, 1.0, 0.0], [1.0, 1.0, 1.0], [0.0, 1.0, 2.0]]]), torch.tensor([2])).item()
+    4.78500...
+    """
+
+    requires_head: ClassVar[type[Head] | None] = ExpertsHead
+    adjustment: Tensor
+
+    def __init__(
+        self,
+        class_counts: Counts,
+        *,
+        tau: Sequence[float] = (0.0, 1.0, 2.0),
+        scale: float = 1.0,
+        weight: Counts | None = None,
+    ) -> None:
+        super().__init__(class_counts, weight=weight)
+        self.tau, self.scale = consistent_exponents(tau), self.above_zero("scale", scale)
+        log_prior = (self.class_counts / self.class_counts.sum()).log()
+        self.register_buffer("adjustment", torch.tensor(self.tau, dtype=torch.float64)[:, None] * log_prior)
+
+    def forward(self, logits: Float[Tensor, "batch experts classes"], labels: Tensor) -> Float[Tensor, ""]:
+        self._check_shapes(logits, labels)
+        logits = at_least_float32(logits)
+        shifted = self.scale * logits + self.adjustment.to(logits.dtype)
+        return mean_cross_entropy(shifted.flatten(0, 1), labels.repeat_interleave(len(self.tau), 0), self.weight)
+
+    def _check_shapes(self, logits: Tensor, labels: Tensor) -> None:
+        experts, classes = self.adjustment.shape
+        if logits.ndim != 3 or logits.shape[1:] != (experts, classes) or len(logits) != len(labels):
+            raise UserError(
+                f"ExpertsLoss needs logits of shape (B, {experts}, {classes}), for images, experts and classes, and labels of B "
+                f"images; got logits of shape {tuple(logits.shape)} and labels of shape {tuple(labels.shape)}."
+            )
+
+
+def consistent_exponents(tau: Sequence[float]) -> tuple[float, ...]:
+    """The exponents as floats.
+
+    Raises:
+        UserError: they are not finite numbers, or their mean is not 1.
+    """
+    numbers = all(isinstance(each, (int, float)) and not isinstance(each, bool) and math.isfinite(each) for each in tau)
+    if not tau or not numbers:
+        raise UserError(f"`tau` must hold one finite number for each expert, such as (0, 1, 2); got {tau!r}.")
+    mean = math.fsum(tau) / len(tau)
+    if not math.isclose(mean, 1, abs_tol=1e-6):
+        raise UserError(
+            f"`tau` must have mean 1, or the mean of the experts' logits would be right for another prior than that of balanced "
+            f"classes; got {tuple(tau)}, whose mean is {mean:g}."
+        )
+    return tuple(float(each) for each in tau)
