@@ -22,9 +22,10 @@ from longtail.data.splits import fingerprint, hold_out
 from longtail.data.transforms import color_jitter
 from longtail.errors import BadFolder, CorruptImage, UnreadableFile
 from longtail.recipes.budget import BASE, Budget
-from longtail.workflow.one_run import Silent, prepared, train_one
+from longtail.workflow.one_run import prepared, train_one
 from longtail.workflow.request import Request
 from longtail.workflow.resolve import check, chosen_setting
+from longtail.workflow.watcher import Silent
 
 NAMES = tuple(PUBLISHED)
 TEST = {"imagenet_lt": "test", "places_lt": "test", "inaturalist2018": "val"}

@@ -25,8 +25,9 @@ from longtail.spec.description import change
 from longtail.spec.experiment import Experiment
 from longtail.steps import classify
 from longtail.weighting import Progress, effective_number, power
-from longtail.workflow.one_run import Silent, train_one
+from longtail.workflow.one_run import train_one
 from longtail.workflow.request import Request
+from longtail.workflow.watcher import Silent
 
 SETTING = replace(settings.digits_lt(), epochs=3)
 CLOCK = ("seconds", "images_per_second")

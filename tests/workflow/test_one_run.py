@@ -13,9 +13,10 @@ from longtail.errors import UserError
 from longtail.losses import GCLLoss, clouds
 from longtail.spec.description import describe, digest, look_up
 from longtail.workflow import one_run as workflow
-from longtail.workflow.one_run import Silent, prepared, train_one
+from longtail.workflow.one_run import prepared, train_one
 from longtail.workflow.request import Request
 from longtail.workflow.resolve import check, chosen_recipe, chosen_setting, recipe_function
+from longtail.workflow.watcher import Silent
 
 SETTING = settings.digits_lt()
 

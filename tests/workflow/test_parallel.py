@@ -18,9 +18,10 @@ from commands import paint
 from longtail import settings
 from longtail.errors import TrainingFailed, UserError
 from longtail.workflow import parallel
-from longtail.workflow.one_run import Silent, train_one
+from longtail.workflow.one_run import train_one
 from longtail.workflow.parallel import jobs_of, train_many
 from longtail.workflow.request import Request
+from longtail.workflow.watcher import Silent
 from longtail.workflow.workers import Worker
 
 SETTING = replace(settings.digits_lt(), epochs=2)

@@ -21,7 +21,8 @@ from longtail.runs.folder import RunFolder
 from longtail.runs.report import read_report
 from longtail.spec import identity
 from longtail.spec.experiment import Experiment
-from longtail.workflow import one_run as workflow
+from longtail.workflow.train import train
+from longtail.workflow.watcher import Silent
 
 SMALL = {"method": "gcl", "epochs": 4, "changes": {"stages.1.epochs": 4}, "device": "cpu", "precision": "32-true"}
 DAMAGES = {
@@ -32,7 +33,7 @@ DAMAGES = {
 }
 
 
-class Watched(workflow.Silent):
+class Watched(Silent):
     """Remembers what was said and which epochs were trained, and stops before one of them."""
 
     def __init__(self, stop_at=None):
@@ -49,7 +50,7 @@ class Watched(workflow.Silent):
 
 
 def trained(data, runs, watched=None, **options):
-    return workflow.train(data, runs=runs, watcher=watched or Watched(), **{**SMALL, **options})
+    return train(data, runs=runs, watcher=watched or Watched(), **{**SMALL, **options})
 
 
 def stopped(data, runs, stop_at=(1, 3), **options):

@@ -67,7 +67,7 @@ def choose_method(request: Request, watcher: Watcher) -> Auto:
         UserError: the data or an option cannot be used, or no validation images can be held out.
     """
     _check(request)
-    setting, data = prepared(replace(request, method="ce"), watcher)
+    setting, data = prepared(request, watcher)
     parts = validation_parts(data, request)
     prior = read_prior(request.prior, data.classes, data.class_counts)
     target = None if request.prior == "uniform" else tuple(prior.tolist())

@@ -26,7 +26,7 @@ from longtail.spec.recipe import Setting
 from longtail.workflow.choices import largest_batch
 from longtail.workflow.job import Job, finish
 from longtail.workflow.precision import settled_precision
-from longtail.workflow.request import Request
+from longtail.workflow.request import AUTO, Request
 from longtail.workflow.resolve import check, chosen_recipe, chosen_setting, own_paths
 from longtail.workflow.watcher import Watcher
 
@@ -59,7 +59,8 @@ def prepared(request: Request, watcher: Watcher) -> tuple[Setting, Data]:
     setting, path, choice = chosen_setting(request)
     if choice:
         watcher.note(choice)
-    chosen_recipe(request, setting)
+    if request.method != AUTO:
+        chosen_recipe(request, setting)
     arguments = _reading_arguments(request, setting, watcher)
     data: Data = setting.data(path, **arguments)
     if "seen" in arguments:

@@ -1,0 +1,116 @@
+"""Choosing on validation images: weights, effective numbers, paired bootstrap, the one-standard-error rule, intervals, folds."""
+
+import math
+
+import pytest
+import torch
+
+from longtail.choosing import (
+    Comparison,
+    compared,
+    effective_images,
+    folds_of,
+    image_weights,
+    one_standard_error,
+    recall_interval,
+    wilson,
+)
+
+UNIFORM = torch.tensor([0.5, 0.5])
+
+
+def hits(*rows):
+    return torch.tensor(rows, dtype=torch.bool)
+
+
+def test_each_class_weighs_as_the_prior_says_and_its_images_alike():
+    labels = torch.tensor([0, 0, 0, 0, 1])
+    assert image_weights(labels, UNIFORM).tolist() == pytest.approx([0.125] * 4 + [0.5])
+    assert image_weights(labels, torch.tensor([3.0, 1.0])).tolist() == pytest.approx([0.1875] * 4 + [0.25])
+    assert image_weights(torch.tensor([0, 0]), UNIFORM).tolist() == pytest.approx([0.5, 0.5]), (
+        "a class without images enters nothing"
+    )
+
+
+def test_a_mean_over_classes_is_known_as_well_as_the_effective_number_says():
+    labels = torch.tensor([0] * 4 + [1])
+    assert effective_images(labels, UNIFORM) == pytest.approx(1 / (0.25 / 4 + 0.25 / 1))
+    assert effective_images(torch.arange(7), torch.ones(7)) == pytest.approx(7)
+    assert effective_images(labels, torch.tensor([0.8, 0.2])) == pytest.approx(5), "as in the images themselves"
+
+
+def test_recalls_are_exact_and_the_best_is_not_behind_itself():
+    labels = torch.tensor([0, 0, 0, 0, 1, 1])
+    first, second = compared(hits([1, 1, 1, 1, 0, 0], [1, 1, 0, 0, 1, 1]), labels, UNIFORM)
+    assert (first.recall, second.recall) == pytest.approx((0.5, 0.75))
+    assert (first.behind, second.behind) == pytest.approx((0.25, 0.0))
+    assert second.standard_error == 0.0
+
+
+def test_the_standard_error_is_that_of_paired_differences():
+    generator = torch.Generator().manual_seed(1)
+    labels = torch.arange(40).repeat_interleave(10)
+    right = torch.rand(400, generator=generator) < 0.6
+    flipped = torch.rand(400, generator=generator) < 0.05
+    a, b = compared(torch.stack([right, right ^ flipped]), labels, torch.ones(40), draws=20_000)
+    difference = (right.double() - (right ^ flipped).double()).std(correction=0) / math.sqrt(400)
+    error = max(a.standard_error, b.standard_error)
+    assert error == pytest.approx(difference.item(), rel=0.05)
+    assert error < 0.5 * math.sqrt(2 * 0.6 * 0.4 / 400), "much less than that of two independent recalls"
+
+
+def test_the_interval_is_that_of_a_share_of_the_effective_images():
+    labels = torch.arange(100).repeat_interleave(2)
+    right = torch.arange(200) % 5 < 3
+    [only] = compared(right[None], labels, torch.ones(100), draws=20_000)
+    half = 1.96 * math.sqrt(0.6 * 0.4 / 200)
+    assert only.interval == pytest.approx((0.6 - half, 0.6 + half), abs=0.01)
+
+
+def test_a_class_with_one_image_makes_a_choice_less_sure():
+    many, one = torch.tensor([0] * 50 + [1] * 50), torch.tensor([0] * 99 + [1])
+    better = torch.ones(100, dtype=torch.bool)
+    worse = better.clone()
+    worse[-1] = False
+    sure = compared(torch.stack([better, worse]), many, UNIFORM)[1]
+    unsure = compared(torch.stack([better, worse]), one, UNIFORM)[1]
+    assert (sure.behind, unsure.behind) == pytest.approx((0.01, 0.5))
+    assert unsure.standard_error > 0.2 > 10 * sure.standard_error
+
+
+def found(recall, behind, error):
+    return Comparison(recall, (0.0, 1.0), behind, error)
+
+
+def test_the_cheapest_of_those_that_cannot_be_told_from_the_best():
+    candidates = [found(0.50, 0.10, 0.02), found(0.585, 0.015, 0.02), found(0.60, 0.0, 0.0)]
+    assert one_standard_error(candidates, [1, 1, 3]) == 1
+    assert one_standard_error(candidates, [1, 4, 3]) == 2
+    assert one_standard_error(candidates, [1, 1, 1]) == 2, "equally cheap: the higher recall"
+    assert one_standard_error([found(0.6, 0.0, 0.0), found(0.6, 0.0, 0.0)], [1, 1]) == 0, "equal in all: the first"
+
+
+@pytest.mark.parametrize(
+    ("share", "images", "low", "high"),
+    [(0.0, 10, 0.0, 0.2775), (1.0, 10, 0.7225, 1.0), (0.5, 20, 0.2993, 0.7007), (0.2, 50, 0.1124, 0.3304)],
+)
+def test_wilson_s_interval(share, images, low, high):
+    assert wilson(share, images) == pytest.approx((low, high), abs=5e-5)
+
+
+def test_intervals_of_a_mean_recall_never_have_width_zero():
+    counts = torch.tensor([1, 4, 0])
+    low, high = recall_interval(torch.tensor([1.0, 1.0, float("nan")]), counts)
+    assert (low, high) == pytest.approx(wilson(1.0, 4 / 1.25))
+    assert low < 0.5
+    assert high == pytest.approx(1.0)
+    assert recall_interval(torch.tensor([float("nan")]), torch.tensor([0])) == (0.0, 1.0)
+
+
+def test_folds_share_out_every_class_evenly():
+    labels = torch.tensor([0] * 7 + [1] * 3 + [2])
+    fold = folds_of(labels, 3, seed=0)
+    assert sorted(torch.bincount(fold[:7], minlength=3).tolist()) == [2, 2, 3]
+    assert torch.bincount(fold[7:10], minlength=3).tolist() == [1, 1, 1]
+    assert torch.equal(fold, folds_of(labels, 3, seed=0))
+    assert not torch.equal(fold, folds_of(labels, 3, seed=1))
