@@ -18,7 +18,7 @@ TRAINING = {"cli", "engine", "recipes", "runs", "workflow"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests of the folders that train are slow: `pytest -m "not slow"` leaves them out and takes about 75 seconds on two cores."""
+    """Tests of the folders that train are slow: `pytest -m "not slow"` leaves them out: 75 seconds on two cores."""
     for item in items:
         if Path(item.path).parent.name in TRAINING and "tests" in Path(item.path).parts:
             item.add_marker(pytest.mark.slow)

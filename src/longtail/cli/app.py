@@ -95,7 +95,7 @@ def show(
 
 
 @app.command()
-@with_options("groups", "max_pixels", "outside")
+@with_options("groups", "max_pixels", "outside", "device")
 def evaluate(
     run: RUN,
     data: Annotated[Path | None, typer.Argument(help="A labelled folder or CSV; the run's own test images if not given.")] = None,
@@ -109,11 +109,12 @@ def evaluate(
     from longtail.cli.commands import run_evaluate
 
     _limit(asked)
-    run_evaluate(run, data, prior=prior, groups=asked["groups"], outside=asked["outside"], trust_code=trust_code)
+    chosen = {name: asked[name] for name in ("groups", "outside", "device")}
+    run_evaluate(run, data, prior=prior, trust_code=trust_code, **chosen)
 
 
 @app.command()
-@with_options("max_pixels")
+@with_options("max_pixels", "device")
 def predict(
     run: RUN,
     images: Annotated[list[Path], typer.Argument(help="Image files or folders of them.", metavar="IMAGES...")],
@@ -127,7 +128,7 @@ def predict(
     from longtail.cli.commands import run_predict
 
     _limit(asked)
-    run_predict(run, images, output, trust_code=trust_code)
+    run_predict(run, images, output, device=asked["device"], trust_code=trust_code)
 
 
 @app.command()
