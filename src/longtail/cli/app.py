@@ -132,6 +132,22 @@ def predict(
 
 
 @app.command()
+def export(
+    run: RUN,
+    kind: Annotated[str, typer.Option("--format", help="onnx: one file, normalisation included; timm: a folder.")] = "onnx",
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="File or folder to write; RUN/model.onnx or RUN/timm if not given.", metavar="PATH"),
+    ] = None,
+    trust_code: TRUST = False,
+) -> None:
+    """Write the model of a finished run for other programs: as ONNX, or as a folder that timm loads."""
+    from longtail.cli.export import run_export
+
+    run_export(run, kind, output, trust_code=trust_code)
+
+
+@app.command()
 @with_options("max_pixels", "outside")
 def inspect(data: Annotated[Path, typer.Argument(help="A folder of images or a CSV.", metavar="DATA")], **asked: Any) -> None:
     """Look at a collection before training: counts, sizes, corrupt files, contradictory labels, leaks."""

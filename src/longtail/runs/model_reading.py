@@ -18,8 +18,8 @@ from longtail.networks.classifier import Classifier, assemble, prepare_for_stage
 from longtail.runs.code import run_kept_code
 from longtail.runs.limits import Limited
 from longtail.runs.model_config import Plan, checked_values, plan_of
-from longtail.runs.model_store import from_timm
 from longtail.runs.run import Run
+from longtail.runs.timm_layout import from_timm
 
 ANEW = "Start the training command again, which makes it anew from the stored stages."
 UNREADABLE = "It is cut off, empty or no safetensors file."
