@@ -245,6 +245,7 @@ def test_every_recipe_trains_and_is_judged(run_one, build):
         "split.csv",
         "report.json",
         "predictions.npz",
+        "README.md",
         "model",
     }
     assert 0 < test.mean_recall <= 1

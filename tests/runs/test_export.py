@@ -118,7 +118,7 @@ def test_onnx_adds_logit_adjustment_to_a_head_that_is_not_linear(stored):
 
 def test_what_onnx_cannot_hold_is_refused_in_a_sentence(tmp_path):
     said = longtail("export", OLTR, "-o", tmp_path / "a.onnx").sentence
-    assert said.startswith("This model cannot be written as ONNX: ONNX has no operation for torch's aten._cdist")
+    assert "cannot be written as ONNX: ONNX has no operation for torch's aten._cdist_forward." in said
     assert not list(tmp_path.iterdir())
 
 

@@ -302,7 +302,7 @@ def test_verify_says_what_is_damaged_and_how_it_is_made_again(tmp_path):
 def test_files_of_another_run_are_not_taken_for_its_own(tmp_path):
     run, other = (trained("digits_lt", tmp_path, seed=seed, method="ce", changes={}).folder for seed in (0, 1))
     before = read_report(run)
-    everything = ["report.json", "checksums.json", "classes.json", "log.jsonl", "predictions.npz", "split.csv"]
+    everything = ["report.json", "checksums.json", "classes.json", "log.jsonl", "predictions.npz", "split.csv", "README.md"]
     for names in (["report.json"], everything):
         for name in names:
             (run / name).write_bytes((other / name).read_bytes())

@@ -51,6 +51,8 @@ def model_card(report: RunReport, record: Mapping[str, Any], *, size: int, own_c
         rare=_rare(report),
         most=MOST,
         procedure=_procedure(report, record),
+        network=_with_wrappers(record, "backbone", record["setting"]["backbone"], record["recipe"]["backbone"]),
+        head=_with_wrappers(record, "head", record["recipe"]["head"]),
         part=part_text,
         optimizer=optimizer_text,
         percent=percent,
@@ -76,6 +78,12 @@ def optimizer_text(description: Mapping[str, Any]) -> str:
 def _shown(value: Any) -> Any:
     """What an expression of the template becomes: text without meaning in Markdown; numbers and JSON stay as they are."""
     return markdown(value) if type(value) is str else value
+
+
+def _with_wrappers(record: Mapping[str, Any], name: str, *parts: Any) -> str:
+    """The parts in one line, followed by those that later stages wrap around them."""
+    later = (stage[name] for stage in record["recipe"]["stages"])
+    return ", in ".join(part_text(part) for part in (*parts, *later) if isinstance(part, Mapping))
 
 
 def _rare(report: RunReport) -> list[RareClass]:
