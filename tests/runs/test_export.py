@@ -20,6 +20,7 @@ from longtail.errors import UserError
 from longtail.inference import logit_adjusted
 from longtail.runs.export import export
 from longtail.runs.model_store import write_model
+from longtail.runs.onnx_graph import onnx_bytes
 from longtail.runs.run import Run
 from longtail.runs.serving import load
 from longtail.spec.experiment import Experiment
@@ -120,6 +121,20 @@ def test_what_onnx_cannot_hold_is_refused_in_a_sentence(tmp_path):
     said = longtail("export", OLTR, "-o", tmp_path / "a.onnx").sentence
     assert "cannot be written as ONNX: ONNX has no operation for torch's aten._cdist_forward." in said
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("rule", "words"),
+    [
+        (lambda predictions: predictions.logits + torch.arange(len(predictions.logits))[:, None], "fixes the number of images"),
+        (lambda predictions: predictions.logits * float(predictions.logits.max()), "torch cannot trace it"),
+    ],
+)
+def test_a_rule_that_cannot_be_traced_is_refused(rule, words):
+    predictor = load(POST_HOC, device="cpu")
+    predictor.rule = rule
+    with pytest.raises(UserError, match=rf"^This model, .* cannot be written as ONNX: .*{words}"):
+        onnx_bytes(predictor)
 
 
 def test_a_missing_package_is_named_with_the_command(tmp_path, monkeypatch):

@@ -95,7 +95,7 @@ def check_packages() -> None:
 
 def _exported(network: nn.Module, example: Tensor) -> Any:
     try:
-        return torch.onnx.export(
+        program: Any = torch.onnx.export(
             network,
             (example,),
             input_names=["images"],
@@ -106,10 +106,14 @@ def _exported(network: nn.Module, example: Tensor) -> Any:
         )
     except torch.onnx.OnnxExporterError as error:
         found = re.search(r"No ONNX function found for <OpOverload\(op='([\w.]+)'", str(error))
-        why = f"ONNX has no operation for torch's {found[1]}" if found else "it cannot be traced for any number of images"
-        raise UserError(
-            f"This model, with its head and its rule, cannot be written as ONNX: {why}. Use `longtail.load`."
-        ) from error
+        raise _refused(f"ONNX has no operation for torch's {found[1]}" if found else "torch cannot trace it") from error
+    if isinstance(program.model.graph.inputs[0].shape[0], int):  # torch falls back to the example's own number of images
+        raise _refused("its code fixes the number of images, such as by `len(logits)` where `logits.shape[0]` is meant")
+    return program
+
+
+def _refused(why: str) -> UserError:
+    return UserError(f"This model, with its head and its rule, cannot be written as ONNX: {why}. Use `longtail.load`.")
 
 
 def largest_difference(content: bytes, predictor: Predictor, *, images: int = 16) -> float:
