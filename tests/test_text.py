@@ -5,8 +5,9 @@ import unicodedata
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from markdown_it import MarkdownIt
 
-from longtail.text import NUMBER, guarded, unguarded, visible
+from longtail.text import NUMBER, guarded, markdown, unguarded, visible
 
 anything = st.text(st.characters(exclude_categories=()))
 odd = st.text(st.sampled_from("'=+-@\t\r\n1.e ax\uff1d\uff0b\uff0d\uff20"), max_size=8)
@@ -31,6 +32,14 @@ def test_what_is_visible_holds_no_control_character(text):
     assert not set(shown) & set(ORDERS)
     assert visible(shown) == shown
     shown.encode()
+
+
+@given(st.text(st.sampled_from("\\\\`*_[]()<>#|~&$!:/wW.aé;-+=1\n{}@"), max_size=12) | anything)
+def test_markdown_shows_the_text_and_does_nothing_else(text):
+    tokens = MarkdownIt("commonmark").enable(["table", "strikethrough"]).parse(f"x{markdown(text)}y")
+    assert [token.type for token in tokens] == ["paragraph_open", "inline", "paragraph_close"]
+    assert {token.type for token in tokens[1].children} <= {"text", "text_special"}
+    assert "".join(token.content for token in tokens[1].children) == f"x{visible(text)}y"
 
 
 @given(st.text(st.characters(categories=("L", "N", "P", "S", "M"))))

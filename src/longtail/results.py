@@ -69,6 +69,19 @@ class SplitResult:
         return {name: group.recall for name, group in self.groups.items() if group.evaluated_classes}
 
 
+def share_interval(hits: int, images: int) -> tuple[float, float]:
+    """95 % interval of a share that was found as `hits` of `images` images, 1 or more (Wilson 1927), in [0, 1].
+
+    >>> tuple(round(end, 3) for end in share_interval(8, 10))
+    (0.49, 0.943)
+    """
+    z = 1.959964
+    share, shrunk = hits / images, 1 + z**2 / images
+    middle = (share + z**2 / (2 * images)) / shrunk
+    half = z / shrunk * math.sqrt(share * (1 - share) / images + z**2 / (4 * images**2))
+    return max(middle - half, 0.0), min(middle + half, 1.0)
+
+
 def percent(share: float | None, *, unit: str = "") -> str:
     """A share in [0, 1] as a percentage with one decimal, followed by `unit`; a dash for None and nan.
 

@@ -1,4 +1,4 @@
-"""Texts from outside, such as names of files and classes, made safe for a terminal and for a spreadsheet."""
+"""Texts from outside, such as names of files and classes, made safe for a terminal, for a spreadsheet and for Markdown."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import re
 
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 FORMULA = re.compile(r"'*[=+\-@\t\r\n\uff0b\uff0d\uff1d\uff20]")  # the last four are wide forms of + - = @
+MARKDOWN = re.compile(r"[\\`*_\[\]<>#|~&$]|:(?=//)|(?<=www)\.", re.IGNORECASE)
 NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?")
 
 
@@ -25,3 +26,11 @@ def guarded(cell: str) -> str:
 def unguarded(cell: str) -> str:
     """The text that `guarded` was given."""
     return cell[1:] if cell.startswith("'") and FORMULA.match(cell) else cell
+
+
+def markdown(text: str) -> str:
+    """The text in one line of Markdown, in which nothing has a meaning: no link, image, HTML, emphasis, formula or new column.
+
+    A character of the text that would have one gets a backslash before it, which Markdown does not show.
+    """
+    return MARKDOWN.sub(lambda found: f"\\{found.group()}", visible(text))

@@ -181,7 +181,7 @@ def test_an_option_that_does_not_exist(words, said):
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="CUDA is here")
 def test_cuda_where_there_is_none(tmp_path):
-    assert "Train on the CPU with --device cpu." in longtail(*DIGITS, "--runs", tmp_path, "--device", "cuda").sentence
+    assert "Use the CPU with --device cpu." in longtail(*DIGITS, "--runs", tmp_path, "--device", "cuda").sentence
 
 
 @pytest.mark.parametrize(

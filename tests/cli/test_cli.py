@@ -148,6 +148,7 @@ def test_train_ends_with_the_run_folder_and_the_next_command(digits, runs):
         "classes.json",
         "split.csv",
         "log.jsonl",
+        "README.md",
         "report.json",
         "predictions.npz",
         *model,

@@ -10,6 +10,7 @@ import threading
 from pathlib import Path
 
 import pytest
+import torch
 
 from commands import longtail
 from longtail.data.digits import digits_lt
@@ -166,3 +167,34 @@ def test_an_image_or_a_file_of_the_run_is_not_replaced(images, tmp_path):
     assert said == f"The output '{split}' is a file of the run; give the name of another file with -o."
     assert (image.read_bytes(), split.read_bytes()) == before
     assert longtail("predict", run, image).code == longtail("predict", run, image).code == 0
+
+
+# --- Devices ---------------------------------------------------------------------------------------------------------------
+
+
+def test_predict_and_evaluate_compute_on_the_device_that_is_asked_for(images, tmp_path, monkeypatch):
+    asked = []
+    for module in ("runs.serving", "cli.commands"):
+        monkeypatch.setattr(f"longtail.{module}.chosen_device", lambda device: asked.append(device) or "cpu")
+    predicted(images, tmp_path / "a.csv")
+    assert longtail("predict", FORMER, images, "-o", tmp_path / "b.csv", "--device", "cuda").code == 0
+    assert asked == ["auto", "cuda"]
+    assert (tmp_path / "a.csv").read_text() == (tmp_path / "b.csv").read_text()
+    assert longtail("evaluate", FORMER, "--device", "cuda").code == 0
+    assert asked == ["auto", "cuda", "cuda"]
+
+
+@pytest.mark.parametrize("words", [("predict", FORMER, FORMER), ("evaluate", FORMER), ("evaluate", FORMER, FORMER)], ids=str)
+def test_a_device_that_does_not_exist_is_refused(words):
+    assert (
+        longtail(*words, "--device", "gpu").sentence
+        == "There is no device 'gpu'. Did you mean 'cpu'? There are: auto, cpu, cuda."
+    )
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="CUDA is here")
+@pytest.mark.parametrize("words", [("predict", FORMER, FORMER), ("evaluate", FORMER)], ids=str)
+def test_cuda_where_there_is_none_is_refused_as_in_training(words):
+    sentence = longtail(*words, "--device", "cuda").sentence
+    assert sentence.startswith("CUDA is not available: ")
+    assert sentence.endswith("Use the CPU with --device cpu.")

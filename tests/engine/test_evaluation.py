@@ -10,10 +10,12 @@ import pytest
 import torch
 from lightning_fabric import Fabric
 
+from commands import paint
+from longtail import recipes, settings
 from longtail.data.groups import shot_groups
 from longtail.data.splits import Data, Split, hold_out
 from longtail.engine.devices import make_fabric
-from longtail.engine.evaluation import evaluate, per_epoch_recalls, predict
+from longtail.engine.evaluation import evaluate, judged_epoch, per_epoch_recalls, predict
 from longtail.heads import LinearHead
 from longtail.inference import (
     as_trained,
@@ -29,6 +31,7 @@ from longtail.metrics import confusion_matrix, mean_recall, per_class_recall, re
 from longtail.networks.backbones import CifarResNet
 from longtail.networks.classifier import Classifier
 from longtail.sampling import EpochSampler
+from longtail.spec.experiment import Experiment
 from longtail.weighting import power
 
 COUNTS = (30, 10, 5, 1)
@@ -44,10 +47,10 @@ def some_data():
     return Data(a_split(COUNTS, 0), a_split((9, 10, 11, 7), 1), tuple("abcd"), 8, (0.5,) * 3, (0.25,) * 3)
 
 
-def a_model():
+def a_model(classes=4):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        return Classifier(CifarResNet(depth=8), LinearHead(64, 4))
+        return Classifier(CifarResNet(depth=8), LinearHead(64, classes))
 
 
 def sampled(rank=0, world=1):
@@ -249,3 +252,19 @@ def test_a_rule_of_one_s_own_is_fitted_on_its_split(fabric, split):
     assert torch.equal(evaluation.scores, evaluation.predictions.logits - shift)
     right = per_class_recall(confusion_matrix(evaluation.scores, evaluation.predictions.labels)).tolist()
     assert per_epoch_recalls(model, centred, data, fabric) == right
+
+
+def test_judging_an_epoch_on_files_leaves_random_numbers_and_modes_as_they_are(fabric, tmp_path):
+    files = paint(tmp_path, {"apple": 9, "berry": 6}, size=8)
+    setting = replace(settings.folder(name="photos", size=8, epochs=1, backbone="resnet8"), weights="")
+    data = hold_out(setting.data(files), 0.3, seed=0)
+    data = replace(data, val=replace(data.val, pixels=None, root=files))
+    model = a_model(classes=2).train()
+    model.backbone.groups.eval()
+    modes, state = [module.training for module in model.modules()], torch.get_rng_state()
+    experiment = Experiment(recipes.ce(setting), setting, data)
+    judged = judged_epoch(model, experiment, 0, 0, fabric)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert [module.training for module in model.modules()] == modes
+    found = predict(model, data.val, data, fabric)
+    assert judged == {"val_mean_recall": mean_recall(found.logits, found.labels)}

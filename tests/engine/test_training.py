@@ -11,10 +11,12 @@ import torch
 from torch import nn
 
 from longtail import recipes, settings
+from longtail.data.splits import hold_out
 from longtail.engine import training
 from longtail.engine.batches import epoch_indices
 from longtail.engine.building import new_model, parameter_groups, trained_until
 from longtail.engine.devices import make_fabric
+from longtail.engine.evaluation import predict
 from longtail.engine.training import train_stages
 from longtail.errors import TrainingFailed
 from longtail.heads import CosineHead, LinearHead
@@ -81,6 +83,7 @@ def trained(data, fabric, tmp_path):
         experiment = Experiment(recipe, SETTING, **({"data": data} | changes))
         return train_stages(experiment, Run(tmp_path / folder), fabric, watch=watch)
 
+    run.folder = tmp_path
     return run
 
 
@@ -165,6 +168,40 @@ def test_finished_epochs_are_not_trained_again(trained):
     assert seen == {(1, 1), (1, 2)}
 
 
+def with_val(data):
+    return hold_out(data, 0.2, seed=0)
+
+
+def test_the_log_says_the_validation_recall_of_each_epoch_and_training_does_not_see_it(trained, data, fabric, monkeypatch):
+    recipe, held_out = two_stages(recipes.gcl, 2, 2), with_val(data)
+    model, history = trained(recipe, "judged", data=held_out)
+    assert log_of(trained.folder / "judged") == history
+    found = predict(model, held_out.val, held_out, fabric)
+    hits = found.logits.argmax(1) == found.labels
+    recalls = [hits[found.labels == label].double().mean().item() for label in found.labels.unique()]
+    assert history[-1]["val_mean_recall"] == pytest.approx(sum(recalls) / len(recalls))
+    assert [0 < entry["val_mean_recall"] < 1 for entry in history] == [True] * 4
+    monkeypatch.setattr("longtail.engine.training.judged_epoch", lambda *_: {})
+    unseen, entries = trained(recipe, "not judged", data=held_out)
+    assert equal(model.state_dict(), unseen.state_dict())
+    assert without_clock([{name: v for name, v in e.items() if name != "val_mean_recall"} for e in history]) == without_clock(
+        entries
+    )
+
+
+def test_the_validation_recall_is_equal_in_a_continued_run(trained, data):
+    recipe, held_out = two_stages(recipes.crt, 2, 2), with_val(data)
+    _, history = trained(recipe, "whole", data=held_out)
+    with pytest.raises(InterruptedRun):
+        trained(recipe, "cut", cut_off(1, 1), data=held_out)
+    trained(recipe, "cut", data=held_out)
+    assert without_clock(log_of(trained.folder / "cut")) == without_clock(history)
+
+
+def test_without_validation_images_the_log_says_nothing_of_them(trained):
+    assert all("val_mean_recall" not in entry for entry in trained(two_stages(recipes.crt, 1, 1))[1])
+
+
 # --- Used again ------------------------------------------------------------------------------------------------------------
 
 
@@ -209,6 +246,7 @@ def test_every_recipe_trains_and_is_judged(run_one, build):
         "split.csv",
         "report.json",
         "predictions.npz",
+        "README.md",
         "model",
     }
     assert 0 < test.mean_recall <= 1

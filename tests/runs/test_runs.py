@@ -6,6 +6,7 @@ import os
 import pickle
 from dataclasses import dataclass
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -275,6 +276,21 @@ def test_the_log_is_a_line_per_epoch(run):
         lines = (run.folder / "log.jsonl").read_text().splitlines()
         assert [json.loads(line)["epoch"] for line in lines] == list(range(count))
     assert json.loads(lines[2]) == {"stage": 0, "epoch": 2, "loss": 1.5, "test_recalls": [0.5, None]}
+
+
+def test_tensorboard_gets_the_numbers_that_an_epoch_has(tmp_path, monkeypatch):
+    shown = []
+    run = Run(tmp_path, tensorboard=True)
+    monkeypatch.setitem(run.__dict__, "_board", mock.Mock(add_scalar=lambda *scalar: shown.append(scalar)))
+    entry = {"stage": 1, "epoch": 4, "loss": 1.5, "learning_rate": 0.1, "seconds": 3.0, "images_per_second": 9.0}
+    run.write_log([entry])
+    run.write_log([entry, {**entry, "epoch": 5, "val_mean_recall": 0.25}])
+    names = ("loss", "learning_rate", "images_per_second")
+    assert shown == [
+        *((f"stage 2/{name}", entry[name], 4) for name in names),
+        *((f"stage 2/{name}", entry[name], 5) for name in names),
+        ("stage 2/val_mean_recall", 0.25, 5),
+    ]
 
 
 def test_the_split_is_written_by_name(run):

@@ -9,15 +9,18 @@ import timm
 import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 import longtail
 from longtail import recipes, settings
+from longtail.data import transforms
 from longtail.data.transforms import normalise
 from longtail.engine.building import new_model
-from longtail.errors import CorruptImage
+from longtail.errors import CorruptImage, UserError
 from longtail.inference import as_trained
 from longtail.networks.backbones import CifarResNet, TimmBackbone
 from longtail.networks.pretrained import load_backbone, read_weights
+from longtail.runs.model_reading import scores_of
 from longtail.runs.model_store import write_model
 from longtail.runs.run import Run
 from longtail.runs.serving import Prediction, load
@@ -144,7 +147,7 @@ def test_a_corrupt_file_is_named(predictor, data, tmp_path):
 @pytest.mark.parametrize("method", ["ce", "gcl", "lws", "ncm", "tau_norm", "logit_adjusted_post_hoc"])
 def test_what_is_loaded_answers_as_the_run_did(digits_run, data, method):
     run = digits_run(method)
-    scores = torch.cat([load(run.folder).scores(pixels) for pixels in data.test.pixels.split(256)])
+    scores = torch.cat([load(run.folder, device="cpu").scores(pixels) for pixels in data.test.pixels.split(256)])
     assert torch.equal(scores.half(), stored(run, "scores"))
     recall = [(scores.argmax(1) == stored(run, "labels"))[stored(run, "labels") == c].double().mean() for c in range(10)]
     assert torch.stack(recall).mean().item() == pytest.approx(run.report.test.mean_recall)
@@ -172,6 +175,46 @@ def test_a_folder_without_a_run_is_named(tmp_path):
         load(tmp_path)
 
 
+# --- Devices ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", ["gcl", "ncm", "tau_norm"])
+def test_the_network_computes_on_its_device_and_the_rule_on_the_cpu(digits_run, data, method):
+    predictor = load(digits_run(method).folder, device="cpu")
+    torch.__future__.set_overwrite_module_params_on_conversion(True)
+    try:
+        with FakeTensorMode(allow_non_fake_inputs=True):  # tensors with a device but no values
+            model = predictor.model.to("cuda")
+            seen = []
+            model.head.register_forward_hook(lambda head, inputs, logits: seen.append(logits.device.type))
+            scores = scores_of(model, predictor.config, predictor.rule, data.test.pixels[:5])
+    finally:
+        torch.__future__.set_overwrite_module_params_on_conversion(False)
+        transforms._scale_and_shift.cache_clear()
+    assert (seen, scores.device.type, scores.shape) == (["cuda"], "cpu", (5, 10))
+
+
+@pytest.mark.parametrize(
+    ("device", "words"),
+    [
+        ("gpu", r"There is no device 'gpu'"),
+        pytest.param(
+            "cuda",
+            r"^CUDA is not available: .*Use the CPU with `device=cpu`\.$",
+            marks=pytest.mark.skipif(torch.cuda.is_available(), reason="CUDA is here"),
+        ),
+    ],
+)
+def test_a_device_that_is_not_there_is_refused_before_anything_is_read(tmp_path, device, words):
+    with pytest.raises(UserError, match=words):
+        load(tmp_path / "no run", device=device)
+
+
+def test_without_a_device_a_gpu_is_used_where_there_is_one(predictor):
+    expected = "cuda" if torch.cuda.is_available() else "cpu"
+    assert predictor.model.head.scale.device.type == expected
+
+
 # --- timm ------------------------------------------------------------------------------------------------------------------
 
 
@@ -194,7 +237,7 @@ def test_odd_classifiers_of_timm(photos, tmp_path, name, shape):
     experiment, run = Experiment(recipes.ce(setting), setting, setting.data(photos)), Run(tmp_path)
     model = new_model(experiment).eval()
     write_model(run, experiment, model, as_trained)
-    assert all(torch.equal(t, model.state_dict()[n]) for n, t in load(tmp_path).model.state_dict().items())
+    assert all(torch.equal(t, model.state_dict()[n]) for n, t in load(tmp_path, device="cpu").model.state_dict().items())
     if shape is not None:
         assert timm.create_model(f"local-dir:{tmp_path / 'model'}", pretrained=True).get_classifier().weight.shape == shape
 

@@ -279,7 +279,7 @@ def test_fresh_keeps_the_old_run_until_the_new_one_is_whole(tmp_path, truth):
 def test_verify_says_what_is_damaged_and_how_it_is_made_again(tmp_path):
     run = trained("digits_lt", tmp_path).folder
     whole = longtail("verify", run)
-    assert (whole.code, whole.text) == (0, "11 files: 11 whole, 0 damaged.")
+    assert (whole.code, whole.text) == (0, "12 files: 12 whole, 0 damaged.")
     edit(run / "predictions.npz", DAMAGES["one bit"])
     (run / "classes.json").unlink()
     found = longtail("verify", run, "--json")
@@ -303,7 +303,7 @@ def test_verify_says_what_is_damaged_and_how_it_is_made_again(tmp_path):
 def test_files_of_another_run_are_not_taken_for_its_own(tmp_path):
     run, other = (trained("digits_lt", tmp_path, seed=seed, method="ce", changes={}).folder for seed in (0, 1))
     before = read_report(run)
-    everything = ["report.json", "checksums.json", "classes.json", "log.jsonl", "predictions.npz", "split.csv"]
+    everything = ["report.json", "checksums.json", "classes.json", "log.jsonl", "predictions.npz", "split.csv", "README.md"]
     for names in (["report.json"], everything):
         for name in names:
             (run / name).write_bytes((other / name).read_bytes())

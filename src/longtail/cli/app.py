@@ -94,7 +94,7 @@ def show(
 
 
 @app.command()
-@with_options("groups", "max_pixels", "outside")
+@with_options("groups", "max_pixels", "outside", "device")
 def evaluate(
     run: RUN,
     data: Annotated[Path | None, typer.Argument(help="A labelled folder or CSV; the run's own test images if not given.")] = None,
@@ -108,11 +108,12 @@ def evaluate(
     from longtail.cli.commands import run_evaluate
 
     _limit(asked)
-    run_evaluate(run, data, prior=prior, groups=asked["groups"], outside=asked["outside"], trust_code=trust_code)
+    chosen = {name: asked[name] for name in ("groups", "outside", "device")}
+    run_evaluate(run, data, prior=prior, trust_code=trust_code, **chosen)
 
 
 @app.command()
-@with_options("max_pixels")
+@with_options("max_pixels", "device")
 def predict(
     run: RUN,
     images: Annotated[list[Path], typer.Argument(help="Image files or folders of them.", metavar="IMAGES...")],
@@ -126,7 +127,23 @@ def predict(
     from longtail.cli.commands import run_predict
 
     _limit(asked)
-    run_predict(run, images, output, trust_code=trust_code)
+    run_predict(run, images, output, device=asked["device"], trust_code=trust_code)
+
+
+@app.command()
+def export(
+    run: RUN,
+    kind: Annotated[str, typer.Option("--format", help="onnx: one file, normalisation included; timm: a folder.")] = "onnx",
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="File or folder to write; RUN/model.onnx or RUN/timm if not given.", metavar="PATH"),
+    ] = None,
+    trust_code: TRUST = False,
+) -> None:
+    """Write the model of a finished run for other programs: as ONNX, or as a folder that timm loads."""
+    from longtail.cli.export import run_export
+
+    run_export(run, kind, output, trust_code=trust_code)
 
 
 @app.command()

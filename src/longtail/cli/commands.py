@@ -14,6 +14,7 @@ from longtail.data.walking import every_image
 from longtail.errors import CorruptImage, MissingFileError, UserError
 from longtail.results import percent
 from longtail.runs.code import needs_trust
+from longtail.runs.devices import chosen_device
 from longtail.runs.files import csv_text
 from longtail.runs.judging import accuracy_under, regrouped_report, report_on_images
 from longtail.runs.layout import demo_figure
@@ -71,13 +72,21 @@ def run_train(request: Request, *, seeds: int | None) -> None:
 
 
 def run_evaluate(
-    folder: Path, data: Path | None, *, prior: str, groups: str, outside: bool = False, trust_code: bool = False
+    folder: Path,
+    data: Path | None,
+    *,
+    prior: str,
+    groups: str,
+    device: str = "auto",
+    outside: bool = False,
+    trust_code: bool = False,
 ) -> None:
     """Prints a finished run's report with other groups or another prior, or on other labelled images."""
+    device = chosen_device(device)
     if data is None:
         report = regrouped_report(folder, groups=groups)
     else:
-        report = report_on_images(folder, data, groups=groups, outside=outside, trust_code=trust_code)
+        report = report_on_images(folder, data, groups=groups, device=device, outside=outside, trust_code=trust_code)
     say(result_table({report.method: report}))
     missing = [entry.name for entry, count in zip(report.classes, report.test.test_counts, strict=True) if not count]
     if missing:
@@ -87,13 +96,15 @@ def run_evaluate(
     _closing(folder, _to_predict(folder), "to use it")
 
 
-def run_predict(folder: Path, paths: Sequence[Path], output: Path | None, *, trust_code: bool = False) -> None:
+def run_predict(
+    folder: Path, paths: Sequence[Path], output: Path | None, *, device: str = "auto", trust_code: bool = False
+) -> None:
     """Predicts the classes of images and writes a CSV; files that cannot be read are named and left out."""
     target = output or folder / PREDICTIONS
     if output is not None or folder.is_dir():  # what else is no run folder, `load` says
         check_output(target)
     with lines_on_stderr(is_standard_output(target)):
-        predictor = load(folder, trust_code=trust_code)
+        predictor = load(folder, device=device, trust_code=trust_code)
         files = _files(paths)
         _refuse_to_replace(target, folder, files)
         found = _predictions(predictor.read(files))

@@ -82,7 +82,8 @@ def run_doctor() -> None:
     """Prints what a bug report needs, and which packages do not load."""
     import torch
 
-    from longtail.engine.devices import chosen_device, has_bfloat16, why_no_cuda
+    from longtail.engine.devices import has_bfloat16
+    from longtail.runs.devices import chosen_device, why_no_cuda
     from longtail.runs.provenance import commit, versions
 
     for package, version in {**versions(), "commit": commit() or "installed package"}.items():

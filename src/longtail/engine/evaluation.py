@@ -113,13 +113,22 @@ def predict(model: Any, split: Split, data: Data, fabric: Fabric, *, batch_size:
 
 
 def judged_epoch(model: Any, experiment: Experiment, stage_index: int, epoch: int, fabric: Fabric) -> dict[str, Any]:
-    """Recall per class on the test images, under the paper protocol from the first drop of the learning rate; else empty."""
-    recipe, stage = experiment.recipe, experiment.recipe.stages[stage_index]
+    """What the log says of an epoch beside its training; no number of it decides anything.
+
+    `val_mean_recall` is the mean recall of the plain logits on the validation images, where some are held out; `test_recalls` are
+    the recalls per class on the test images, under the paper protocol from the first drop of the learning rate.
+    """
+    recipe, stage, data = experiment.recipe, experiment.recipe.stages[stage_index], experiment.data
     rule = recipe.inference if stage_index == len(recipe.stages) - 1 else as_trained
-    wanted = experiment.protocol == "paper" and reference_of(rule) != "val"
-    if not wanted or epoch < first_drop(stage.schedule, stage.epochs):
-        return {}
-    return {"test_recalls": per_epoch_recalls(model, rule, experiment.data, fabric)}
+    late = epoch >= first_drop(stage.schedule, stage.epochs)
+    judged: dict[str, Any] = {}
+    with torch.random.fork_rng(devices=[]):  # reading files draws from the generator from which dropout draws
+        if data.val is not None:
+            found = predict(model, data.val, data, fabric)
+            judged["val_mean_recall"] = mean_recall(found.logits, found.labels)
+        if experiment.protocol == "paper" and late and reference_of(rule) != "val":
+            judged["test_recalls"] = per_epoch_recalls(model, rule, data, fabric)
+    return judged
 
 
 def per_epoch_recalls(model: Any, rule: InferenceRule, data: Data, fabric: Fabric) -> list[float]:

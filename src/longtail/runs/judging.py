@@ -46,7 +46,9 @@ def regrouped_report(folder: Path, *, groups: str) -> RunReport:
     return replace(_in_groups(measured, groups), test=test)
 
 
-def report_on_images(folder: Path, path: Path, *, groups: str, outside: bool = False, trust_code: bool = False) -> RunReport:
+def report_on_images(
+    folder: Path, path: Path, *, groups: str, device: str = "auto", outside: bool = False, trust_code: bool = False
+) -> RunReport:
     """Evaluates the run's classifier on a labelled folder or CSV; classes are matched by name.
 
     The report leaves out validation recall and stages, which concern the run's own images.
@@ -55,6 +57,7 @@ def report_on_images(folder: Path, path: Path, *, groups: str, outside: bool = F
         folder: folder of a run, or of a comparison, of which the chosen run is evaluated.
         path: folder or CSV of the labelled images; where it has splits, only its test split is used.
         groups: rule that gathers classes in groups.
+        device: where the network computes: auto, cpu or cuda.
         outside: whether a CSV may name files outside its folder.
         trust_code: run the user's own code that the run was trained with, if the model needs any.
 
@@ -63,7 +66,7 @@ def report_on_images(folder: Path, path: Path, *, groups: str, outside: bool = F
         MissingFileError: the folder holds no finished run.
     """
     run = chosen_run(folder)
-    measured, predictor = read_report(run), load(run, trust_code=trust_code)
+    measured, predictor = read_report(run), load(run, device=device, trust_code=trust_code)
     listing = list_images(path, outside=outside)
     if listing.splits is not None:
         listing = listing.without([f for f, s in zip(listing.files, listing.splits, strict=True) if s != "test"])

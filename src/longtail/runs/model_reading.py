@@ -18,8 +18,8 @@ from longtail.networks.classifier import Classifier, assemble, prepare_for_stage
 from longtail.runs.code import run_kept_code
 from longtail.runs.limits import Limited
 from longtail.runs.model_config import Plan, checked_values, plan_of
-from longtail.runs.model_store import from_timm
 from longtail.runs.run import Run
+from longtail.runs.timm_layout import from_timm
 
 ANEW = "Start the training command again, which makes it anew from the stored stages."
 UNREADABLE = "It is cut off, empty or no safetensors file."
@@ -149,16 +149,19 @@ def _try(model: Classifier, config: Mapping[str, Any], rule: InferenceRule) -> N
 
 
 def scores_of(model: Classifier, config: Mapping[str, Any], rule: InferenceRule, pixels: Tensor) -> Tensor:
-    """Scores (B, C) of uint8 images (B, 3, S, S), after the inference rule."""
-    with torch.inference_mode():
-        features = model.backbone(normalise(pixels, mean=config["mean"], std=config["std"]))
+    """Scores (B, C) of uint8 images (B, 3, S, S), after the inference rule.
 
+    The network computes on the device that it lies on; the rule and its scores are on the CPU, as when the run was evaluated.
+    """
+    with torch.inference_mode():
+        on_device = pixels.to(model.head.get_buffer("scale").device)
+        features = model.backbone(normalise(on_device, mean=config["mean"], std=config["std"]))
         logits = model.head(features)
         predictions = Predictions(
-            features=features.float(),
-            logits=logits.float(),
+            features=features.float().cpu(),
+            logits=logits.float().cpu(),
             labels=torch.full((len(pixels),), -1),
             class_counts=torch.tensor(config["class_counts"], dtype=torch.float64),
-            head=dict(model.head.state_dict()),
+            head={name: tensor.cpu() for name, tensor in model.head.state_dict().items()},
         )
         return rule(predictions)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from longtail import heads
@@ -15,6 +13,7 @@ from longtail.inference.fitting import function_of, keywords_of
 from longtail.networks.backbones import TimmBackbone
 from longtail.networks.classifier import Classifier
 from longtail.runs.run import Run
+from longtail.runs.timm_layout import timm_config, timm_shape, to_timm
 from longtail.spec.description import describe
 from longtail.spec.experiment import Experiment
 
@@ -44,57 +43,13 @@ def write_model(run: Run, experiment: Experiment, model: Classifier, rule: Infer
     tensors |= {f"inference.{name}": value for name, value in learned.items()}
     backbone = model.backbone
     plain_head = type(model.head) is heads.LinearHead and function_of(rule) is as_trained
-    shape = _timm_shape(backbone, len(data.classes)) if plain_head and isinstance(backbone, TimmBackbone) else None
+    shape = timm_shape(backbone, len(data.classes)) if plain_head and isinstance(backbone, TimmBackbone) else None
     if isinstance(backbone, TimmBackbone) and shape is not None:
         config["classifier"] = backbone.body.default_cfg["classifier"]
-        tensors = _to_timm(tensors, config["classifier"], shape)
-        run.write_model(tensors, {**_timm_config(backbone, config), "longtail": config})
+        tensors = to_timm(tensors, config["classifier"], shape)
+        run.write_model(tensors, {**timm_config(backbone, config), "longtail": config})
     else:
         run.write_model(tensors, {"longtail": config})
-
-
-def _timm_shape(backbone: TimmBackbone, classes: int) -> tuple[int, ...] | None:
-    """Shape of the classifier's weight in timm (some are 1x1 convolutions); None where its classifier is no linear head."""
-    import timm
-
-    with torch.random.fork_rng(devices=[]):
-        whole = timm.create_model(backbone.timm_name, num_classes=classes).state_dict()
-    classifier = backbone.body.default_cfg["classifier"]
-    own = {f"{classifier}.weight", f"{classifier}.bias"}
-    return tuple(whole[f"{classifier}.weight"].shape) if whole.keys() - backbone.body.state_dict().keys() == own else None
-
-
-def _to_timm(tensors: Mapping[str, Tensor], classifier: str, shape: Sequence[int]) -> dict[str, Tensor]:
-    """Renames tensors to timm's names, and multiplies the head's scale into its weight and bias, since timm has no scale."""
-    scale = tensors["head.scale"]
-    body = {n.removeprefix("backbone.body."): t for n, t in tensors.items() if not n.startswith("head.")}
-    weight, bias = tensors["head.weight"] * scale, tensors["head.bias"] * scale
-    return {**body, f"{classifier}.weight": weight.reshape(*shape), f"{classifier}.bias": bias}
-
-
-def from_timm(tensors: Mapping[str, Tensor], classifier: str) -> dict[str, Tensor]:
-    """Renames tensors from timm's names; `classifier` is timm's name of its classifier."""
-    weight, bias = tensors[f"{classifier}.weight"], tensors[f"{classifier}.bias"]
-    body = {f"backbone.body.{n}": t for n, t in tensors.items() if n not in (f"{classifier}.weight", f"{classifier}.bias")}
-    return {**body, "head.weight": weight.flatten(1), "head.bias": bias, "head.scale": torch.ones(())}
-
-
-def _timm_config(backbone: TimmBackbone, config: Mapping[str, Any]) -> dict[str, Any]:
-    shape = [3, config["size"], config["size"]]
-    pretrained = {"input_size": shape, "mean": config["mean"], "std": config["std"], "label_names": config["classes"]}
-    pretrained |= {
-        "classifier": config["classifier"],
-        "interpolation": config["interpolation"],
-        "crop_pct": 1.0,
-        "first_conv": None,
-    }
-    return {
-        "architecture": backbone.timm_name,
-        "num_classes": len(config["classes"]),
-        "num_features": backbone.num_features,
-        "pretrained_cfg": pretrained,
-        "model_args": backbone.arguments,
-    }
 
 
 def _without_download(description: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Writes a text where the user asked for it: into a file, through a link, into a pipe or a device, or to standard output."""
+"""Writes a result where the user asked for it: into a file, through a link, into a pipe or a device, or to standard output."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import stat
 import sys
 from pathlib import Path
 
-from longtail.runs.files import encoded, unwritten, write_text
+from longtail.runs.files import encoded, unwritten, write_bytes
 
 STANDARD_OUTPUT = ("-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
 NOT_REPLACED = ("/dev/", "/proc/")  # a file that a process has open: a new one in its place would not be seen there
@@ -39,28 +39,29 @@ def check_output(target: Path) -> None:
         raise unwritten(target, error) from error
 
 
-def write_output(target: Path, text: str) -> None:
-    """Writes the text as UTF-8. A file, also one behind a link, is replaced in one step; anything else is opened and written.
+def write_output(target: Path, content: str | bytes) -> None:
+    """Writes bytes, or a text as UTF-8. A file, also one behind a link, is replaced in one step; anything else is opened.
 
     Raises:
         OutOfSpace: the disk is full.
         UnwritableFile: the system refuses to write.
         BrokenPipeError: the reader of standard output or of a pipe has stopped reading.
     """
+    content = encoded(content) if isinstance(content, str) else content
     if is_standard_output(target):
-        _print(text)
+        _print(content)
         return
     try:
         replaced = _is_replaced(target, _mode(target))
         if not replaced:
             with target.open("ab", buffering=0) as file:
-                _write_all(file.fileno(), encoded(text))
+                _write_all(file.fileno(), content)
     except BrokenPipeError:
         raise
     except OSError as error:
         raise unwritten(target, error) from error
     if replaced:
-        write_text(Path(os.path.realpath(target)), text)
+        write_bytes(Path(os.path.realpath(target)), content)
 
 
 def _mode(target: Path) -> int | None:
@@ -95,11 +96,11 @@ def _write_all(handle: int, content: bytes) -> None:
         left = left[os.write(handle, left) :]
 
 
-def _print(text: str) -> None:
+def _print(content: bytes) -> None:
     buffer = getattr(sys.stdout, "buffer", None)
     if buffer is None:
-        sys.stdout.write(text)
+        sys.stdout.write(content.decode(errors="surrogateescape"))
     else:
         sys.stdout.flush()
-        buffer.write(encoded(text))
+        buffer.write(content)
     sys.stdout.flush()

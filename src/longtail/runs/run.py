@@ -24,6 +24,8 @@ from longtail.runs.locks import Note, locked, silent
 from longtail.runs.seals import State, check_state, plain, read_tensors, write_tensors
 from longtail.text import guarded
 
+SCALARS = ("loss", "learning_rate", "images_per_second", "val_mean_recall")  # numbers of an epoch that TensorBoard shows
+
 
 class Run(RunFolder):
     """One experiment's folder.
@@ -112,7 +114,7 @@ class Run(RunFolder):
         self.write("log.jsonl", encoded("".join(json.dumps(plain(entry)) + "\n" for entry in entries)))
         if self.tensorboard:
             for entry in entries[-new:]:
-                for name in ("loss", "learning_rate", "images_per_second"):
+                for name in (name for name in SCALARS if name in entry):
                     self._board.add_scalar(f"stage {entry['stage'] + 1}/{name}", entry[name], entry["epoch"])
             self._board.flush()
 

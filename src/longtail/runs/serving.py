@@ -14,6 +14,7 @@ from longtail.data.images import Decoded, Interpolation, as_tensor, open_rgb, re
 from longtail.errors import CorruptImage, WrongTypeError
 from longtail.inference import InferenceRule
 from longtail.networks.classifier import Classifier
+from longtail.runs.devices import chosen_device
 from longtail.runs.layout import chosen_run
 from longtail.runs.model_reading import read_model, scores_of
 from longtail.runs.run import Run
@@ -68,7 +69,7 @@ class Predictor:
         return [prediction for chunk in _chunks(images, batch_size) for prediction in self._predict(chunk)]
 
     def scores(self, pixels: Tensor) -> Tensor:
-        """Scores (B, C) of uint8 images (B, 3, S, S), after the inference rule."""
+        """Scores (B, C) of uint8 images (B, 3, S, S), after the inference rule, on the CPU."""
         return scores_of(self.model, self.config, self.rule, pixels)
 
     def read(self, files: Sequence[Path], *, batch_size: int = 64) -> Iterator[tuple[Path, Prediction | CorruptImage]]:
@@ -90,19 +91,23 @@ class Predictor:
             yield Prediction(self.classes[best], row[best], dict(zip(self.classes, row, strict=True)))
 
 
-def load(folder: str | Path, *, trust_code: bool = False) -> Predictor:
+def load(folder: str | Path, *, device: str = "auto", trust_code: bool = False) -> Predictor:
     """Loads the classifier of a finished run, or of the run that a comparison chose.
 
     Args:
         folder: folder of the run or of the comparison.
+        device: where the network computes, in float32: "cpu", "cuda", or "auto" for CUDA where it is available, as in
+            `longtail.train`. Scores are returned on the CPU; on a GPU they differ from those of a CPU by rounding.
         trust_code: run the user's own code that the run was trained with (a loss, head or rule), if the model needs any.
 
     Raises:
         MissingFileError: the folder holds no finished run.
-        UserError: the model needs a user's own code, and `trust_code` is False.
+        UserError: the model needs a user's own code, and `trust_code` is False; or there is no such device.
         DamagedFile: the stored model is not as it was written; the message names the file.
     """
-    return Predictor(*read_model(Run(chosen_run(Path(folder))), trust_code=trust_code))
+    kind = chosen_device(device)
+    model, config, rule = read_model(Run(chosen_run(Path(folder))), trust_code=trust_code)
+    return Predictor(model.to(kind), config, rule)
 
 
 def pixels_of(image: Input, size: int, interpolation: Interpolation = "bilinear") -> Tensor:

@@ -12,8 +12,8 @@ from longtail import settings
 from longtail.data.folder import training_images
 from longtail.data.images import short_side
 from longtail.data.listing import Listing, class_around, list_images, read_csv
-from longtail.engine.devices import chosen_device
 from longtail.errors import UserError
+from longtail.runs.devices import chosen_device
 from longtail.runs.layout import folder_name
 from longtail.spec.description import parameters_of
 from longtail.spec.recipe import FineTuning, Setting

@@ -14,7 +14,8 @@ from longtail.engine.replay import cuda_replay
 from longtail.engine.report import run_report
 from longtail.engine.training import train_stages
 from longtail.inference import as_trained
-from longtail.runs.code import keep_code, kept_as
+from longtail.runs.card import CARD, model_card
+from longtail.runs.code import keep_code, kept_as, needs_trust
 from longtail.runs.files import encoded
 from longtail.runs.folder import REPORT
 from longtail.runs.model_store import write_model
@@ -71,6 +72,8 @@ def finish(job: Job, run: Run) -> None:
     run.write_predictions(evaluation.predictions, evaluation.scores)
     report = run_report(experiment, history, evaluation, stages, groups=groups, device=device_name(fabric.device))
     run.write_json("classes.json", report.classes)
+    card = model_card(report, run.record, size=data.size, own_code=needs_trust(run.folder))
+    run.write(CARD, encoded(card))
     run.written[REPORT] = sha256(encoded(report_text(report)))
     run.write_checksums()
     write_report(run.folder, report)

@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 from multiprocessing.connection import wait
 
 from longtail.data.splits import Data
-from longtail.engine.devices import chosen_device
 from longtail.errors import TrainingFailed, UserError
 from longtail.processes import processors
+from longtail.runs.devices import chosen_device
 from longtail.runs.run import Run
 from longtail.spec.recipe import Setting
 from longtail.workflow.one_run import Result, train_one

@@ -10,8 +10,9 @@ import torch
 from torch import nn
 
 from longtail.data.splits import Data
-from longtail.engine.devices import chosen_device, device_name, has_bfloat16
+from longtail.engine.devices import device_name, has_bfloat16
 from longtail.errors import UserError
+from longtail.runs.devices import chosen_device
 from longtail.runs.files import sweep_dead
 from longtail.runs.layout import precision_file
 from longtail.runs.seals import read_json, write_json
