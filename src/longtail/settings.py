@@ -13,7 +13,7 @@ from longtail.data.published import Name as Listed
 from longtail.data.transforms import color_jitter, random_crop, random_flip, random_resized_crop
 from longtail.errors import UserError
 from longtail.networks.backbones import CifarResNet, TimmBackbone, check_timm_name
-from longtail.spec.recipe import Setting
+from longtail.spec.recipe import Setting, with_augmentation
 
 CIFAR_RESNETS = {f"resnet{depth}": depth for depth in (8, 14, 20, 32, 44, 56, 110)}
 
@@ -79,18 +79,23 @@ def folder(
     split_seed: int = 0,
     skip_corrupt: bool = False,
     largest_batch: int | None = None,
+    augment: str = "standard",
+    symmetry: str = "none",
 ) -> Setting:
-    """A folder of images, or a CSV that lists them, at one image size."""
-    small = size <= 64
-    return Setting(
+    """A folder of images, or a CSV that lists them, at one image size.
+
+    Images are not mirrored unless `symmetry` says so: that changes the class of some signs, letters and digits.
+    """
+    own = Setting(
         name=name,
         data=partial(folder_data, size=size, imbalance=imbalance, split_seed=split_seed, skip_corrupt=skip_corrupt),
         backbone=named_backbone(backbone, pretrained=pretrained, image_size=size),
-        augment=(partial(random_crop, padding=max(size // 8, 1)), random_flip) if small else (random_resized_crop, random_flip),
+        augment=(partial(random_crop, padding=max(size // 8, 1)) if size <= 64 else random_resized_crop,),
         epochs=epochs,
         batch_size=batch_size,
         largest_batch=largest_batch,
     )
+    return with_augmentation(own, augment, symmetry)
 
 
 def named_backbone(

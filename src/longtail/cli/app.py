@@ -29,7 +29,8 @@ app = typer.Typer(
 
 INTERRUPTED = 130
 SHOWN_DATA = ("data", "imbalance", "split", "split_seed", "outside")
-RECIPE = (*SHOWN_DATA, "variants", "changes", "size", "backbone", "pretrained", "epochs", "device")
+SHOWN_TRAINING = ("epochs", "augment", "symmetry", "views", "device")
+RECIPE = (*SHOWN_DATA, "variants", "changes", "size", "backbone", "pretrained", *SHOWN_TRAINING)
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -95,7 +96,7 @@ def show(
 
 
 @app.command()
-@with_options("groups", "max_pixels", "outside")
+@with_options("views", "groups", "max_pixels", "outside")
 def evaluate(
     run: RUN,
     data: Annotated[Path | None, typer.Argument(help="A labelled folder or CSV; the run's own test images if not given.")] = None,
@@ -105,15 +106,16 @@ def evaluate(
     trust_code: TRUST = False,
     **asked: Any,
 ) -> None:
-    """Evaluate a finished run again: with other groups, under another class prior, or on other labelled images."""
+    """Evaluate a finished run again: with other groups, under another class prior, or on labelled images, with other views."""
     from longtail.cli.commands import run_evaluate
 
     _limit(asked)
-    run_evaluate(run, data, prior=prior, groups=asked["groups"], outside=asked["outside"], trust_code=trust_code)
+    how = {name: asked[name] for name in ("groups", "outside", "views")}
+    run_evaluate(run, data, prior=prior, trust_code=trust_code, **how)
 
 
 @app.command()
-@with_options("max_pixels")
+@with_options("views", "max_pixels")
 def predict(
     run: RUN,
     images: Annotated[list[Path], typer.Argument(help="Image files or folders of them.", metavar="IMAGES...")],
@@ -127,7 +129,7 @@ def predict(
     from longtail.cli.commands import run_predict
 
     _limit(asked)
-    run_predict(run, images, output, trust_code=trust_code)
+    run_predict(run, images, output, trust_code=trust_code, views=asked["views"])
 
 
 @app.command()

@@ -10,6 +10,7 @@ from statistics import fmean
 
 from longtail.cli.progress import Bars
 from longtail.cli.show import console, lines_on_stderr, result_table, say, stage_table, summary_table, text
+from longtail.data.symmetry import check_views
 from longtail.data.walking import every_image
 from longtail.errors import CorruptImage, MissingFileError, UserError
 from longtail.results import percent
@@ -73,13 +74,20 @@ def run_train(request: Request, *, compared: bool, seeds: int | None) -> None:
 
 
 def run_evaluate(
-    folder: Path, data: Path | None, *, prior: str, groups: str, outside: bool = False, trust_code: bool = False
+    folder: Path,
+    data: Path | None,
+    *,
+    prior: str,
+    groups: str,
+    outside: bool = False,
+    trust_code: bool = False,
+    views: int | None = None,
 ) -> None:
     """Prints a finished run's report with other groups or another prior, or on other labelled images."""
     if data is None:
-        report = regrouped_report(folder, groups=groups)
+        report = regrouped_report(folder, groups=groups, views=views)
     else:
-        report = report_on_images(folder, data, groups=groups, outside=outside, trust_code=trust_code)
+        report = report_on_images(folder, data, groups=groups, outside=outside, trust_code=trust_code, views=views)
     say(result_table({report.method: report}))
     missing = [entry.name for entry, count in zip(report.classes, report.test.test_counts, strict=True) if not count]
     if missing:
@@ -89,8 +97,12 @@ def run_evaluate(
     _closing(folder, _to_predict(folder), "to use it")
 
 
-def run_predict(folder: Path, paths: Sequence[Path], output: Path | None, *, trust_code: bool = False) -> None:
+def run_predict(
+    folder: Path, paths: Sequence[Path], output: Path | None, *, trust_code: bool = False, views: int | None = None
+) -> None:
     """Predicts the classes of images and writes a CSV; files that cannot be read are named and left out."""
+    if views is not None:
+        check_views(views)
     target = output or folder / PREDICTIONS
     if output is not None or folder.is_dir():  # what else is no run folder, `load` says
         check_output(target)
@@ -98,7 +110,7 @@ def run_predict(folder: Path, paths: Sequence[Path], output: Path | None, *, tru
         predictor = load(folder, trust_code=trust_code)
         files = _files(paths)
         _refuse_to_replace(target, folder, files)
-        found = _predictions(predictor.read(files))
+        found = _predictions(predictor.read(files, views=views))
         write_output(target, _predictions_csv(found))
         for path, prediction in found[:20]:
             share = percent(prediction.probability, unit=" %")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from longtail.errors import UserError
+from longtail.results import VIEWS
 from longtail.spec.parts import BACKBONE, BACKBONE_WRAPPER, HEAD, HEAD_WRAPPER, NONE, RULE, Parts, Slot, restore
 
 LARGEST_SIZE = 2048  # pixels; an image of that side is 50 MB in float32
@@ -93,6 +94,9 @@ def _faults(config: Mapping[str, Any]) -> Iterator[str]:
     size = config["size"]
     if not isinstance(size, int) or isinstance(size, bool) or not 1 <= size <= LARGEST_SIZE:
         yield f"'size' has to be the side of the images, an integer from 1 to {LARGEST_SIZE} pixels."
+    views = config.get("views", 1)
+    if isinstance(views, bool) or views not in VIEWS:
+        yield "'views' has to be the number of views of an image: 1, 2 or 8."
     yield from _faults_of_pixels(config)
     yield from _faults_of_stages(config["stages"])
     if not isinstance(config.get("classifier", ""), str):

@@ -19,6 +19,7 @@ from longtail.workflow.request import Request
 
 SIZES = (32, 64, 128, 224)
 SAMPLE = 500
+KINDS = "none for signs, text and digits; mirror for photos of things; square for aerial images, microscopy, cells and plankton"
 
 
 @dataclass(frozen=True)
@@ -40,12 +41,13 @@ def choose(request: Request, path: Path) -> Choice:
     size = request.size or image_size(listing, device)
     backbone = request.backbone or ("resnet32" if size <= 64 else "resnet18" if device == "cpu" else "resnet50")
     epochs = request.epochs or epoch_budget(len(listing.files), device)
-    asked = {name: getattr(request, name) for name in parameters_of(settings.folder) if hasattr(request, name)}
+    given = ((name, getattr(request, name, None)) for name in parameters_of(settings.folder))
+    asked = {name: value for name, value in given if value is not None}
     chosen = {"name": folder_name(path), "size": size, "epochs": epochs, "backbone": backbone}
     imbalance = request.imbalance if request.split is None else None
     largest = largest_batch(training_images(listing, imbalance=imbalance, split_seed=request.split_seed))
     setting = settings.folder(**{**asked, **chosen}, batch_size=batch_size(len(listing.files)), largest_batch=largest)
-    return Choice(setting, sentence(request, listing, size, backbone, epochs))
+    return Choice(setting, sentence(request, listing, size, backbone, setting))
 
 
 def image_size(listing: Listing, device: str) -> int:
@@ -73,7 +75,7 @@ def largest_batch(images: int) -> int:
     return max(images // 4, 8)
 
 
-def sentence(request: Request, listing: Listing, size: int, backbone: str, epochs: int) -> str:
+def sentence(request: Request, listing: Listing, size: int, backbone: str, setting: Setting) -> str:
     """Sentence that says what was chosen and which options change it."""
     if request.split is not None:
         split = "the split given by `split`"
@@ -81,4 +83,7 @@ def sentence(request: Request, listing: Listing, size: int, backbone: str, epoch
         split = "the split of the folder"
     else:
         split = f"20 % of each class for test (`split_seed={request.split_seed}`, `split=FILE`)"
-    return f"{split}; {size}x{size} pixels (`size`); {backbone} (`backbone`); {epochs} epochs (`epochs`)"
+    return (
+        f"{split}; {size}x{size} pixels (`size`); {backbone} (`backbone`); {setting.epochs} epochs (`epochs`); "
+        f"{setting.augmentation} augmentation (`augment`) under the symmetry {setting.symmetry} (`symmetry`: {KINDS})"
+    )
