@@ -14,7 +14,7 @@ import longtail
 from longtail import recipes, settings
 from longtail.data.transforms import normalise
 from longtail.engine.building import new_model
-from longtail.errors import CorruptImage
+from longtail.errors import CorruptImage, UserError
 from longtail.inference import as_trained
 from longtail.networks.backbones import CifarResNet, TimmBackbone
 from longtail.networks.pretrained import load_backbone, read_weights
@@ -170,6 +170,35 @@ def test_the_package_loads_and_a_comparison_answers_with_its_chosen_run(digits_r
 def test_a_folder_without_a_run_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"has no model/config\.json: it is not a longtail run"):
         load(tmp_path)
+
+
+# --- Views -----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", ["gcl", "tau_norm", "logit_adjusted_post_hoc"])
+def test_the_rule_is_applied_to_the_mean_logits_of_the_views(digits_run, data, method):
+    predictor, pixels = load(digits_run(method).folder), data.test.pixels[:20]
+    sides = (pixels, pixels.flip(3))
+    eight = [torch.rot90(side, turns, (2, 3)) for side in sides for turns in range(4)]
+    for views, pictures in ((1, sides[:1]), (2, sides), (8, eight)):
+        mean = torch.stack([predictor.scores(picture) for picture in pictures]).mean(0)
+        torch.testing.assert_close(predictor.scores(pixels, views=views), mean, rtol=1e-4, atol=1e-4)  # these rules are linear
+
+
+def test_predictions_with_views(predictor, data, tmp_path):
+    pixels = list(data.test.pixels[:3])
+    expected = predictor.scores(data.test.pixels[:3], views=8).softmax(1)
+    for answers in (
+        predictor.predict(pixels, views=8),
+        predictor.predict(pixels, views=8, batch_size=2),
+        [predictor.predict(image, views=8) for image in pixels],
+        [answer for _, answer in predictor.read([as_file(p, tmp_path / f"{i}.png") for i, p in enumerate(pixels)], views=8)],
+    ):
+        found = torch.tensor([list(answer.probabilities.values()) for answer in answers])
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+    assert predictor.predict(pixels[0]) == predictor.predict(pixels[0], views=1)
+    with pytest.raises(UserError, match=r"`views` must be 1 .* got 3\.$"):
+        predictor.predict(pixels[0], views=3)
 
 
 # --- timm ------------------------------------------------------------------------------------------------------------------

@@ -57,7 +57,7 @@ def check_views(views: object) -> None:
     Raises:
         UserError: there is no such number of views.
     """
-    if isinstance(views, bool) or views not in VIEWS:
+    if type(views) is not int or views not in VIEWS:
         raise UserError(
             f"`views` must be 1 (each image), 2 (and its mirror image) or 8 (all symmetries of the square); got {views!r}."
         )

@@ -95,7 +95,7 @@ def _faults(config: Mapping[str, Any]) -> Iterator[str]:
     if not isinstance(size, int) or isinstance(size, bool) or not 1 <= size <= LARGEST_SIZE:
         yield f"'size' has to be the side of the images, an integer from 1 to {LARGEST_SIZE} pixels."
     views = config.get("views", 1)
-    if isinstance(views, bool) or views not in VIEWS:
+    if type(views) is not int or views not in VIEWS:
         yield "'views' has to be the number of views of an image: 1, 2 or 8."
     yield from _faults_of_pixels(config)
     yield from _faults_of_stages(config["stages"])
