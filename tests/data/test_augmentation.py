@@ -92,7 +92,7 @@ def test_strong_draws_its_operations_for_every_image():
     changed = auto_augment(images, torch.Generator().manual_seed(0)).flatten(1)
     kinds, counts = torch.unique(changed, dim=0, return_counts=True)
     assert len(kinds) > 50, "25 pairs of operations, each with its own probabilities and signs"
-    assert counts.max() < 150, "no more than those that are left alone are alike"
+    assert counts.max() < 250, "fewer than half are left alone, and no other result is more frequent than that"
     strong = augmentations(DIGITS, "strong")
     assert strong[-2] is auto_augment
 
