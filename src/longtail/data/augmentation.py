@@ -21,10 +21,10 @@ def augmentations(
 ) -> tuple[Transform, ...]:
     """The transforms that a setting's augmentation and symmetry stand for, in the order in which they are applied.
 
-    `strong` takes `auto_augment`, which draws two operations for each image. torchvision's TrivialAugmentWide draws one
-    operation for a whole batch (1.6 ms for 128 images of 32 pixels on one core); called image by image it takes 68 ms, the
-    batched AutoAugment 25 ms. At 64 pixels both take about 70 ms; for 64 images of 224 pixels 160 and 410 ms, but image by
-    image a GPU would wait for the host.
+    `strong` takes `auto_augment`, which draws two operations for each image from the run's generator. torchvision's
+    TrivialAugmentWide draws one operation for a whole batch; called image by image it takes 60 ms for 128 images of 32 pixels,
+    `auto_augment` 24 ms. At 64 pixels the two are alike; at 224 pixels image by image is faster on a CPU (110 ms against 510 ms
+    for 64 images), but a GPU would wait for the host (benchmarks/augmentation_cpu.txt: one core, median of 7).
 
     Args:
         own: the setting's own transforms, the crop first.
