@@ -17,6 +17,7 @@ GROUP_RULES: Mapping[str, str] = {
     "auto": "thirds of the classes, those with the most training images first",
 }
 INTERVAL_BELOW = 100
+VIEWS = (1, 2, 8)  # of an image in prediction: itself; and its mirror image; all symmetries of the square
 
 
 @dataclass(frozen=True)
@@ -89,3 +90,12 @@ def percent(share: float | None, *, unit: str = "") -> str:
     ('68.4', '68.4 %', '–')
     """
     return "–" if share is None or math.isnan(share) else f"{100 * share:.1f}{unit}"
+
+
+def in_views(views: int) -> str:
+    """A number of views in words.
+
+    >>> in_views(1), in_views(8)
+    ('1 view', '8 views')
+    """
+    return f"{views} view{'s' * (views != 1)}"

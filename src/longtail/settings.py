@@ -14,7 +14,7 @@ from longtail.data.published import Name as Listed
 from longtail.data.transforms import color_jitter, random_crop, random_flip, random_resized_crop
 from longtail.errors import UserError
 from longtail.networks.backbones import CifarResNet, TimmBackbone, check_timm_name
-from longtail.spec.recipe import FineTuning, Setting
+from longtail.spec.recipe import FineTuning, Setting, with_augmentation
 
 CIFAR_RESNETS = {f"resnet{depth}": depth for depth in (8, 14, 20, 32, 44, 56, 110)}
 
@@ -83,10 +83,14 @@ def folder(
     interpolation: Interpolation = "bilinear",
     statistics: Statistics | None = None,
     fine_tuning: FineTuning | None = None,
+    augment: str = "standard",
+    symmetry: str = "none",
 ) -> Setting:
-    """A folder of images, or a CSV that lists them, at one image size; fine-tuned where `fine_tuning` is given."""
-    small = size <= 64
-    return Setting(
+    """A folder of images, or a CSV that lists them, at one image size; fine-tuned where `fine_tuning` is given.
+
+    Images are not mirrored unless `symmetry` says so: that changes the class of some signs, letters and digits.
+    """
+    own = Setting(
         name=name,
         data=partial(
             folder_data,
@@ -98,13 +102,14 @@ def folder(
             statistics=statistics,
         ),
         backbone=named_backbone(backbone, pretrained=pretrained, image_size=size),
-        augment=(partial(random_crop, padding=max(size // 8, 1)), random_flip) if small else (random_resized_crop, random_flip),
+        augment=(partial(random_crop, padding=max(size // 8, 1)) if size <= 64 else random_resized_crop,),
         epochs=epochs,
         batch_size=batch_size,
         largest_batch=largest_batch,
         budget="paper" if fine_tuning is None else "fine-tuning",
         fine_tuning=fine_tuning or FineTuning(),
     )
+    return with_augmentation(own, augment, symmetry)
 
 
 def named_backbone(

@@ -135,7 +135,8 @@ def test_train_ends_with_the_run_folder_and_the_next_command(digits, runs):
     folder = Path(digits.folder)
     assert folder.parent == runs / "digits_lt" / "ce"
     assert digits.out.splitlines()[-2:] == [f"Run folder: {folder}", f"Next: longtail predict {folder} IMAGES  (to use it)"]
-    assert digits.out.startswith("digits_lt · paper budget · clean protocol · last epoch · test images, %"), "no bars in a pipe"
+    title = "digits_lt · paper budget · clean protocol · last epoch · 1 view · test images, %"
+    assert digits.text.startswith(title), "no bars in a pipe"
     report = read(folder, "report.json")
     assert report["images"] == sizes(folder) == {"train": 336, "test": 599}
     assert f"{100 * report['test']['mean_recall']:.1f}" in digits.out

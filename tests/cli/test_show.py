@@ -228,6 +228,20 @@ def test_options_change_what_is_shown():
     assert f"Next: {next_words}\n" in said.out
 
 
+def test_augmentation_symmetry_and_views_are_shown():
+    usual, strong = as_json("gala", "cifar100_lt"), as_json("gala", "cifar100_lt", "--augment", "strong", "--symmetry", "square")
+    calls = [[part["call"].split(".")[-1] for part in page["setting"]["augment"]] for page in (usual, strong)]
+    own = [[part["call"].split(".")[-1] for part in page["recipe"]["stages"][0]["augment"]] for page in (usual, strong)]
+    assert calls[0] == ["random_crop", "random_flip"]
+    assert calls[1] == ["random_crop", "random_symmetry", "random_rotation", "auto_augment", "cutout"]
+    assert own == [["auto_augment", "cutout"], []]
+    page = shown("gala", "cifar100_lt", "--augment", "strong", "--symmetry", "square", "--views", 8).text
+    assert page.count("auto_augment") == 1
+    assert "symmetry square --symmetry" in page
+    assert "views in evaluation 8 --views" in page
+    assert "Next: longtail train cifar100_lt --method gala --augment strong --symmetry square --views 8" in page
+
+
 @pytest.mark.parametrize("asked", [("--imbalance", 10), ()])
 def test_the_digits_are_shown_as_they_are_trained(asked, tmp_path):
     words = ("--epochs", 1, *asked)

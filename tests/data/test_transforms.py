@@ -15,9 +15,20 @@ from longtail.data.transforms import (
     random_flip,
     random_grayscale,
     random_resized_crop,
+    random_rotation,
+    random_shift,
 )
 
-TRANSFORMS = [random_crop, random_flip, cutout, random_resized_crop, random_grayscale, color_jitter]
+TRANSFORMS = [
+    random_crop,
+    random_shift,
+    random_flip,
+    random_rotation,
+    cutout,
+    random_resized_crop,
+    random_grayscale,
+    color_jitter,
+]
 
 
 def seeded(seed=0):
@@ -45,6 +56,28 @@ def test_random_crop_reaches_every_corner():
     indices = random_crop(marked, seeded(), padding=1)[:, 0].flatten(1).float().argmax(1)
     assert sorted(set(indices.tolist())) == list(range(9))
     assert torch.bincount(indices).min() > 30
+
+
+@pytest.mark.parametrize(("side", "padding"), [(32, 4), (8, 1), (4, 1), (70, 8)])
+def test_random_shift_is_by_up_to_an_eighth_of_the_side(side, padding):
+    images = some_images(height=side, width=side)
+    assert torch.equal(random_shift(images, seeded()), random_crop(images, seeded(), padding=padding))
+
+
+@pytest.mark.parametrize(("height", "width"), [(31, 31), (40, 30)])
+@pytest.mark.parametrize("degrees", [15.0, 45.0])
+def test_random_rotation_equals_torchvision_inside_the_image(height, width, degrees):
+    images = torch.nn.functional.interpolate(some_images(height=6, width=5).float(), (height, width), mode="bilinear").byte()
+    angles = degrees * (2 * torch.rand(6, generator=seeded()) - 1)
+    assert angles.max() > degrees / 4
+    assert angles.min() < -degrees / 4
+    bilinear = v2.InterpolationMode.BILINEAR
+    for image, angle, found in zip(images, angles.tolist(), random_rotation(images, seeded(), degrees=degrees), strict=True):
+        expected = v2.functional.rotate(image, angle, interpolation=bilinear)
+        inside = v2.functional.rotate(torch.full_like(image, 255), angle, interpolation=bilinear) == 255
+        assert inside.float().mean() > 0.6
+        assert difference(expected[inside], found[inside]) <= 1
+        assert found.min() >= image.min(), "the border is continued, so that no black corners appear"
 
 
 def test_random_flip_mirrors_every_second_image():

@@ -13,6 +13,7 @@ from lightning_fabric import Fabric
 from commands import paint
 from longtail import recipes, settings
 from longtail.data.groups import shot_groups
+from longtail.data.loaders import Feed
 from longtail.data.splits import Data, Split, hold_out
 from longtail.engine.devices import make_fabric
 from longtail.engine.evaluation import evaluate, judged_epoch, per_epoch_recalls, predict
@@ -187,6 +188,49 @@ def test_a_rule_that_chooses_needs_validation_images(fabric):
         ValueError, match=r"^This rule chooses a value on validation images, but none were held out; add `val=0\.1`\.$"
     ):
         evaluate(a_model(), tau_normalised, some_data(), fabric)
+
+
+# --- Several views of each image -------------------------------------------------------------------------------------------
+
+
+def by_numpy(pixels, views):
+    """The views of uint8 images (M, 3, S, S), by numpy."""
+    sides = [pixels.numpy(), pixels.numpy()[..., ::-1]]
+    turned = [np.rot90(side, turns, axes=(2, 3)) for side in sides for turns in range(4)]
+    return [torch.from_numpy(view.copy()) for view in (turned if views == 8 else sides[:views])]
+
+
+@pytest.mark.parametrize("views", [1, 2, 8])
+def test_features_and_logits_are_means_over_the_views(fabric, views):
+    data, model = some_data(), a_model()
+    apart = [predict(model, replace(data.test, pixels=view), data, fabric) for view in by_numpy(data.test.pixels, views)]
+    found = predict(model, data.test, data, fabric, batch_size=10, views=views)
+    for name in ("features", "logits"):
+        mean = torch.stack([getattr(each, name) for each in apart]).mean(0)
+        torch.testing.assert_close(getattr(found, name), mean, rtol=1e-5, atol=1e-6)
+    assert torch.equal(found.labels, apart[0].labels)
+    if views > 1:
+        assert not torch.allclose(found.logits, apart[0].logits, atol=1e-3)
+
+
+def test_no_image_is_read_twice_for_its_views(fabric, monkeypatch):
+    read, data = [], some_data()
+    whole = Feed._raw
+    monkeypatch.setattr(Feed, "_raw", lambda feed, chunks: (read.extend(torch.cat(chunks).tolist()), whole(feed, chunks))[1])
+    predict(a_model(), data.test, data, fabric, batch_size=10, views=8)
+    assert read == list(range(37))
+
+
+@pytest.mark.parametrize("rule", [tau_normalised, nearest_class_mean, rebalanced, partial(logit_adjusted, tau=1.0)])
+def test_a_rule_is_fitted_and_applied_once_on_the_means(fabric, rule):
+    data, model = hold_out(some_data(), 0.3, seed=0), a_model()
+    means = {name: predict(model, split, data, fabric, views=8) for name, split in data.splits.items()}
+    ready = fitted(rule, means[reference_of(rule)]) if reference_of(rule) else rule
+    evaluation = evaluate(model, rule, data, fabric, views=8)
+    assert torch.equal(evaluation.scores, ready(means["test"]))
+    assert evaluation.val_mean_recall == mean_recall(ready(means["val"]), means["val"].labels)
+    recalls = per_class_recall(confusion_matrix(evaluation.scores, means["test"].labels)).tolist()
+    assert per_epoch_recalls(model, rule, data, fabric, views=8) == recalls
 
 
 # --- One pass over each split ----------------------------------------------------------------------------------------------

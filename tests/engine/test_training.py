@@ -25,6 +25,7 @@ from longtail.networks.classifier import Classifier
 from longtail.runs.run import Run
 from longtail.spec.description import change
 from longtail.spec.experiment import Experiment
+from longtail.spec.recipe import with_augmentation
 from longtail.steps import classify
 from longtail.weighting import Progress, effective_number, power
 from longtail.workflow.one_run import train_one
@@ -150,6 +151,21 @@ def test_an_interrupted_run_continues_to_the_same_bits(trained, build, index_and
     continued, entries = trained(recipe, "cut")
     assert equal(model.state_dict(), continued.state_dict())
     assert without_clock(history) == without_clock(entries)
+
+
+@pytest.mark.parametrize("symmetry", ["mirror", "square"])
+def test_a_strong_augmentation_continues_to_the_same_bits(data, fabric, tmp_path, symmetry):
+    setting = with_augmentation(SETTING, "strong", symmetry)
+    experiment = Experiment(recipes.ce(setting), setting, data)
+    model, history = train_stages(experiment, Run(tmp_path / "whole"), fabric)
+    with pytest.raises(InterruptedRun):
+        train_stages(experiment, Run(tmp_path / "cut"), fabric, watch=cut_off(0, 1))
+    torch.rand(7)
+    continued, entries = train_stages(experiment, Run(tmp_path / "cut"), fabric)
+    assert equal(model.state_dict(), continued.state_dict())
+    assert without_clock(history) == without_clock(entries)
+    plain, _ = train_stages(Experiment(recipes.ce(SETTING), SETTING, data), Run(tmp_path / "plain"), fabric)
+    assert not equal(model.state_dict(), plain.state_dict())
 
 
 def test_a_run_may_be_interrupted_again_and_again(trained):

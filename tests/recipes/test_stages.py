@@ -1,16 +1,19 @@
 """A budget becomes a stage: values that the budget leaves open are the setting's, values that it fixes are the method's."""
 
 from dataclasses import replace
+from functools import partial
 
 import pytest
 
 from longtail import recipes, schedules, settings
-from longtail.data.transforms import cutout
+from longtail.data.autoaugment import auto_augment
+from longtail.data.transforms import cutout, random_grayscale
 from longtail.errors import UserError
 from longtail.losses import CrossEntropyLoss, FocalLoss
 from longtail.recipes import Budget, first_stage, own_budget, second_stage
 from longtail.recipes.budget import COMMON, STEPS, THIRDS, asked_or_published
 from longtail.spec.description import digest
+from longtail.spec.recipe import with_augmentation
 from longtail.weighting import power
 
 SETTING = replace(settings.cifar100_lt(), epochs=100, batch_size=32, learning_rate=0.3, weight_decay=1e-3)
@@ -104,3 +107,27 @@ def test_batch_and_weight_decay_of_a_second_stage_stay_with_their_data():
 def test_a_form_that_does_not_exist_is_refused():
     with pytest.raises(UserError, match=r"There is no form 'papr'\. Did you mean 'paper'"):
         recipes.oltr(SETTING, form="papr")
+
+
+@pytest.mark.parametrize("build", [recipes.gala, recipes.gala_rebalanced, recipes.balanced_softmax])
+@pytest.mark.parametrize("symmetry", ["none", "mirror", "square"])
+def test_a_strong_augmentation_is_not_applied_twice(build, symmetry):
+    usual, strong = SETTING, with_augmentation(SETTING, "strong", symmetry)
+    assert strong.augment[-2:] == build(usual).stages[0].augment == (auto_augment, cutout)
+    assert build(strong).stages[0].augment == ()
+    assert build(with_augmentation(SETTING, "light", symmetry)).stages[0].augment == (auto_augment, cutout)
+
+
+def test_what_the_setting_lacks_stays_with_the_stage():
+    setting = replace(SETTING, augment=(partial(cutout, share=0.2),))
+    own = replace(OWN, augment=(random_grayscale, cutout))
+    assert first_stage(setting, own).augment == second_stage(setting, first_stage(setting), own).augment == (random_grayscale,)
+    assert recipes.hybrid_sc(with_augmentation(SETTING, "strong", None)).stages[0].augment == (random_grayscale,)
+
+
+@pytest.mark.parametrize("budget", ["paper", "common"])
+def test_gala_says_whose_auto_augment_it_trains_with(budget):
+    strong = with_augmentation(replace(SETTING, budget=budget), "strong", None)
+    said = "AutoAugment and Cutout, with which GALA was published, are those of the setting."
+    assert said in recipes.gala(strong).all_departures
+    assert said not in recipes.gala(replace(SETTING, budget=budget)).all_departures

@@ -194,3 +194,31 @@ def test_an_empty_group_stays_empty(former):
     groups = regrouped_report(folder, groups="shots").test.groups
     assert groups["many"].recall == report.test.mean_recall
     assert str(groups["few"]) == str(GroupResult(math.nan, 0, 0, 0))
+
+
+def test_the_same_images_with_other_views(photos, tmp_path):
+    options = {"method": "ce", "runs": tmp_path / "runs", **OPTIONS}
+    result = longtail.train(photos, **options)
+    split = (result.folder / "split.csv").read_text().splitlines()
+    tested = [line.split(",")[:2] for line in split if line.split(",")[2] == "test"]
+    listed = photos / "tested.csv"
+    listed.write_text("path,label\n" + "".join(f"{path},{label}\n" for path, label in tested))
+    try:
+        again = report_on_images(result.folder, listed, groups="shots")
+        eight = report_on_images(result.folder, listed, groups="shots", views=8)
+        printed = command("evaluate", result.folder, listed, "--views", 8)
+    finally:
+        listed.unlink()
+    assert (again.views, again.test.recalls) == (1, result.report.test.recalls)
+    wanted = longtail.train(photos, views=8, **options)
+    assert (eight.views, eight.test.recalls) == (wanted.report.views, wanted.report.test.recalls) == (8, eight.test.recalls)
+    assert regrouped_report(wanted.folder, groups="shots", views=8) == wanted.report
+    assert "last epoch · 8 views · test images" in printed.text
+    assert "last epoch · 1 view · test images" in command("evaluate", result.folder, "--views", 1).text
+    sentence = command("evaluate", result.folder, "--views", 8).sentence
+    assert sentence == (
+        f"The predictions stored in '{result.folder}' are for 1 view of each image; another number needs the images, so give the "
+        f"folder or CSV of the labelled test images: longtail evaluate {result.folder} FOLDER --views 8."
+    )
+    for words in (("evaluate", result.folder), ("evaluate", result.folder, photos), ("predict", result.folder, photos)):
+        assert "--views must be 1 (each image), 2" in command(*words, "--views", 5).sentence

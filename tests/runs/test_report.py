@@ -87,6 +87,16 @@ def test_what_is_written_is_read_to_the_bit(tmp_path):
     assert " " not in "".join([*written, *written["test"], *written["stages"][0]])
 
 
+@pytest.mark.parametrize(("written", "read"), [("leave out", 1), (1, 1), (2, 2), (8, 8)])
+def test_a_report_from_before_there_were_views_has_one(written, read, tmp_path):
+    assert read_report(changed(tmp_path, views=written)) == replace(REPORT, views=read)
+
+
+@pytest.mark.parametrize("views", [3, 0, "8", None, 8.5])
+def test_views_that_do_not_exist_are_refused(views, tmp_path):
+    assert "'views' cannot be" in refused(changed(tmp_path, views=views))
+
+
 def test_means_that_a_report_gives(tmp_path):
     assert REPORT.train_seconds == 1.5
     assert REPORT.class_counts == [60, 1]

@@ -215,6 +215,35 @@ def test_without_a_device_a_gpu_is_used_where_there_is_one(predictor):
     assert predictor.model.head.scale.device.type == expected
 
 
+# --- Views -----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", ["gcl", "tau_norm", "logit_adjusted_post_hoc"])
+def test_the_rule_is_applied_to_the_mean_logits_of_the_views(digits_run, data, method):
+    predictor, pixels = load(digits_run(method).folder), data.test.pixels[:20]
+    sides = (pixels, pixels.flip(3))
+    eight = [torch.rot90(side, turns, (2, 3)) for side in sides for turns in range(4)]
+    for views, pictures in ((1, sides[:1]), (2, sides), (8, eight)):
+        mean = torch.stack([predictor.scores(picture) for picture in pictures]).mean(0)
+        torch.testing.assert_close(predictor.scores(pixels, views=views), mean, rtol=1e-4, atol=1e-4)  # these rules are linear
+
+
+def test_predictions_with_views(predictor, data, tmp_path):
+    pixels = list(data.test.pixels[:3])
+    expected = predictor.scores(data.test.pixels[:3], views=8).softmax(1)
+    for answers in (
+        predictor.predict(pixels, views=8),
+        predictor.predict(pixels, views=8, batch_size=2),
+        [predictor.predict(image, views=8) for image in pixels],
+        [answer for _, answer in predictor.read([as_file(p, tmp_path / f"{i}.png") for i, p in enumerate(pixels)], views=8)],
+    ):
+        found = torch.tensor([list(answer.probabilities.values()) for answer in answers])
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+    assert predictor.predict(pixels[0]) == predictor.predict(pixels[0], views=1)
+    with pytest.raises(UserError, match=r"`views` must be 1 .* got 3\.$"):
+        predictor.predict(pixels[0], views=3)
+
+
 # --- timm ------------------------------------------------------------------------------------------------------------------
 
 

@@ -126,3 +126,15 @@ def test_deterministic_is_on_while_it_is_asked_for(tmp_path):
     assert again.report.test == first.report.test
     make_fabric("cpu")
     assert not torch.are_deterministic_algorithms_enabled()
+
+
+def test_runs_of_different_views_are_rows_of_their_own(tmp_path):
+    short = {"epochs": 1, "runs": tmp_path, "device": "cpu"}
+    for seed, views in ((0, None), (1, 1), (0, 8)):
+        longtail.train("digits_lt", method="ce", seed=seed, views=views, **short)
+    rows = rows_of(tmp_path, "digits_lt")
+    assert sorted((row.reports[0].views, len(row.reports)) for row in rows) == [(1, 2), (8, 1)]
+    assert all({report.views for report in row.reports} == {row.reports[0].views} for row in rows)
+    assert sorted(row.differs for row in rows) == ["setting.views = 8", "setting.views = –"]
+    printed = command("table", "digits_lt", "--runs", tmp_path)
+    assert "digits_lt · last epoch · 1 view or 8 views · test images" in printed.text

@@ -4,6 +4,7 @@ import json
 import re
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import pytest
 from torch.optim import SGD
@@ -13,6 +14,7 @@ from longtail.errors import UserError
 from longtail.heads import CosineHead
 from longtail.losses import CrossEntropyLoss, FocalLoss, GCLLoss, clouds
 from longtail.spec.description import change, checked, describe, digest, parameters_of
+from longtail.spec.experiment import Experiment
 from longtail.spec.parsing import parse_value
 from longtail.spec.parts import restore
 from longtail.weighting import Progress
@@ -274,6 +276,44 @@ def test_a_recipe_that_cannot_be_trained_or_kept_is_refused(wrong, said):
     if "name" in wrong:
         with pytest.raises(UserError, match=re.escape(said)):
             replace(settings.digits_lt(), **wrong)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"views": 4}, "`views` must be 1 (each image)"),
+        ({"augmentation": "more"}, "`augment` must be one of none, light, standard, strong; got 'more'."),
+        ({"symmetry": "cube"}, "`symmetry` must be one of none, mirror, square; got 'cube'."),
+    ],
+    ids=str,
+)
+def test_a_setting_with_an_unknown_name_is_refused(wrong, said):
+    with pytest.raises(UserError, match=re.escape(said)):
+        replace(settings.digits_lt(), **wrong)
+
+
+LATER = {"augmentation": "strong", "symmetry": "square", "views": 8}
+
+
+@pytest.mark.parametrize("name", LATER)
+def test_fields_that_were_added_later_change_the_digest_only_where_they_are_set(name):
+    description = describe(SETTING)
+    assert not description.keys() & LATER.keys()
+    changed = replace(SETTING, **{name: LATER[name]})
+    assert describe(changed) == {**description, name: LATER[name]}
+    assert digest(changed) != digest(SETTING)
+
+
+def test_views_do_not_change_what_is_trained_unless_epochs_are_judged_with_them():
+    data, recipe = settings.digits_lt().data(Path()), recipes.crt(settings.digits_lt())
+
+    def keys(protocol, views):
+        experiment = Experiment(recipe, replace(settings.digits_lt(), views=views), data, protocol=protocol)
+        return experiment.key(), experiment.key(1), experiment.key(2)
+
+    (one, *one_stages), (eight, *eight_stages) = keys("clean", 1), keys("clean", 8)
+    assert (one == eight, one_stages == eight_stages) == (False, True)
+    assert not set(keys("paper", 1)) & set(keys("paper", 8))
 
 
 def test_a_part_without_a_name_of_its_own_has_no_description():

@@ -6,6 +6,8 @@ import pytest
 
 from commands import paint
 from longtail.data.listing import list_images
+from longtail.data.symmetry import random_symmetry
+from longtail.data.transforms import random_crop, random_flip, random_resized_crop, random_shift
 from longtail.errors import BadFolder
 from longtail.networks.backbones import CifarResNet, TimmBackbone
 from longtail.runs.layout import folder_name
@@ -102,7 +104,31 @@ def test_what_is_asked_for_is_taken(tmp_path, on):
     assert choice.setting.data.keywords == wanted
     assert (choice.setting.epochs, choice.setting.backbone.keywords) == (7, {"depth": 20})
     assert choice.sentence.startswith("20 % of each class for test (`split_seed=4`, `split=FILE`); 9x9 pixels (`size`); ")
-    assert choice.sentence.endswith("resnet20 (`backbone`); 7 epochs (`epochs`)")
+    assert "resnet20 (`backbone`); 7 epochs (`epochs`); standard augmentation (`augment`)" in choice.sentence
+
+
+@pytest.mark.parametrize(
+    ("asked", "shown", "augment"),
+    [
+        ({}, ("standard", "none"), (partial(random_crop, padding=4),)),
+        ({"symmetry": "mirror"}, ("standard", "mirror"), (partial(random_crop, padding=4), random_flip)),
+        ({"size": 128, "symmetry": "square"}, ("standard", "square"), (random_resized_crop, random_symmetry)),
+        ({"augment": "light"}, ("light", "none"), (random_shift,)),
+        ({"augment": "none"}, ("none", "none"), ()),
+    ],
+    ids=str,
+)
+def test_a_folder_is_mirrored_only_where_that_is_asked_for(asked, shown, augment, tmp_path, on):
+    on("cpu")
+    choice = choose(Request(tmp_path, **asked), paint(tmp_path, {"apple": 2, "berry": 2}, size=32))
+    own, wanted = ([name_and_keywords(transform) for transform in each] for each in (choice.setting.augment, augment))
+    assert own == wanted
+    assert (choice.setting.augmentation, choice.setting.symmetry) == shown
+    assert f"{shown[0]} augmentation (`augment`) under the symmetry {shown[1]} (`symmetry`: none for signs, " in choice.sentence
+
+
+def name_and_keywords(transform):
+    return (transform.func, transform.keywords) if isinstance(transform, partial) else (transform, {})
 
 
 def test_the_split_of_the_folder(tmp_path, on):

@@ -3,15 +3,21 @@
 import re
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
+from safetensors import safe_open
 
 import longtail
 from commands import paint
 from longtail import recipes, settings, weighting
+from longtail.data.digits import digits_lt as digits_data
 from longtail.errors import UserError
 from longtail.losses import GCLLoss, clouds
 from longtail.spec.description import describe, digest, look_up
+from longtail.spec.recipe import with_augmentation
 from longtail.workflow import one_run as workflow
 from longtail.workflow.one_run import prepared, train_one
 from longtail.workflow.request import Request
@@ -19,6 +25,7 @@ from longtail.workflow.resolve import check, chosen_recipe, chosen_setting, reci
 from longtail.workflow.watcher import Silent
 
 SETTING = settings.digits_lt()
+MODEL = "model/model.safetensors"
 
 
 class Notebook(Silent):
@@ -62,6 +69,9 @@ def run(tmp_path, digits, **asked):
         ({"split_seed": -1}, "must not be negative"),
         ({"protocol": "papre"}, "Did you mean 'paper'"),
         ({"size": 7}, "at least 8 pixels; got 7"),
+        ({"views": 4}, r"`views` must be 1 .* got 4\.$"),
+        ({"augment": "storng"}, r"`augment` must be one of none, light, standard, strong; got 'storng'\."),
+        ({"symmetry": "cube"}, r"`symmetry` must be one of none, mirror, square; got 'cube'\."),
     ],
     ids=str,
 )
@@ -237,3 +247,43 @@ def test_another_experiment_has_another_folder(asked, tmp_path, digits, monkeypa
             run(tmp_path, digits, method="ce", **{"precision": "32-true", **options})
     assert opened[0] != opened[1]
     assert opened[0][0].parent == opened[1][0].parent
+
+
+def test_other_views_evaluate_the_trained_network_again(tmp_path):
+    def views(number, **more):
+        how = {"epochs": 2, "runs": tmp_path, "device": "cpu", "precision": "32-true", **more}
+        request = Request("digits_lt", method="crt", views=number, **how)
+        watcher = Notebook()
+        return train_one(request, *prepared(request, watcher), watcher=watcher), watcher.steps
+
+    (one, trained), (eight, again) = views(None), views(8)
+    assert (bool(trained), again) == (True, [])
+    assert one.folder != eight.folder
+    assert (one.report.views, eight.report.views) == (1, 8)
+    assert [stage.epochs for stage in eight.report.stages] == [2, 1]
+    with safe_open(one.folder / MODEL, "pt") as first, safe_open(eight.folder / MODEL, "pt") as second:
+        assert all(torch.equal(first.get_tensor(name), second.get_tensor(name)) for name in first.keys())  # noqa: SIM118
+    pixels, labels = digits_data(Path()).test.pixels, digits_data(Path()).test.labels
+    for result in (one, eight):
+        predictor, stored = longtail.load(result.folder), np.load(result.folder / "predictions.npz")
+        assert predictor.views == result.report.views, "the model is used as it was evaluated"
+        scores = torch.cat([predictor.scores(some) for some in pixels.split(256)])
+        assert torch.equal(scores.half(), torch.from_numpy(stored["scores"]))
+        assert (scores.argmax(1).numpy() == labels).mean() == pytest.approx(result.report.test.accuracy)
+    as_one = longtail.load(eight.folder).scores(pixels[:9], views=1)
+    assert torch.equal(as_one, longtail.load(one.folder).scores(pixels[:9]))
+    assert not torch.allclose(as_one, longtail.load(eight.folder).scores(pixels[:9]), atol=0.01)
+    judged, _ = views(8, protocol="paper")
+    assert judged.report.stages[0].best_test_epoch is not None
+    _, trained = views(1, protocol="paper")
+    assert trained, "its epochs are judged with one view, so they are trained again"
+
+
+@pytest.mark.parametrize("asked", [{"augment": "strong"}, {"symmetry": "square"}, {"augment": "none", "symmetry": "none"}])
+def test_an_augmentation_that_is_asked_for_is_part_of_the_experiment(asked):
+    usual, setting = (chosen_setting(Request("cifar10_lt", **more))[0] for more in ({}, asked))
+    assert digest(usual) == digest(settings.cifar10_lt())
+    assert digest(setting) == digest(with_augmentation(usual, asked.get("augment"), asked.get("symmetry"))) != digest(usual)
+    assert {name: describe(setting)[name] for name in ("augmentation", "symmetry") if name in describe(setting)} == {
+        {"augment": "augmentation"}.get(name, name): value for name, value in asked.items()
+    }

@@ -29,7 +29,8 @@ app = typer.Typer(
 
 INTERRUPTED = 130
 SHOWN_DATA = ("data", "imbalance", "split", "split_seed", "outside")
-RECIPE = (*SHOWN_DATA, "variants", "changes", "size", "backbone", "pretrained", "epochs", "device")
+SHOWN_TRAINING = ("epochs", "augment", "symmetry", "views", "device")
+RECIPE = (*SHOWN_DATA, "variants", "changes", "size", "backbone", "pretrained", *SHOWN_TRAINING)
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -94,7 +95,7 @@ def show(
 
 
 @app.command()
-@with_options("groups", "max_pixels", "outside", "device")
+@with_options("views", "groups", "max_pixels", "outside", "device")
 def evaluate(
     run: RUN,
     data: Annotated[Path | None, typer.Argument(help="A labelled folder or CSV; the run's own test images if not given.")] = None,
@@ -104,16 +105,16 @@ def evaluate(
     trust_code: TRUST = False,
     **asked: Any,
 ) -> None:
-    """Evaluate a finished run again: with other groups, under another class prior, or on other labelled images."""
+    """Evaluate a finished run again: with other groups, under another class prior, or on labelled images, with other views."""
     from longtail.cli.commands import run_evaluate
 
     _limit(asked)
-    chosen = {name: asked[name] for name in ("groups", "outside", "device")}
-    run_evaluate(run, data, prior=prior, trust_code=trust_code, **chosen)
+    how = {name: asked[name] for name in ("groups", "outside", "device", "views")}
+    run_evaluate(run, data, prior=prior, trust_code=trust_code, **how)
 
 
 @app.command()
-@with_options("max_pixels", "device")
+@with_options("views", "max_pixels", "device")
 def predict(
     run: RUN,
     images: Annotated[list[Path], typer.Argument(help="Image files or folders of them.", metavar="IMAGES...")],
@@ -127,7 +128,7 @@ def predict(
     from longtail.cli.commands import run_predict
 
     _limit(asked)
-    run_predict(run, images, output, device=asked["device"], trust_code=trust_code)
+    run_predict(run, images, output, device=asked["device"], trust_code=trust_code, views=asked["views"])
 
 
 @app.command()

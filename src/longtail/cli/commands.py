@@ -7,9 +7,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
 from longtail.cli.progress import Bars
 from longtail.cli.show import candidates_table, console, lines_on_stderr, result_table, say, stage_table, summary_table, text
+from longtail.data.symmetry import check_views
 from longtail.data.walking import every_image
 from longtail.errors import CorruptImage, MissingFileError, UserError
 from longtail.results import percent
@@ -80,13 +82,15 @@ def run_evaluate(
     device: str = "auto",
     outside: bool = False,
     trust_code: bool = False,
+    views: int | None = None,
 ) -> None:
     """Prints a finished run's report with other groups or another prior, or on other labelled images."""
     device = chosen_device(device)
     if data is None:
-        report = regrouped_report(folder, groups=groups)
+        report = regrouped_report(folder, groups=groups, views=views)
     else:
-        report = report_on_images(folder, data, groups=groups, device=device, outside=outside, trust_code=trust_code)
+        how: dict[str, Any] = {"device": device, "outside": outside, "trust_code": trust_code, "views": views}
+        report = report_on_images(folder, data, groups=groups, **how)
     say(result_table({report.method: report}))
     missing = [entry.name for entry, count in zip(report.classes, report.test.test_counts, strict=True) if not count]
     if missing:
@@ -97,9 +101,17 @@ def run_evaluate(
 
 
 def run_predict(
-    folder: Path, paths: Sequence[Path], output: Path | None, *, device: str = "auto", trust_code: bool = False
+    folder: Path,
+    paths: Sequence[Path],
+    output: Path | None,
+    *,
+    device: str = "auto",
+    trust_code: bool = False,
+    views: int | None = None,
 ) -> None:
     """Predicts the classes of images and writes a CSV; files that cannot be read are named and left out."""
+    if views is not None:
+        check_views(views)
     target = output or folder / PREDICTIONS
     if output is not None or folder.is_dir():  # what else is no run folder, `load` says
         check_output(target)
@@ -107,7 +119,7 @@ def run_predict(
         predictor = load(folder, device=device, trust_code=trust_code)
         files = _files(paths)
         _refuse_to_replace(target, folder, files)
-        found = _predictions(predictor.read(files))
+        found = _predictions(predictor.read(files, views=views))
         write_output(target, _predictions_csv(found))
         for path, prediction in found[:20]:
             share = percent(prediction.probability, unit=" %")

@@ -64,6 +64,8 @@ def setting_lines(setting: Setting) -> list[Line]:
     lines += part_lines("data", setting.data, options=of_data, only=("imbalance",))
     lines += part_lines("backbone", setting.backbone, options={"": "--backbone", "pretrained": "--pretrained"})
     lines += augmentation_lines("augmentation", setting.augment)
+    lines += [Line("symmetry", setting.symmetry, "--symmetry")] if setting.symmetry else []
+    lines += [Line("views in evaluation", setting.views, "--views")]
     largest = "a quarter of the training images; a method's larger batch shrinks to it, and the learning rate with the batch"
     return [*lines, Line("largest batch", setting.largest_batch, gloss=largest)] if setting.largest_batch else lines
 

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from longtail.results import GROUP_RANGES, GROUPS, GroupResult, percent
+from longtail.results import GROUP_RANGES, GROUPS, GroupResult, in_views, percent
 from longtail.runs.report import RunReport
 from longtail.runs.table import Row
 from longtail.text import visible
@@ -104,12 +104,13 @@ def summary_table(reports: Mapping[str, Sequence[RunReport]]) -> Table:
 def rows_table(rows: Sequence[Row]) -> Table:
     """One row per experiment: mean (± std) over its seeds, training seconds, number of seeds."""
     first = rows[0].reports[0]
-    title = text(f"{first.setting} · {first.epoch_rule} · test images · in %")
+    views = sorted({row.reports[0].views for row in rows})
+    title = text(f"{first.setting} · {first.epoch_rule} · {' or '.join(map(in_views, views))} · test images · in %")
     table = Table(title=title, title_justify="left", caption=text(_caption(first)), caption_justify="left")
     table.add_column("", no_wrap=True)
     for heading in ("budget", "protocol"):
         table.add_column(heading)
-    for heading in ("epochs", "all", *GROUPS, "accuracy", "ECE", "seconds", "n"):
+    for heading in ("epochs", "views", "all", *GROUPS, "accuracy", "ECE", "seconds", "n"):
         table.add_column(heading, justify="right")
     for row in rows:
         report = row.reports[0]
@@ -121,6 +122,7 @@ def rows_table(rows: Sequence[Row]) -> Table:
             text(report.budget),
             text(report.protocol),
             epochs,
+            str(report.views),
             *numbers,
             f"{row.mean('seconds'):.0f}",
             str(len(row.reports)),
@@ -131,7 +133,8 @@ def rows_table(rows: Sequence[Row]) -> Table:
 
 def stage_table(report: RunReport) -> Table:
     """Results of each stage after its last epoch and, under the paper protocol, after its best epoch on the test set."""
-    table = Table(title=text(f"{report.method}, seed {report.seed}: stages, mean recall in %"), title_justify="left")
+    title = text(f"{report.method}, seed {report.seed}: stages, mean recall in %, {in_views(report.views)}")
+    table = Table(title=title, title_justify="left")
     table.add_column("stage")
     for heading in ("epochs", "last epoch", "best epoch on the test set", "seconds", "images/s"):
         table.add_column(heading, justify="right")
@@ -163,8 +166,9 @@ def _mark(rows: Sequence[Row], row: Row) -> str:
 
 
 def _stamp(report: RunReport) -> str:
-    """Conditions of the results: data, budget, protocol, and the epoch that is evaluated."""
-    return f"{report.setting} · {report.budget} budget · {report.protocol} protocol · {report.epoch_rule}"
+    """Conditions of the results: data, budget, protocol, the epoch that is evaluated, and the views of each image."""
+    protocol = f"{report.budget} budget · {report.protocol} protocol · {report.epoch_rule}"
+    return f"{report.setting} · {protocol} · {in_views(report.views)}"
 
 
 def _flag(report: RunReport) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache
+from math import pi
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -27,6 +28,22 @@ def random_crop(images: Images, generator: torch.Generator | None = None, *, pad
     columns = corner[1] + torch.arange(width, device=images.device)
     image = torch.arange(batch, device=images.device)[:, None, None]
     return padded.permute(0, 2, 3, 1)[image, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+
+
+def random_shift(images: Images, generator: torch.Generator | None = None, *, share: float = 1 / 8) -> Images:
+    """Shifts each image by up to `share` of its side in both directions, at least one pixel; what is uncovered is black."""
+    return random_crop(images, generator, padding=max(int(share * min(images.shape[2:])), 1))
+
+
+def random_rotation(images: Images, generator: torch.Generator | None = None, *, degrees: float = 15.0) -> Images:
+    """Rotates each image about its centre by an angle from U(-degrees, degrees), bilinearly; the border is continued outside."""
+    angle = (2 * torch.rand(len(images), generator=generator, device=images.device) - 1) * (degrees * pi / 180)
+    cos, sin = angle.cos(), angle.sin()
+    height, width = images.shape[2:]
+    theta = images.new_zeros((len(images), 2, 3), dtype=torch.float32)
+    theta[:, 0, 0], theta[:, 0, 1] = cos, -sin * (height / width)
+    theta[:, 1, 0], theta[:, 1, 1] = sin * (width / height), cos
+    return _resampled(images, theta)
 
 
 def random_flip(images: Images, generator: torch.Generator | None = None) -> Images:
@@ -57,7 +74,7 @@ def random_resized_crop(
     images: Images, generator: torch.Generator | None = None, *, area: tuple[float, float] = (0.08, 1.0)
 ) -> Images:
     """Crops 8 to 100 % of the area at an aspect ratio of 3/4 to 4/3, resized to the image's own size (Szegedy et al., 2015)."""
-    batch, _, height, width = images.shape
+    batch = len(images)
     draw = torch.rand((4, batch), generator=generator, device=images.device)
     share = area[0] + (area[1] - area[0]) * draw[0]
     ratio = (3 / 4) * (16 / 9) ** draw[1]
@@ -65,9 +82,14 @@ def random_resized_crop(
     centre = (1 - scale) * (2 * draw[2:] - 1)
     theta = images.new_zeros((batch, 2, 3), dtype=torch.float32)
     theta[:, 0, 0], theta[:, 1, 1], theta[:, 0, 2], theta[:, 1, 2] = scale[0], scale[1], centre[0], centre[1]
-    grid = F.affine_grid(theta, [batch, 3, height, width], align_corners=False)
-    resized = F.grid_sample(images.float(), grid, mode="bilinear", padding_mode="border", align_corners=False)
-    return resized.round().clamp(0, 255).to(torch.uint8)
+    return _resampled(images, theta)
+
+
+def _resampled(images: Images, theta: Float[Tensor, "batch 2 3"]) -> Images:
+    """Each image at the points that its affine map gives, between pixels bilinearly; both span [-1, 1] from edge to edge."""
+    grid = F.affine_grid(theta, list(images.shape), align_corners=False)
+    resampled = F.grid_sample(images.float(), grid, mode="bilinear", padding_mode="border", align_corners=False)
+    return resampled.round().clamp(0, 255).to(torch.uint8)
 
 
 def color_jitter(

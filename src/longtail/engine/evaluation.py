@@ -11,6 +11,7 @@ from torch import Tensor
 from longtail.data.groups import shot_groups
 from longtail.data.loaders import Feed
 from longtail.data.splits import Data, Split
+from longtail.data.symmetry import mean_over_views
 from longtail.errors import UserError
 from longtail.inference import InferenceRule, Predictions, Reference, as_trained, fitted, reference_of
 from longtail.inference.fitting import function_of
@@ -36,16 +37,20 @@ class Evaluation:
 
 
 class ForwardPasses:
-    """Predictions of one model on the splits of its data, for one evaluation: each split is passed once, then remembered."""
+    """Predictions of one model on the splits of its data, for one evaluation: each split is read once, then remembered.
 
-    def __init__(self, model: Any, data: Data, fabric: Fabric) -> None:
-        self.model, self.data, self.fabric = model, data, fabric
+    Training images are seen in one view, since there are many of them.
+    """
+
+    def __init__(self, model: Any, data: Data, fabric: Fabric, *, views: int = 1) -> None:
+        self.model, self.data, self.fabric, self.views = model, data, fabric, views
         self._kept: dict[Reference, Predictions] = {}
 
     def over(self, split: Reference) -> Predictions:
         """Predictions on a split, which the data must have."""
         if split not in self._kept:
-            self._kept[split] = predict(self.model, self.data.splits[split], self.data, self.fabric)
+            views = 1 if split == "train" else self.views
+            self._kept[split] = predict(self.model, self.data.splits[split], self.data, self.fabric, views=views)
         return self._kept[split]
 
     def fit(self, rule: InferenceRule) -> InferenceRule:
@@ -62,13 +67,19 @@ class ForwardPasses:
         return fitted(rule, self.over(split))
 
 
-def evaluate(model: Classifier, rule: InferenceRule, data: Data, fabric: Fabric, *, groups: str = "shots") -> Evaluation:
+def evaluate(
+    model: Classifier, rule: InferenceRule, data: Data, fabric: Fabric, *, groups: str = "shots", views: int = 1
+) -> Evaluation:
     """Fits the rule if it needs to be fitted, then evaluates it on the test images, and on validation images if there are any.
+
+    Args:
+        groups: rule that gathers classes in groups.
+        views: number of views of each image, for the images that the rule is fitted on as for those that are evaluated.
 
     Raises:
         UserError: the rule chooses a value on validation images and there are none.
     """
-    passes = ForwardPasses(model, data, fabric)
+    passes = ForwardPasses(model, data, fabric, views=views)
     rule = passes.fit(rule)
     predictions = passes.over("test")
     scores = _checked_scores(rule, predictions)
@@ -91,18 +102,22 @@ def _checked_scores(rule: InferenceRule, predictions: Predictions) -> Tensor:
     return scores
 
 
-def predict(model: Any, split: Split, data: Data, fabric: Fabric, *, batch_size: int = 256) -> Predictions:
-    """Computes features and logits of every image exactly once, in the split's order, whatever the number of processes."""
+def predict(model: Any, split: Split, data: Data, fabric: Fabric, *, batch_size: int = 256, views: int = 1) -> Predictions:
+    """Computes features and logits of every image exactly once, in the split's order, whatever the number of processes.
+
+    Both are means over the views of an image (`mean_over_views`), so that a rule is applied once, to the mean logits.
+    """
     bare: Classifier = getattr(model, "module", model)
     own = torch.arange(len(split))[fabric.global_rank :: fabric.world_size]
     modes = {module: module.training for module in bare.modules()}
     bare.eval()
     with torch.inference_mode(), fabric.autocast():
         feed = Feed(split, data, fabric.device)
-        parts = [_forward(bare, batch.images) for batch in feed.batches(own, batch_size)]
+        forward = bare.features_and_logits
+        parts = [mean_over_views(forward, batch.images, views) for batch in feed.batches(own, batch_size)]
     for module, training in modes.items():
         module.training = training
-    features, logits = (torch.cat(column).float() for column in zip(*parts, strict=True))
+    features, logits = (torch.cat(column) for column in zip(*parts, strict=True))
     return Predictions(
         features=_gathered(features, len(split), fabric),
         logits=_gathered(logits, len(split), fabric),
@@ -127,20 +142,15 @@ def judged_epoch(model: Any, experiment: Experiment, stage_index: int, epoch: in
             found = predict(model, data.val, data, fabric)
             judged["val_mean_recall"] = mean_recall(found.logits, found.labels)
         if experiment.protocol == "paper" and late and reference_of(rule) != "val":
-            judged["test_recalls"] = per_epoch_recalls(model, rule, data, fabric)
+            judged["test_recalls"] = per_epoch_recalls(model, rule, data, fabric, views=experiment.setting.views)
     return judged
 
 
-def per_epoch_recalls(model: Any, rule: InferenceRule, data: Data, fabric: Fabric) -> list[float]:
+def per_epoch_recalls(model: Any, rule: InferenceRule, data: Data, fabric: Fabric, *, views: int = 1) -> list[float]:
     """Recall of each class on the test images with the rule, (C,), for the paper protocol."""
-    passes = ForwardPasses(model, data, fabric)
+    passes = ForwardPasses(model, data, fabric, views=views)
     scores, labels = passes.fit(rule)(passes.over("test")), passes.over("test").labels
     return per_class_recall(confusion_matrix(scores, labels)).tolist()
-
-
-def _forward(model: Classifier, images: Tensor) -> tuple[Tensor, Tensor]:
-    features = model.backbone(images)
-    return features, model.head(features)
 
 
 def _gathered(rows: Tensor, total: int, fabric: Fabric) -> Tensor:

@@ -52,6 +52,7 @@ def run_report(
         chosen=_chosen(evaluation, recipe.inference),
         stages=tuple(_stage(index, experiment, history, end, members) for index, end in enumerate(ends)),
         classes=tuple(map(ClassEntry, data.classes, map(int, counts), group_of_each(counts, rule=groups))),
+        views=experiment.setting.views,
     )
 
 

@@ -28,8 +28,12 @@ class Classifier(nn.Module):
         self.backbone, self.head, self.projection = backbone, head, projection
 
     def forward(self, images: Images) -> Float[Tensor, "batch classes"]:
-        logits: Tensor = self.head(self.backbone(images))
-        return logits
+        return self.features_and_logits(images)[1]
+
+    def features_and_logits(self, images: Images) -> tuple[Features, Float[Tensor, "batch classes"]]:
+        """The features (B, D) that the head is given, and its logits (B, C)."""
+        features: Tensor = self.backbone(images)
+        return features, self.head(features)
 
     @property
     def representation_size(self) -> int:

@@ -99,7 +99,9 @@ def gala_rebalanced(
 def _one_stage(setting: Setting, loss: partial[GALALoss]) -> Stage:
     own, notes = own_budget(setting, ONE_STAGE)
     augmented = (
-        "GALA was published with AutoAugment and Cutout, which the methods that it is compared with did not have."
+        "AutoAugment and Cutout, with which GALA was published, are those of the setting."
+        if auto_augment in setting.augment
+        else "GALA was published with AutoAugment and Cutout, which the methods that it is compared with did not have."
         if setting.budget == "paper"
         else "The AutoAugment and Cutout that GALA was published with are left out."
     )

@@ -9,6 +9,7 @@ from typing import Any
 
 from torch.optim import SGD
 
+from longtail.data.augmentation import without
 from longtail.heads import LinearHead
 from longtail.losses import CrossEntropyLoss
 from longtail.recipes.budget import STEPS, THIRDS, Budget, is_large
@@ -27,6 +28,8 @@ def first_stage(setting: Setting, own: Budget | None = None, **fields: Any) -> S
         own: the method's budget, not used at the common budget; where it has None, the setting's value is used, and GCL's steps
             as the schedule.
         fields: fields of the stage, such as `loss`, `step`, `reweight` or `departures`.
+
+    Augmentations that the setting has are left out of the stage's own, as under a strong augmentation: none is applied twice.
     """
     stage = _stage(setting, own if own is not None and setting.budget == "paper" else Budget(), fields)
     return _fine_tuned(stage, setting.fine_tuning) if setting.budget == "fine-tuning" else stage
@@ -74,7 +77,8 @@ def _stage(setting: Setting, budget: Budget, fields: Mapping[str, Any]) -> Stage
         drop_last=budget.drop_last,
         augment=budget.augment,
     )
-    return replace(plain, **fields)
+    stage = replace(plain, **fields)
+    return replace(stage, augment=without(stage.augment, setting.augment))
 
 
 def _fine_tuned(stage: Stage, tuning: FineTuning) -> Stage:

@@ -1,4 +1,4 @@
-"""Converts reports of release 0.1.0, which have no version, to the current form."""
+"""Converts reports of earlier releases to the current form."""
 
 from __future__ import annotations
 
@@ -25,6 +25,11 @@ def translated(content: Json) -> Json:
     except (TypeError, ValueError, AttributeError) as error:
         raise ValueError("its stages are not those of a finished run") from error
     return {"transductive": False, **content, "stages": stages}
+
+
+def with_views(content: Any) -> Any:
+    """The content of a report, with the one view per image of the runs that were made before there were more."""
+    return {"views": 1, **content} if isinstance(content, dict) else content
 
 
 def _stage(former: Json, recalls: Sequence[float] | None) -> Json:

@@ -17,9 +17,10 @@ from longtail.data.groups import group_of_each, shot_groups
 from longtail.data.images import read_all
 from longtail.data.listing import list_images
 from longtail.data.priors import read_prior
+from longtail.data.symmetry import check_views
 from longtail.errors import BadFolder, DamagedFile, MissingFileError, UserError
 from longtail.metrics import Groups, accuracy_under_prior, group_means, group_results, report, with_intervals
-from longtail.results import GroupResult, SplitResult
+from longtail.results import GroupResult, SplitResult, in_views
 from longtail.runs.folder import RunFolder
 from longtail.runs.layout import chosen_run
 from longtail.runs.report import EpochResult, RunReport, StageResult, read_report
@@ -27,18 +28,26 @@ from longtail.runs.seals import REMEDY
 from longtail.runs.serving import load
 
 
-def regrouped_report(folder: Path, *, groups: str) -> RunReport:
+def regrouped_report(folder: Path, *, groups: str, views: int | None = None) -> RunReport:
     """Reads the report of a finished run and puts its classes in other groups; all other numbers stay as they were measured.
 
     Args:
         folder: folder of a run, or of a comparison, of which the chosen run is read.
         groups: rule that gathers classes in groups.
+        views: number of views of each image, which must be that of the stored predictions; None for that one.
 
     Raises:
         MissingFileError: the folder holds no finished run, or lacks the predictions that a group of few test images needs.
+        UserError: the predictions are stored for another number of views.
     """
     run = chosen_run(folder)
     measured = read_report(run)
+    if views not in (None, measured.views):
+        check_views(views)
+        raise UserError(
+            f"The predictions stored in '{folder}' are for {in_views(measured.views)} of each image; another number needs the "
+            f"images, so give the folder or CSV of the labelled test images: longtail evaluate {folder} FOLDER `views={views}`."
+        )
     if measured.group_rule == groups:
         return measured
     members = shot_groups(measured.class_counts, rule=groups)
@@ -47,7 +56,14 @@ def regrouped_report(folder: Path, *, groups: str) -> RunReport:
 
 
 def report_on_images(
-    folder: Path, path: Path, *, groups: str, device: str = "auto", outside: bool = False, trust_code: bool = False
+    folder: Path,
+    path: Path,
+    *,
+    groups: str,
+    device: str = "auto",
+    outside: bool = False,
+    trust_code: bool = False,
+    views: int | None = None,
 ) -> RunReport:
     """Evaluates the run's classifier on a labelled folder or CSV; classes are matched by name.
 
@@ -60,12 +76,16 @@ def report_on_images(
         device: where the network computes: auto, cpu or cuda.
         outside: whether a CSV may name files outside its folder.
         trust_code: run the user's own code that the run was trained with, if the model needs any.
+        views: number of views of each image; None for those that the run was evaluated with. What the run's rule learned when
+            it was fitted stays as it is.
 
     Raises:
         BadFolder: a class is unknown to the run, or an image is corrupt.
         MissingFileError: the folder holds no finished run.
     """
     run = chosen_run(folder)
+    if views is not None:
+        check_views(views)
     measured, predictor = read_report(run), load(run, device=device, trust_code=trust_code)
     listing = list_images(path, outside=outside)
     if listing.splits is not None:
@@ -78,9 +98,10 @@ def report_on_images(
         raise BadFolder(f"'{path}' has the class '{unknown[0]}', which the run does not know; it knows {', '.join(label_of)}.")
     labels = torch.tensor([label_of[name] for name in listing.labels])
     members = shot_groups(measured.class_counts, rule=groups)
-    test = report(_scores(predictor, listing.root, listing.files), labels, members)
+    views = predictor.views if views is None else views
+    test = report(_scores(predictor, listing.root, listing.files, views), labels, members)
     images = {**measured.images, "test": len(labels)}
-    return replace(_in_groups(measured, groups), images=images, test=test, val_mean_recall=None, stages=())
+    return replace(_in_groups(measured, groups), images=images, test=test, val_mean_recall=None, stages=(), views=views)
 
 
 def accuracy_under(measured: RunReport, prior: str) -> float:
@@ -147,15 +168,15 @@ def _stored_predictions(run: Path) -> tuple[Tensor, Tensor]:
         raise DamagedFile(f"'{run / 'predictions.npz'}' is damaged ({error}). {REMEDY}") from error
 
 
-def _scores(predictor: Any, root: Path, files: tuple[str, ...]) -> Tensor:
+def _scores(predictor: Any, root: Path, files: tuple[str, ...], views: int) -> Tensor:
     parts, waiting = [], []
     for image in read_all(root, files, predictor.config["size"], predictor.config["interpolation"]):
         if isinstance(image, Exception):
             raise image
         waiting.append(image.pixels)
         if len(waiting) == 256:
-            parts.append(predictor.scores(torch.stack(waiting)))
+            parts.append(predictor.scores(torch.stack(waiting), views=views))
             waiting = []
     if waiting:
-        parts.append(predictor.scores(torch.stack(waiting)))
+        parts.append(predictor.scores(torch.stack(waiting), views=views))
     return torch.cat(parts)

@@ -8,6 +8,7 @@ from typing import Any, get_args
 
 from longtail.data.images import Interpolation
 from longtail.errors import UserError
+from longtail.results import VIEWS
 from longtail.spec.parts import BACKBONE, BACKBONE_WRAPPER, HEAD, HEAD_WRAPPER, NONE, RULE, Parts, Slot, restore
 
 LARGEST_SIZE = 2048  # pixels; an image of that side is 50 MB in float32
@@ -97,6 +98,9 @@ def _faults(config: Mapping[str, Any]) -> Iterator[str]:
         yield f"'size' has to be the side of the images, an integer from 1 to {LARGEST_SIZE} pixels."
     if config["interpolation"] not in get_args(Interpolation):
         yield f"'interpolation' has to be one of {', '.join(get_args(Interpolation))}."
+    views = config.get("views", 1)
+    if type(views) is not int or views not in VIEWS:
+        yield "'views' has to be the number of views of an image: 1, 2 or 8."
     yield from _faults_of_pixels(config)
     yield from _faults_of_stages(config["stages"])
     if not isinstance(config.get("classifier", ""), str):

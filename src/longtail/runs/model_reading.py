@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from longtail.data.symmetry import mean_over_views
 from longtail.data.transforms import normalise
 from longtail.errors import DamagedFile, MissingFileError, UnreadableFile, UserError, WrongTypeError
 from longtail.inference import InferenceRule, Predictions
@@ -148,18 +149,18 @@ def _try(model: Classifier, config: Mapping[str, Any], rule: InferenceRule) -> N
         raise UserError(f"Its inference rule does not give a score for each of the {classes} classes.")
 
 
-def scores_of(model: Classifier, config: Mapping[str, Any], rule: InferenceRule, pixels: Tensor) -> Tensor:
-    """Scores (B, C) of uint8 images (B, 3, S, S), after the inference rule.
+def scores_of(model: Classifier, config: Mapping[str, Any], rule: InferenceRule, pixels: Tensor, *, views: int = 1) -> Tensor:
+    """Scores (B, C) of uint8 images (B, 3, S, S): the inference rule on the means of features and logits over the views.
 
     The network computes on the device that it lies on; the rule and its scores are on the CPU, as when the run was evaluated.
     """
     with torch.inference_mode():
         on_device = pixels.to(model.head.get_buffer("scale").device)
-        features = model.backbone(normalise(on_device, mean=config["mean"], std=config["std"]))
-        logits = model.head(features)
+        images = normalise(on_device, mean=config["mean"], std=config["std"])
+        features, logits = mean_over_views(model.features_and_logits, images, views)
         predictions = Predictions(
-            features=features.float().cpu(),
-            logits=logits.float().cpu(),
+            features=features.cpu(),
+            logits=logits.cpu(),
             labels=torch.full((len(pixels),), -1),
             class_counts=torch.tensor(config["class_counts"], dtype=torch.float64),
             head={name: tensor.cpu() for name, tensor in model.head.state_dict().items()},

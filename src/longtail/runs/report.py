@@ -11,9 +11,9 @@ from types import NoneType, UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
 from longtail.errors import DamagedFile, UserError
-from longtail.results import GROUP_RULES, GROUPS, SplitResult
+from longtail.results import GROUP_RULES, GROUPS, VIEWS, SplitResult
 from longtail.runs.files import write_text
-from longtail.runs.former_reports import translated
+from longtail.runs.former_reports import translated, with_views
 from longtail.runs.seals import REMEDY, json_text, plain, read_json
 
 VERSION = 1
@@ -84,6 +84,7 @@ class RunReport:
         chosen: numbers that were chosen when the inference rule was fitted, by name.
         stages: one entry per stage; empty in a report on images other than the run's own.
         classes: one entry per class, (C,), in the order of `test.recalls`.
+        views: number of views of each image that its predictions are averaged over.
     """
 
     method: str
@@ -103,6 +104,7 @@ class RunReport:
     chosen: Mapping[str, float]
     stages: tuple[StageResult, ...]
     classes: tuple[ClassEntry, ...]
+    views: int = 1
 
     @property
     def class_counts(self) -> list[int]:
@@ -126,7 +128,7 @@ def report_text(report: RunReport) -> str:
 
 
 def read_report(folder: Path) -> RunReport:
-    """Reads the report of the finished run in `folder`; a report of release 0.1.0, which has no version, is converted.
+    """Reads the report of the finished run in `folder`; those of earlier releases are converted.
 
     Raises:
         MissingFileError: the folder holds no finished run.
@@ -140,7 +142,7 @@ def read_report(folder: Path) -> RunReport:
     if version > VERSION:
         raise UserError(f"'{path}' has version {version}, which is newer than this longtail reads ({VERSION}); update longtail.")
     try:
-        report: RunReport = _restored(RunReport, content if version else translated(content), "report")
+        report: RunReport = _restored(RunReport, with_views(content if version else translated(content)), "report")
         _check_whole(report)
     except (ValueError, OverflowError) as error:
         raise DamagedFile(f"'{path}' is not a complete report: {error}. {REMEDY}") from error
@@ -151,6 +153,8 @@ def _check_whole(report: RunReport) -> None:
     """Refuses a report whose parts do not belong together."""
     if report.group_rule not in GROUP_RULES:
         raise ValueError(f"'group_rule' cannot be {report.group_rule!r}")
+    if report.views not in VIEWS:
+        raise ValueError(f"'views' cannot be {report.views!r}")
     if set(report.test.groups) != set(GROUPS):
         raise ValueError(f"'groups' has {', '.join(report.test.groups) or 'none'}, and not {', '.join(GROUPS)}")
     epochs = [epoch for stage in report.stages for epoch in (stage.last_epoch, stage.best_test_epoch) if epoch is not None]

@@ -40,53 +40,61 @@ class Prediction:
 
 
 class Predictor:
-    """A trained classifier with its class names, its image size and its inference rule."""
+    """A trained classifier with its class names, its image size, its inference rule, and the views that it was evaluated with."""
 
     def __init__(self, model: Classifier, config: Mapping[str, Any], rule: InferenceRule) -> None:
         self.model, self.config, self.rule = model.eval(), config, rule
         self.classes: tuple[str, ...] = tuple(config["classes"])
         self._square = {"size": config["size"], "interpolation": config["interpolation"]}
+        self.views: int = config.get("views", 1)
 
     @overload
-    def predict(self, images: Sequence[Input]) -> list[Prediction]: ...
+    def predict(self, images: Sequence[Input], *, batch_size: int = 64, views: int | None = None) -> list[Prediction]: ...
 
     @overload
-    def predict(self, images: Image | str | Path | Tensor) -> Prediction: ...
+    def predict(self, images: Image | str | Path | Tensor, *, batch_size: int = 64, views: int | None = None) -> Prediction: ...
 
-    def predict(self, images: Input | Sequence[Input], *, batch_size: int = 64) -> Prediction | list[Prediction]:
+    def predict(
+        self, images: Input | Sequence[Input], *, batch_size: int = 64, views: int | None = None
+    ) -> Prediction | list[Prediction]:
         """Predicts the class of one image or of each image of a list.
 
         Args:
             images: PIL images, paths, or tensors (3, H, W), uint8 in 0..255 or floating point in 0..1.
             batch_size: number of images per forward pass.
+            views: 1 for the image itself, 2 for the mean of its logits and those of its mirror image, 8 for the mean over all
+                symmetries of the square, before the run's inference rule; None for those that the run was evaluated with.
 
         Raises:
+            UserError: there is no such number of views.
             CorruptImage: a file cannot be decoded; the message names it.
             WrongTypeError: something other than an image was given.
         """
         if not isinstance(images, (list, tuple)):
-            return self.predict([images])[0]
-        return [prediction for chunk in _chunks(images, batch_size) for prediction in self._predict(chunk)]
+            return self.predict([images], views=views)[0]
+        return [prediction for chunk in _chunks(images, batch_size) for prediction in self._predict(chunk, views)]
 
-    def scores(self, pixels: Tensor) -> Tensor:
-        """Scores (B, C) of uint8 images (B, 3, S, S), after the inference rule, on the CPU."""
-        return scores_of(self.model, self.config, self.rule, pixels)
+    def scores(self, pixels: Tensor, *, views: int | None = None) -> Tensor:
+        """Scores (B, C) of uint8 images (B, 3, S, S), after the inference rule, on the CPU; `views` as in `predict`."""
+        return scores_of(self.model, self.config, self.rule, pixels, views=self.views if views is None else views)
 
-    def read(self, files: Sequence[Path], *, batch_size: int = 64) -> Iterator[tuple[Path, Prediction | CorruptImage]]:
+    def read(
+        self, files: Sequence[Path], *, batch_size: int = 64, views: int | None = None
+    ) -> Iterator[tuple[Path, Prediction | CorruptImage]]:
         """Predicts the class of many files, decoded by several threads; for a file that cannot be read, its error."""
         for chunk in _chunks(files, batch_size):
             images = list(read_all(Path(), [str(file) for file in chunk], **self._square))
             pixels = [image.pixels for image in images if isinstance(image, Decoded)]
-            results = iter(self._named(torch.stack(pixels))) if pixels else iter(())
+            results = iter(self._named(torch.stack(pixels), views)) if pixels else iter(())
             yield from (
                 (f, image if isinstance(image, CorruptImage) else next(results)) for f, image in zip(chunk, images, strict=True)
             )
 
-    def _predict(self, images: Sequence[Input]) -> Iterator[Prediction]:
-        return self._named(torch.stack([pixels_of(image, **self._square) for image in images]))
+    def _predict(self, images: Sequence[Input], views: int | None) -> Iterator[Prediction]:
+        return self._named(torch.stack([pixels_of(image, **self._square) for image in images]), views)
 
-    def _named(self, pixels: Tensor) -> Iterator[Prediction]:
-        for row in self.scores(pixels).softmax(1).tolist():
+    def _named(self, pixels: Tensor, views: int | None) -> Iterator[Prediction]:
+        for row in self.scores(pixels, views=views).softmax(1).tolist():
             best = max(range(len(row)), key=row.__getitem__)
             yield Prediction(self.classes[best], row[best], dict(zip(self.classes, row, strict=True)))
 

@@ -9,7 +9,7 @@ import json
 import math
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import fields, is_dataclass, replace
+from dataclasses import Field, fields, is_dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -32,11 +32,12 @@ RECORDED = {today: recorded for recorded, today in MOVED.items()}
 def describe(thing: Any) -> Any:
     """Describes anything as JSON: functions by name, with every hyper-parameter that has a value.
 
-    The path of the data (`root`) is not part of the description. Dataclass fields that are marked as prose are left out; a field
-    that was renamed is described under the name it was first recorded with.
+    The path of the data (`root`) is not part of the description. Dataclass fields that are marked as prose are left out, and so
+    are those that are marked as later additions while they have their default, so that the hashes from before stay what they
+    were; a field that was renamed is described under the name it was first recorded with.
     """
     if is_dataclass(thing) and not isinstance(thing, type):
-        described = (f for f in fields(thing) if not f.metadata.get("prose"))
+        described = (f for f in fields(thing) if not (f.metadata.get("prose") or _is_unset(thing, f)))
         return {f.metadata.get("recorded_as", f.name): describe(getattr(thing, f.name)) for f in described}
     if isinstance(thing, partial):
         return {"call": _recorded(thing.func), **_defaults(thing.func), **{k: describe(v) for k, v in thing.keywords.items()}}
@@ -58,6 +59,11 @@ def name_of(function: Callable[..., Any]) -> str:
     """Name of a function or class in descriptions: the import path it was first recorded with, else its public import path."""
     path = public_path(function)
     return RECORDED.get(path, path)
+
+
+def _is_unset(thing: Any, part: Field[Any]) -> bool:
+    """Whether a field that was added later has its default value."""
+    return bool(part.metadata.get("later")) and getattr(thing, part.name) == part.default
 
 
 def _recorded(function: Callable[..., Any]) -> str:

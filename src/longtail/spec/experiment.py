@@ -47,10 +47,14 @@ class Experiment:
         return self._digest(self.recipe, self.setting)
 
     def _key_of_stages(self, stages: int) -> str:
-        """Hash of the first stages. It leaves out the setting's budget, since the stages themselves state theirs."""
+        """Hash of the first stages. It leaves out the setting's budget, since the stages themselves state theirs.
+
+        It leaves out the views, too, unless the stages hold what was measured with them: recalls of epochs on the test images.
+        """
         recipe, setting = self.recipe, self.setting
         network = (setting.backbone, setting.weights, recipe.head, recipe.backbone_wrapper, recipe.projection)
-        return self._digest(*network, setting.data, setting.augment, recipe.stages[:stages])
+        judged = (setting.views,) if self.protocol == "paper" and setting.views > 1 else ()
+        return self._digest(*network, setting.data, setting.augment, recipe.stages[:stages], *judged)
 
     def _digest(self, *parts: Any) -> str:
         trained = (self.seed, self.protocol, self.precision, self.fingerprint)

@@ -11,11 +11,14 @@ from typing import Any, Literal
 from torch.optim import AdamW
 
 from longtail import heads, inference, schedules, steps, weighting
+from longtail.data.augmentation import augmentations, check_augmentation
+from longtail.data.symmetry import check_views
 from longtail.errors import UserError
 from longtail.spec.description import unknown
 
 ADAMW = partial(AdamW, lr=1e-3, weight_decay=0.05)
 PROSE = {"prose": True}  # marks a field that does not change what is trained and is left out of descriptions
+LATER = {"later": True}  # marks a field that was added later and is left out of descriptions while it has its default
 
 
 @dataclass(frozen=True)
@@ -160,6 +163,8 @@ class Setting:
         data: function that reads the data, `data(root) -> Data`.
         backbone: function that builds the network from images to features.
         augment: augmentations of the training images, batched on the device.
+        augmentation, symmetry: names that `augment` was made of (`longtail.data.augmentation`); None for the setting's own.
+        views: number of views of each image that predictions are averaged over in evaluation: 1, 2 or 8; not used in training.
         epochs, batch_size: number of epochs and batch size of a first stage.
         learning_rate, weight_decay: learning rate and weight decay of SGD with momentum 0.9.
         weights: hash of the file the backbone starts from; "" for random weights.
@@ -184,10 +189,26 @@ class Setting:
     imbalance: float | None = None
     budget: str = "paper"
     largest_batch: int | None = None
-    fine_tuning: FineTuning = FineTuning()
+    fine_tuning: FineTuning = field(default=FineTuning(), metadata=LATER)
+    augmentation: str | None = field(default=None, metadata=LATER)
+    symmetry: str | None = field(default=None, metadata=LATER)
+    views: int = field(default=1, metadata=LATER)
 
     def __post_init__(self) -> None:
         _check_name("setting", self.name)
+        check_views(self.views)
+        check_augmentation(self.augmentation, self.symmetry)
+
+
+def with_augmentation(setting: Setting, augmentation: str | None, symmetry: str | None) -> Setting:
+    """The setting with another augmentation or symmetry, by name; None keeps its own."""
+    check_augmentation(augmentation, symmetry)
+    return replace(
+        setting,
+        augment=augmentations(setting.augment, augmentation, symmetry),
+        augmentation=augmentation or setting.augmentation,
+        symmetry=symmetry or setting.symmetry,
+    )
 
 
 def _check_functions(thing: Any, *names: str, optional: bool = False) -> None:

@@ -178,7 +178,7 @@ def _trained(job: Job, folder: Path) -> ForwardPasses:
         job.watcher.begin(experiment)
         with naming_dead_workers():
             model, _ = train_stages(experiment, run, job.fabric, watch=job.watcher.step)
-        return ForwardPasses(model, experiment.data, job.fabric)
+        return ForwardPasses(model, experiment.data, job.fabric, views=experiment.setting.views)
 
 
 def _final(

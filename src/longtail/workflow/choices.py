@@ -22,6 +22,7 @@ from longtail.workflow.request import Request
 
 SIZES = (32, 64, 128, 224)
 SAMPLE = 500
+KINDS = "none for signs, text and digits; mirror for photos of things; square for aerial images, microscopy, cells and plankton"
 
 
 @dataclass(frozen=True)
@@ -50,9 +51,11 @@ def choose(request: Request, path: Path) -> Choice:
         "backbone": start.backbone if start else request.backbone or usual_backbone(size, device),
         "epochs": request.epochs or (epochs_of_fine_tuning if tuned else epoch_budget)(images, device),
         "pretrained": start is not None and request.weights is None,
+        "augment": request.augment or ("light" if tuned else "standard"),
         **(start.pixels if start else {}),
     }
-    asked = {name: getattr(request, name) for name in parameters_of(settings.folder) if hasattr(request, name)}
+    given = ((name, getattr(request, name, None)) for name in parameters_of(settings.folder))
+    asked = {name: value for name, value in given if value is not None}
     imbalance = request.imbalance if request.split is None else None
     largest = largest_batch(training_images(listing, imbalance=imbalance, split_seed=request.split_seed))
     setting = settings.folder(**{**asked, **chosen}, batch_size=batch_size(images), largest_batch=largest)
@@ -120,7 +123,8 @@ def sentence(request: Request, listing: Listing, setting: Setting, chosen: Mappi
     epochs = f"{chosen['epochs']} epochs (`epochs`)"
     if setting.budget == "fine-tuning":
         epochs += f" of fine-tuning: {tuning_words(setting.fine_tuning)} (`changes={{'stages.0.optimizer.lr': 0.0005}}`)"
-    return f"{split}; {size}; {backbone}; {epochs}"
+    augmented = f"{setting.augmentation} augmentation (`augment`) under the symmetry {setting.symmetry} (`symmetry`: {KINDS})"
+    return f"{split}; {size}; {backbone}; {epochs}; {augmented}"
 
 
 def tuning_words(tuning: FineTuning) -> str:

@@ -57,6 +57,7 @@ class Job:
 def finish(job: Job, run: Run) -> None:
     """Trains the stages that are not trained yet, evaluates every stage, and writes the files of a finished run."""
     experiment, fabric, groups = job.experiment, job.fabric, job.request.groups
+    how: Any = {"groups": groups, "views": experiment.setting.views}
     recipe, data = experiment.recipe, experiment.data
     replay = cuda_replay(fabric.device, experiment.precision) if job.request.graphs else None
     add_start(run, job.start)
@@ -65,9 +66,9 @@ def finish(job: Job, run: Run) -> None:
     run.write_split(data)
     with naming_dead_workers():
         model, history = train_stages(experiment, run, fabric, watch=job.watcher.step, replay=replay)
-        evaluation = evaluate(model, recipe.inference, data, fabric, groups=groups)
+        evaluation = evaluate(model, recipe.inference, data, fabric, **how)
         earlier = [trained_until(experiment, stage_index, run, fabric) for stage_index in range(len(recipe.stages) - 1)]
-        stages = [*(evaluate(before, as_trained, data, fabric, groups=groups).report for before in earlier), evaluation.report]
+        stages = [*(evaluate(before, as_trained, data, fabric, **how).report for before in earlier), evaluation.report]
     write_model(run, experiment, model, evaluation.rule)
     run.write_predictions(evaluation.predictions, evaluation.scores)
     report = run_report(experiment, history, evaluation, stages, groups=groups, device=device_name(fabric.device))

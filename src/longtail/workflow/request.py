@@ -74,6 +74,14 @@ class Request:
         flag="--pretrained/--no-pretrained",
     )
     weights: Path | None = option(MODEL, "A safetensors file or a run folder whose weights the backbone starts from.")
+    augment: str | None = option(
+        DATA, "Augmentation of the training images: none, light, standard or strong; the setting's own if not given."
+    )
+    symmetry: str | None = option(
+        DATA,
+        "Symmetry under which images keep their class: none (signs, text, digits), mirror (photos of things) or square "
+        "(aerial and microscopic images, cells, plankton).",
+    )
     epochs: int | None = option(TRAINING, "Number of epochs of the first stage; later stages are scaled by the same factor.")
     seed: int = option(TRAINING, "Seed of the initial weights, the order of images and the noise.", 0)
     jobs: int | None = option(TRAINING, "Number of seeds trained at once; one per core on a CPU, else 1.")
@@ -87,6 +95,11 @@ class Request:
         "weights. Usual is fine-tuning for a folder with such weights, else paper.",
     )
     protocol: str = option(OUTPUT, "clean: report the last epoch; paper: also the best epoch on the test set.", "clean")
+    views: int | None = option(
+        OUTPUT,
+        "Views of each image that a prediction is averaged over: 1, 2 (and its mirror image) or 8 (all symmetries of the "
+        "square); if not given, 1 for training, and for a finished run those that it was evaluated with.",
+    )
     groups: str = option(OUTPUT, f"{'; '.join(f'{rule}: {groups}' for rule, groups in GROUP_RULES.items())}.", "shots")
     runs: Path = option(OUTPUT, "Folder of all runs.", Path("runs"))
     fresh: bool = option(OUTPUT, "Train anew, even if the run is finished.", False)

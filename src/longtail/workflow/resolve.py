@@ -12,12 +12,14 @@ from types import NoneType, UnionType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from longtail import recipes, settings
+from longtail.data.augmentation import check_augmentation
+from longtail.data.symmetry import check_views
 from longtail.errors import UserError, WrongTypeError
 from longtail.results import GROUP_RULES
 from longtail.spec.description import change, checked, look_up, parameters_of, unknown
 from longtail.spec.own_code import OwnFile, file_of, in_use, is_own, own_function
 from longtail.spec.parsing import parse_value
-from longtail.spec.recipe import Recipe, Setting, with_epochs
+from longtail.spec.recipe import Recipe, Setting, with_augmentation, with_epochs
 from longtail.workflow.choices import choose
 from longtail.workflow.request import Request
 
@@ -51,6 +53,9 @@ def check(request: Request) -> None:
     for name, values in known.items():
         if getattr(request, name) not in (*values, *([None] if name == "budget" else [])):
             raise UserError(unknown({"groups": "group rule"}.get(name, name), getattr(request, name), values))
+    check_augmentation(request.augment, request.symmetry)
+    if request.views is not None:
+        check_views(request.views)
     if has_own_data(request):
         _check_named(request, setting_function(str(request.data)))
 
@@ -113,7 +118,7 @@ def chosen_setting(request: Request) -> tuple[Setting, Path, str]:
     if not path.exists() and path.parent == Path() and not path.suffix:
         raise UserError(unknown("setting or folder", name, [*settings.NAMED, "a folder", "a CSV"]))
     choice = choose(request, path)
-    return choice.setting, path, choice.sentence
+    return replace(choice.setting, views=request.views or 1), path, choice.sentence
 
 
 def _named(request: Request) -> Setting:
@@ -133,7 +138,8 @@ def _named(request: Request) -> Setting:
         setting = replace(setting, epochs=request.epochs)
     if request.backbone is not None:
         setting = replace(setting, backbone=settings.named_backbone(request.backbone, pretrained=bool(request.pretrained)))
-    return replace(setting, budget=request.budget or "paper")
+    asked = with_augmentation(setting, request.augment, request.symmetry)
+    return replace(asked, budget=request.budget or "paper", views=request.views or 1)
 
 
 def chosen_recipe(request: Request, setting: Setting) -> Recipe:
