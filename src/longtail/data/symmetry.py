@@ -11,6 +11,8 @@ from longtail.data.transforms import Images
 from longtail.errors import UserError
 from longtail.results import VIEWS
 
+VIEWS_OF = {"none": 1, "mirror": 2, "square": 8}  # views of an image under each symmetry
+
 
 def random_symmetry(images: Images, generator: torch.Generator | None = None) -> Images:
     """Applies to each square image one of the eight symmetries of the square, each with probability 1/8.

@@ -39,9 +39,9 @@ def seen_file(runs: Path, setting: str) -> Path:
     return runs / setting / "seen.csv"
 
 
-def precision_file(runs: Path, setting: str) -> Path:
-    """Precisions that were chosen for the networks of a setting."""
-    return runs / setting / "precision.json"
+def settled_file(runs: Path, setting: str) -> Path:
+    """Choices that were made by measuring, for the runs of a setting."""
+    return runs / setting / "settled.json"
 
 
 def demo_figure(runs: Path, setting: str) -> Path:

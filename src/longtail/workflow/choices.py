@@ -123,7 +123,10 @@ def sentence(request: Request, listing: Listing, setting: Setting, chosen: Mappi
     epochs = f"{chosen['epochs']} epochs (`epochs`)"
     if setting.budget == "fine-tuning":
         epochs += f" of fine-tuning: {tuning_words(setting.fine_tuning)} (`changes={{'stages.0.optimizer.lr': 0.0005}}`)"
-    augmented = f"{setting.augmentation} augmentation (`augment`) under the symmetry {setting.symmetry} (`symmetry`: {KINDS})"
+    augmented = f"{setting.augmentation} augmentation (`augment`)"
+    if request.symmetry is not None:
+        augmented += f" under the symmetry {request.symmetry}"
+    augmented += f"; symmetry (`symmetry`): {KINDS}"
     return f"{split}; {size}; {backbone}; {epochs}; {augmented}"
 
 

@@ -27,7 +27,8 @@ from longtail.workflow.choices import largest_batch
 from longtail.workflow.job import Job, finish
 from longtail.workflow.precision import settled_precision
 from longtail.workflow.request import AUTO, Request
-from longtail.workflow.resolve import check, chosen_recipe, chosen_setting, own_paths
+from longtail.workflow.resolve import check, chosen_recipe, chosen_setting, has_own_data, own_paths
+from longtail.workflow.symmetry import with_symmetry
 from longtail.workflow.watcher import Watcher
 
 
@@ -74,6 +75,8 @@ def prepared(request: Request, watcher: Watcher) -> tuple[Setting, Data]:
     if request.weights is not None:
         check_copy(request.weights)
         setting = replace(setting, weights=content_hash(request.weights))
+    if not has_own_data(request):
+        setting = with_symmetry(request, setting, data, watcher)
     settled_precision(request, setting, data, watcher)
     return setting, data
 

@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import nn
 
 from longtail.data.splits import Data
 from longtail.engine.devices import device_name, has_bfloat16
-from longtail.errors import UserError
 from longtail.runs.devices import chosen_device
-from longtail.runs.files import sweep_dead
-from longtail.runs.layout import precision_file
-from longtail.runs.seals import read_json, write_json
+from longtail.runs.settled import settled
 from longtail.spec.cost import with_random_weights
 from longtail.spec.description import digest
 from longtail.spec.recipe import Setting
@@ -41,18 +37,16 @@ def settled_precision(request: Request, setting: Setting, data: Data, watcher: W
         return SINGLE
     if device != "cpu":
         return HALF
-    file = precision_file(request.runs, setting.name)
-    key = digest(setting.backbone, data.size, device_name(torch.device("cpu")))
-    known = _known(file.parent, file.name)
-    if key not in known:
-        seconds = seconds_of_a_step(setting.backbone, data.size)
-        known[key] = HALF if seconds[HALF] <= CLEARLY * seconds[SINGLE] else SINGLE
-        if known[key] == SINGLE:
-            ratio = seconds[HALF] / seconds[SINGLE]
-            watcher.note(f"Computing in float32, since bfloat16 takes {ratio:.1f} times as long here (`precision`).")
-        sweep_dead(file)
-        write_json(file.parent, file.name, known)
-    return known[key]
+    key = digest("precision", setting.backbone, data.size, device_name(torch.device("cpu")))
+    return settled(request.runs, setting.name, key, (SINGLE, HALF), lambda: _faster(setting, data.size, watcher))
+
+
+def _faster(setting: Setting, size: int, watcher: Watcher) -> str:
+    seconds = seconds_of_a_step(setting.backbone, size)
+    if seconds[HALF] <= CLEARLY * seconds[SINGLE]:
+        return HALF
+    watcher.note(f"Computing in float32, since bfloat16 takes {seconds[HALF] / seconds[SINGLE]:.1f} times as long (`precision`).")
+    return SINGLE
 
 
 def seconds_of_a_step(backbone: Callable[..., nn.Module], size: int) -> dict[str, float]:
@@ -70,13 +64,3 @@ def seconds_of_a_step(backbone: Callable[..., nn.Module], size: int) -> dict[str
             if step:  # the first step of each allocates its memory
                 seconds[precision] = min(seconds[precision], time.perf_counter() - began)
     return seconds
-
-
-def _known(folder: Any, name: str) -> dict[str, str]:
-    """What was found before; empty where nothing was stored, or what was stored cannot be read."""
-    try:
-        content = read_json(folder, name)
-    except UserError:
-        return {}
-    known = content if isinstance(content, dict) else {}
-    return {str(key): value for key, value in known.items() if value in (SINGLE, HALF)}

@@ -1,0 +1,30 @@
+"""Choices that were made by measuring, stored so that a run that is continued, or started again, is the same experiment."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from longtail.errors import UserError
+from longtail.runs.files import sweep_dead
+from longtail.runs.layout import settled_file
+from longtail.runs.seals import read_json, write_json
+
+
+def settled(runs: Path, setting: str, key: str, allowed: Sequence[str], choose: Callable[[], str]) -> str:
+    """The stored choice of a key for a setting; where there is none that can be read, what `choose` gives, which is stored."""
+    file = settled_file(runs, setting)
+    known = _known(file)
+    if known.get(key) not in allowed:
+        known[key] = choose()
+        sweep_dead(file)
+        write_json(file.parent, file.name, known)
+    return known[key]
+
+
+def _known(file: Path) -> dict[str, str]:
+    try:
+        content = read_json(file.parent, file.name)
+    except UserError:
+        return {}
+    return {str(key): str(value) for key, value in content.items()} if isinstance(content, dict) else {}
