@@ -19,30 +19,23 @@ from longtail.workflow.request import Request
 
 if TYPE_CHECKING:
     from longtail.workflow.auto import Candidate
+    from longtail.workflow.trials import Trials
 
 NO_TAIL = 3.0
 FEW_IMAGES = 500
 
 
-def verdict(
-    every: Sequence[Tried],
-    candidates: Sequence[Candidate],
-    chosen: int,
-    labels: Tensor,
-    data: Data,
-    request: Request,
-    report: RunReport,
-) -> list[str]:
+def verdict(every: Sequence[Tried], candidates: Sequence[Candidate], chosen: int, trials: Trials, report: RunReport) -> list[str]:
     """Sentences on the choice, on rare and common classes, on why re-balancing does not pay where it does not, and on the test.
 
     Args:
         every: hits of each candidate on the validation images.
         candidates: the candidates, in the same order.
         chosen: index of the one that was chosen.
-        labels: classes of the validation images (M,).
-        data: the data, for the training images per class.
+        trials: the validation images, and what was asked for.
         report: report of the chosen method, on the test images.
     """
+    labels, data, request = trials.labels, trials.parts[0], trials.request
     said = [_choice(candidates, chosen, len(labels))]
     plain = next((index for index, candidate in enumerate(candidates) if candidate.reading.method == "ce"), None)
     if plain is not None and plain != chosen:

@@ -1,0 +1,301 @@
+"""`auto`: candidates on validation images, the choice, the re-fit on all labelled images, and what is said of it."""
+
+import csv
+import json
+from collections import Counter
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from commands import longtail, paint
+from longtail import load, train
+from longtail.choosing import Comparison
+from longtail.errors import UserError
+from longtail.inference import Predictions
+from longtail.inference import logit_adjusted as rule
+from longtail.runs.report import read_report
+from longtail.workflow import auto
+from longtail.workflow.auto import Candidate, choose_method
+from longtail.workflow.candidates import Reading, Tried, readings_of, tried
+from longtail.workflow.one_run import prepared
+from longtail.workflow.request import Request
+from longtail.workflow.trials import Trials, validation_parts
+from longtail.workflow.verdict import verdict
+from longtail.workflow.watcher import Silent
+
+COUNTS = {"apple": 30, "berry": 10, "citron": 4, "date": 2}
+QUICK = ("--epochs", 1, "--size", 16, "--backbone", "resnet8", "--device", "cpu", "--precision", "32-true")
+SHORT = {"epochs": 1, "size": 16, "backbone": "resnet8", "device": "cpu", "precision": "32-true"}
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    return paint(tmp_path_factory.mktemp("data") / "photos", COUNTS, size=16)
+
+
+@pytest.fixture(scope="module")
+def said(photos):
+    return longtail("train", photos, *QUICK, "--candidates", "ce,la", "--runs", photos.parent / "runs")
+
+
+@pytest.fixture(scope="module")
+def stored(said):
+    return json.loads((Path(said.folder) / "answers.json").read_text())
+
+
+def split_of(folder):
+    with (Path(folder) / "split.csv").open(newline="") as file:
+        return {row["path"]: (row["label"], row["split"]) for row in csv.DictReader(file)}
+
+
+# --- From the command line -------------------------------------------------------------------------------------------------
+
+
+def test_all_readings_of_the_candidates_are_printed_and_one_is_marked(said, stored):
+    assert said.code == 0, said.err
+    names = ["cross-entropy", "post hoc logit adjustment", "re-trained classifier", "logit-adjusted loss"]
+    assert [each["name"] for each in stored["candidates"]] == names
+    lines = [line for line in said.out.splitlines() if line.startswith("│") and any(f"│ {name}" in line for name in names)]
+    assert [stored["chosen"] in line for line in lines if "←" in line] == [True]
+    assert all(sentence in said.text for sentence in stored["verdict"])
+    assert said.out.splitlines()[-1] == f"Next: longtail predict {said.folder} IMAGES  (uses {stored['chosen']})"
+
+
+def test_the_chosen_is_the_cheapest_within_one_standard_error(stored):
+    close = [each for each in stored["candidates"] if each["behind"] <= each["standard_error"]]
+    best = min(close, key=lambda each: (each["cost"], -each["recall"]))
+    assert best["name"] == stored["chosen"]
+    assert max(each["recall"] for each in stored["candidates"]) - best["recall"] == pytest.approx(best["behind"])
+
+
+def test_the_chosen_is_trained_again_on_training_and_validation_images(said, stored):
+    where = Counter(split_of(Path(said.folder) / stored["chosen_run"]).values())
+    assert {name: where[name, "test"] for name in COUNTS} == {"apple": 6, "berry": 2, "citron": 1, "date": 1}
+    assert {name: where[name, "train"] for name in COUNTS} == {"apple": 24, "berry": 8, "citron": 3, "date": 1}
+    assert not any(split == "val" for _, split in where)
+
+
+def test_the_folder_of_answers_predicts_as_the_chosen_run(said, stored, photos):
+    image = photos / "berry" / "003.png"
+    chosen = load(Path(said.folder) / stored["chosen_run"]).predict(image)
+    assert load(said.folder).predict(image) == chosen
+    assert longtail("evaluate", said.folder).code == 0
+    assert longtail("verify", said.folder).code == 0
+
+
+def test_the_same_command_reads_everything_back(said, photos, monkeypatch):
+    monkeypatch.setattr("longtail.workflow.trials.train_stages", lambda *_, **__: pytest.fail("a candidate was loaded again"))
+    monkeypatch.setattr("longtail.workflow.job.train_stages", lambda *_, **__: pytest.fail("it trained again"))
+    again = longtail("train", photos, *QUICK, "--candidates", "ce,la", "--runs", photos.parent / "runs")
+    assert again.code == 0, again.err
+    kept = [line for line in again.out.splitlines() if "is read back; --fresh trains it anew" not in line]
+    assert kept == [line for line in said.out.splitlines() if not line.startswith("Mirrored images are")]
+
+
+def test_without_a_re_fit_the_compared_network_is_used(said, stored, photos, monkeypatch):
+    trained = []
+    monkeypatch.setattr("longtail.engine.training.train_stage", lambda *_: trained.append(1))
+    words = ("train", photos, *QUICK, "--candidates", "ce,la", "--no-refit", "--runs", photos.parent / "runs")
+    again = longtail(*words)
+    assert (again.code, trained) == (0, []), again.err
+    where = Counter(
+        split_of(Path(again.folder) / json.loads((Path(again.folder) / "answers.json").read_text())["chosen_run"]).values()
+    )
+    assert {name: where[name, "val"] for name in COUNTS} == {"apple": 2, "berry": 1, "citron": 1, "date": 0}
+
+
+def test_fresh_compares_anew_and_leaves_nothing_over(photos, said):
+    again = longtail("train", photos, *QUICK, "--candidates", "ce", "--fresh", "--runs", photos.parent / "runs")
+    assert again.code == 0, again.err
+    assert sorted(path.name for path in Path(again.folder).iterdir() if not path.name.startswith(".")) == ["answers.json"]
+
+
+def test_in_python_it_is_the_default(photos, said, stored):
+    result = train(photos, runs=photos.parent / "runs", candidates="ce,la", **SHORT)
+    assert result.folder.resolve() == (Path(said.folder) / stored["chosen_run"]).resolve()
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (("--val", 0), "Methods are compared on validation images: give --val above 0, or train one with --method NAME."),
+        (("--folds", 0), "--folds must be at least 1; got 0."),
+        (("--folds", 3, "--no-refit"), "leave out --no-refit."),
+        (("--folds", 3, "--val", 0.2), "leave out --val."),
+        (("--candidates", "ce,lala"), "There is no method 'lala'."),
+        (("--with", "tau=1"), "--with and --set belong to one method; name it with --method NAME."),
+        (
+            ("--prior", "nowhere.csv"),
+            "There is no prior 'nowhere.csv'; give uniform, train, or a CSV with the header label,share.",
+        ),
+    ],
+)
+def test_what_cannot_be_is_said_in_a_sentence(words, sentence, photos, tmp_path):
+    assert sentence in longtail("train", photos, *QUICK, *words, "--runs", tmp_path).sentence
+    assert not list(tmp_path.rglob("*.pt")), "nothing was trained"
+
+
+# --- Parts -----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def data(photos, tmp_path_factory):
+    return prepared(Request(photos, runs=tmp_path_factory.mktemp("parts"), **SHORT), Silent())[1]
+
+
+def test_with_folds_every_image_is_held_out_once(data, photos):
+    parts = validation_parts(data, Request(photos, folds=3))
+    held = [file for part in parts for file in part.val.files]
+    only = [file for file, label in zip(data.train.files, data.train.labels, strict=True) if data.class_counts[label] == 1]
+    assert sorted([*held, *only]) == sorted(data.train.files)
+    for part in parts:
+        assert sorted([*part.train.files, *part.val.files]) == sorted(data.train.files)
+        assert all(count > 0 for count in part.class_counts)
+        assert part.test is data.test
+
+
+@dataclass(frozen=True)
+class Known:
+    """Passes whose predictions are given."""
+
+    predictions: Predictions
+
+    def over(self, split):
+        assert split == "val"
+        return self.predictions
+
+    def fit(self, fitted):
+        return fitted
+
+
+def passes(logits, labels, counts):
+    return Known(Predictions(torch.zeros(len(labels), 1), torch.tensor(logits), torch.tensor(labels), torch.tensor(counts)))
+
+
+def test_a_strength_is_chosen_on_other_images_than_those_it_is_judged_on():
+    """One image of a class is right only from tau 0.5 on, another only up to 0.4: no strength is right on both."""
+    reading = Reading("adjusted", "logit_adjusted_post_hoc", "tau", 1.0, tuple(step / 10 for step in range(21)))
+    ratio = float(np.log(10))
+    margins = torch.linspace(0.05, 0.95, 20) * ratio
+    logits = torch.stack([margins, torch.zeros(20)], 1).tolist()
+    labels = [1] * 10 + [0] * 10
+    found = tried(reading, lambda tau: lambda p: rule(p, tau=tau), [passes(logits, labels, [10.0, 1.0])], torch.ones(2))
+    expected = [max(reading.grid, key=lambda tau: (score(tau, margins, labels, ratio), -abs(tau - 1.0)))]
+    assert found.tau == pytest.approx(expected[0])
+    assert found.hits.double().mean() <= score(found.tau, margins, labels, ratio) + 1e-9
+
+
+def score(tau, margins, labels, ratio):
+    right = [(margin > tau * ratio) == (label == 0) for margin, label in zip(margins.tolist(), labels, strict=True)]
+    return round(float(np.mean(right)), 9)
+
+
+def test_folds_are_pooled_each_with_the_counts_of_its_part():
+    reading = Reading("adjusted", "logit_adjusted_post_hoc", "tau", 1.0, (1.0,))
+    two = [passes([[1.0, 0.0]], [1], [10.0, 1.0]), passes([[1.0, 0.0]], [1], [2.0, 1.0])]
+    found = tried(reading, lambda tau: lambda p: rule(p, tau=tau), two, torch.ones(2))
+    assert found.hits.tolist() == [True, False], "log 10 > 1 > log 2"
+
+
+def test_any_recipe_is_a_candidate():
+    assert [each.method for group in readings_of("ce, mislas").values() for each in group][-1] == "mislas"
+    with pytest.raises(UserError, match="no method 'mizlas'"):
+        readings_of("mizlas")
+
+
+class Closed:
+    """A split whose images must not be read."""
+
+    root = None
+
+    def __init__(self, split):
+        self.files, self.labels, self.digests, self.contents = split.files, split.labels, split.digests, split.contents
+
+    def __len__(self):
+        return len(self.labels)
+
+    @property
+    def pixels(self):
+        raise PermissionError("the test images were read")
+
+
+def test_nothing_is_chosen_on_test_images(photos, tmp_path, monkeypatch):
+    request = Request(photos, runs=tmp_path, candidates="ce", **SHORT)
+    setting, images = prepared(request, Silent())
+    monkeypatch.setattr(auto, "prepared", lambda *_: (setting, replace(images, test=Closed(images.test))))
+    with pytest.raises(PermissionError):  # by the chosen one alone
+        choose_method(request, Silent())
+    assert len(list(tmp_path.rglob("candidates/ce/log.jsonl"))) == 1
+
+
+# --- Priors and sentences ---------------------------------------------------------------------------------------------------
+
+PLAIN, ADJUSTED = (
+    Reading("cross-entropy", "ce"),
+    Reading("post hoc logit adjustment", "logit_adjusted_post_hoc", "tau", 1.0, (1.0,)),
+)
+FORMER = read_report(next((Path(__file__).parents[1] / "fixtures" / "runs_0_1_0").glob("digits_lt/oltr/*")))
+
+
+@dataclass(frozen=True)
+class Shown:
+    """The validation images of a comparison, and what was asked for."""
+
+    labels: torch.Tensor
+    parts: list
+    request: Request
+
+
+def sentences(data, chosen, plain, other, *, hits=(1, 1), **asked):
+    labels = torch.from_numpy(data.train.labels)
+    every = [
+        Tried(reading, torch.full_like(labels, right).bool()) for reading, right in zip((PLAIN, ADJUSTED), hits, strict=True)
+    ]
+    candidates = [Candidate(PLAIN, None, 1.0, plain), Candidate(ADJUSTED, 0.9, 1.0, other)]
+    return verdict(every, candidates, chosen, Shown(labels, [data], Request("photos", **asked)), FORMER)
+
+
+def test_a_gain_and_what_it_costs(data):
+    plain, other = Comparison(0.4, (0.3, 0.5), 0.2, 0.05), Comparison(0.6, (0.5, 0.7), 0.0, 0.0)
+    said = sentences(data, 1, plain, other, hits=(0, 1))
+    assert said[0] == (
+        "Chosen: post hoc logit adjustment (tau 0.9), 60.0 [50.0, 70.0] % on 36 validation images, 20.0 ± 5.0 points ahead of "
+        "the next, cross-entropy."
+    )
+    assert said[1].startswith("Mean recall on these images, from cross-entropy to the chosen method: few 0.0 to 100.0 [")
+    assert said[1].endswith("%.")
+    assert "100.0 [100.0" not in said[1], "no interval has width zero"
+    assert said[2].startswith(f"On the {FORMER.images['test']:,} test images, which nothing was chosen on: mean recall ")
+
+
+def test_two_that_cannot_be_told_apart(data):
+    plain, other = Comparison(0.58, (0.5, 0.6), 0.02, 0.03), Comparison(0.6, (0.5, 0.7), 0.0, 0.0)
+    said = sentences(data, 0, plain, other)
+    assert "Post hoc logit adjustment is 2.0 ± 3.0 points ahead, which these images cannot tell from chance; the" in said[0]
+    assert said[1] == (
+        "Re-balancing does not pay here: its gain on 36 validation images cannot be told from chance. More validation images "
+        "(`val`, `folds`) would tell."
+    )
+
+
+def test_why_it_does_not_pay(data):
+    plain, other = Comparison(0.6, (0.5, 0.7), 0.0, 0.0), Comparison(0.5, (0.4, 0.6), 0.1, 0.02)
+    assert "no other candidate has a higher recall" in sentences(data, 0, plain, other)[1]
+    assert "in use the classes come as often as in training" in sentences(data, 0, plain, other, prior="train")[1]
+    flat = replace(data, train=data.train.take(np.concatenate([np.flatnonzero(data.train.labels == c)[:1] for c in range(4)])))
+    assert "only 1.0 times as many training images" in sentences(flat, 0, plain, other)[1]
+
+
+def test_the_prior_is_part_of_the_rule(photos, tmp_path):
+    shares = tmp_path / "prior.csv"
+    shares.write_text("label,share\napple,0.7\nberry,0.1\ncitron,0.1\ndate,0.1\n")
+    request = Request(photos, runs=tmp_path, prior=str(shares), candidates="ce", **SHORT)
+    setting, images = prepared(request, Silent())
+    trials = auto._trials(request, setting, images, Silent())
+    assert isinstance(trials, Trials)
+    asked = trials.asked(readings_of("ce")["ce"][1], 0.5)
+    assert asked.variants == {"tau": 0.5, "target": pytest.approx((0.7, 0.1, 0.1, 0.1))}
+    assert trials.asked(readings_of("ce")["ce"][0]).variants == {}
