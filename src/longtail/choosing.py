@@ -7,7 +7,6 @@ n = 1 / sum_j (prior_j^2 / n_j) images, drawn class by class (`effective_images`
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,9 +14,10 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from longtail.results import wilson
+
 Prior = Float[Tensor, " classes"]
 Labels = Int[Tensor, " images"]
-Z95 = 1.959963984540054
 
 
 @dataclass(frozen=True)
@@ -88,20 +88,6 @@ def one_standard_error(comparisons: Sequence[Comparison], costs: Sequence[float]
     """
     close = [index for index, comparison in enumerate(comparisons) if comparison.cannot_be_told_apart]
     return min(close, key=lambda index: (costs[index], -comparisons[index].recall, index))
-
-
-def wilson(share: float, images: float) -> tuple[float, float]:
-    """95 % interval of a share that was found on a number of images (Wilson, 1927); its width is never zero.
-
-    >>> [round(end, 3) for end in wilson(1.0, 10)]
-    [0.722, 1.0]
-    """
-    if images <= 0 or math.isnan(share):
-        return 0.0, 1.0
-    shrunk = 1 + Z95**2 / images
-    centre = (share + Z95**2 / (2 * images)) / shrunk
-    half = Z95 / shrunk * math.sqrt(share * (1 - share) / images + Z95**2 / (4 * images**2))
-    return max(centre - half, 0.0), min(centre + half, 1.0)
 
 
 def recall_interval(recalls: Float[Tensor, " classes"], counts: Int[Tensor, " classes"]) -> tuple[float, float]:

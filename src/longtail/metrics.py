@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from longtail.choosing import recall_interval
 from longtail.results import GroupResult, SplitResult
 
 Labels = Int[Tensor, " images"]
@@ -25,39 +26,32 @@ def report(scores: Scores, labels: Labels, groups: Groups) -> SplitResult:
     """Evaluates scores (M, C) against labels (M,), over all classes and per named group of class indices (`shot_groups`)."""
     confusion = confusion_matrix(scores, labels)
     recalls, test_counts = per_class_recall(confusion), confusion.sum(1)
-    results = group_results(recalls, test_counts, groups)
     return SplitResult(
         mean_recall=nan_mean(recalls),
         accuracy=accuracy(confusion),
         calibration_error=expected_calibration_error(scores.softmax(1), labels),
-        groups=with_intervals(results, groups, scores.argmax(1), labels),
+        groups=group_results(recalls, test_counts, groups),
         recalls=tuple(recalls.tolist()),
         test_counts=tuple(test_counts.tolist()),
     )
 
 
 def group_results(recalls: Recalls, test_counts: Counts, groups: Groups) -> dict[str, GroupResult]:
-    """Result of each group from the recalls (C,) and test images (C,) of the classes; `with_intervals` adds the intervals."""
+    """Result of each group from the recalls (C,) and test images (C,) of the classes, with an interval where these are few."""
     means = group_means(recalls, groups)
-    images = {name: test_counts[sorted(classes)] for name, classes in groups.items()}
-    return {
-        name: GroupResult(means[name], len(counts), int((counts > 0).sum()), int(counts.sum())) for name, counts in images.items()
-    }
+    results = {}
+    for name, classes in groups.items():
+        members = torch.tensor(sorted(classes), dtype=torch.long)
+        counts = test_counts[members]
+        result = GroupResult(means[name], len(counts), int((counts > 0).sum()), int(counts.sum()))
+        few = result.wants_interval
+        results[name] = replace(result, interval=recall_interval(recalls[members], counts)) if few else result
+    return results
 
 
 def group_means(recalls: Recalls, groups: Groups) -> dict[str, float]:
     """Mean recall over each group's evaluated classes, from the recalls (C,); nan if it has none."""
     return {name: nan_mean(recalls[sorted(classes)]) for name, classes in groups.items()}
-
-
-def with_intervals(
-    results: Mapping[str, GroupResult], groups: Groups, predicted: Labels, labels: Labels
-) -> dict[str, GroupResult]:
-    """The results with a bootstrap interval for each group with few test images, from predicted and true labels (M,)."""
-    return {
-        name: replace(result, interval=_interval(predicted, labels, groups[name])) if result.wants_interval else result
-        for name, result in results.items()
-    }
 
 
 def confusion_matrix(scores: Scores, labels: Labels) -> Int[Tensor, "classes classes"]:
@@ -113,21 +107,3 @@ def open_f_measure(predicted: Labels, labels: Labels) -> float:
 def nan_mean(values: Tensor) -> float:
     """Mean of the values that are not nan; nan where there are none."""
     return values.nanmean().item()
-
-
-def _interval(predicted: Labels, labels: Labels, classes: Sequence[int]) -> tuple[float, float]:
-    """95 % bootstrap interval of the mean recall over `classes`."""
-    members = torch.tensor(sorted(classes), dtype=labels.dtype)
-    inside = torch.isin(labels, members)
-    return _bootstrap((predicted == labels)[inside].double(), torch.searchsorted(members, labels[inside]), len(members))
-
-
-def _bootstrap(hits: Tensor, member: Tensor, classes: int, draws: int = 1000) -> tuple[float, float]:
-    """95 % percentile interval of the group's mean recall, its test images resampled with replacement."""
-    generator = torch.Generator().manual_seed(0)
-    drawn = torch.randint(len(hits), (draws, len(hits)), generator=generator)
-    images, right = torch.zeros(draws, classes, dtype=torch.float64), torch.zeros(draws, classes, dtype=torch.float64)
-    images.scatter_add_(1, member[drawn], torch.ones_like(hits)[drawn])
-    right.scatter_add_(1, member[drawn], hits[drawn])
-    low, high = (right / images).nanmean(1).quantile(torch.tensor([0.025, 0.975], dtype=torch.float64)).tolist()
-    return low, high

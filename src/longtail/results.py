@@ -17,6 +17,7 @@ GROUP_RULES: Mapping[str, str] = {
     "auto": "thirds of the classes, those with the most training images first",
 }
 INTERVAL_BELOW = 100
+Z95 = 1.959963984540054  # quantile of the normal distribution at 97.5 %
 VIEWS = (1, 2, 8)  # of an image in prediction: itself; and its mirror image; all symmetries of the square
 
 
@@ -29,7 +30,7 @@ class GroupResult:
         classes: number of classes in the group.
         evaluated_classes: number of classes in the group that have test images.
         images: number of the group's test images.
-        interval: 95 % bootstrap interval of the recall if the group has fewer than 100 test images, else None.
+        interval: 95 % interval of the recall (`choosing.recall_interval`) if the group has fewer than 100 test images, else None.
     """
 
     recall: float
@@ -70,17 +71,18 @@ class SplitResult:
         return {name: group.recall for name, group in self.groups.items() if group.evaluated_classes}
 
 
-def share_interval(hits: int, images: int) -> tuple[float, float]:
-    """95 % interval of a share that was found as `hits` of `images` images, 1 or more (Wilson 1927), in [0, 1].
+def wilson(share: float, images: float) -> tuple[float, float]:
+    """95 % interval of a share that was found on a number of images (Wilson, 1927); its width is never zero.
 
-    >>> tuple(round(end, 3) for end in share_interval(8, 10))
-    (0.49, 0.943)
+    >>> [round(end, 3) for end in wilson(1.0, 10)]
+    [0.722, 1.0]
     """
-    z = 1.959964
-    share, shrunk = hits / images, 1 + z**2 / images
-    middle = (share + z**2 / (2 * images)) / shrunk
-    half = z / shrunk * math.sqrt(share * (1 - share) / images + z**2 / (4 * images**2))
-    return max(middle - half, 0.0), min(middle + half, 1.0)
+    if images <= 0 or math.isnan(share):
+        return 0.0, 1.0
+    shrunk = 1 + Z95**2 / images
+    centre = (share + Z95**2 / (2 * images)) / shrunk
+    half = Z95 / shrunk * math.sqrt(share * (1 - share) / images + Z95**2 / (4 * images**2))
+    return max(centre - half, 0.0), min(centre + half, 1.0)
 
 
 def percent(share: float | None, *, unit: str = "") -> str:

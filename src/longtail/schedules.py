@@ -45,7 +45,7 @@ def half_cosine(progress: Progress, *, warm: float = 0.05) -> float:
     (1 + cos(pi t)) / 2 * min(t / warm, 1), with t the fraction of the stage in the middle of the step.
 
     >>> [round(half_cosine(Progress(0, 2, step, 10), warm=0.1), 3) for step in (0, 1, 2, 9)]
-    [0.249, 0.74, 0.962, 0.539]
+    [0.25, 0.74, 0.962, 0.539]
     """
     t = progress.fraction + 0.5 / (progress.epochs * progress.steps)
     return 0.5 * (1 + math.cos(math.pi * t)) * min(t / warm, 1.0)

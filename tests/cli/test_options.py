@@ -22,16 +22,19 @@ COMMANDS = typer.main.get_command(app).commands
 def test_every_field_is_an_option_of_train_with_its_help_and_default(each):
     option = next(option for option in COMMANDS["train"].params if option.name == each.name)
     assert option.opts == [flag(each.name)]
-    assert not option.secondary_opts
+    pair = each.metadata["flag"].partition("/")[2]
+    assert option.secondary_opts == ([pair] if pair else [])
     assert option.help.startswith(each.metadata["help"])
-    if each.name not in ("method", "variants", "changes"):
+    if each.name not in ("variants", "changes"):
         assert option.default == each.default
 
 
 def test_the_python_function_has_the_same_options():
     parameters = inspect.signature(longtail.train).parameters
     assert [*NAMES, "watcher"] == list(parameters)
-    assert {name: parameters[name].default for name in NAMES[4:]} == {each.name: each.default for each in fields(Request)[4:]}
+    plain = [each for each in fields(Request)[1:] if each.name not in ("variants", "changes")]
+    assert {each.name: parameters[each.name].default for each in plain} == {each.name: each.default for each in plain}
+    assert parameters["variants"].default == parameters["changes"].default == {}
     assert parameters["epochs"].annotation == int | None
     for each in fields(Request):
         assert f"{each.name}: {each.metadata['help']}" in longtail.train.__doc__

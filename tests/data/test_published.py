@@ -327,7 +327,7 @@ def test_the_largest_image_is_that_of_the_request_in_every_process(publish, tmp_
 def test_a_worker_that_is_spawned_has_the_limit_of_its_parent(publish):
     data = listed(publish("imagenet_lt", paint=True), name="imagenet_lt")
     limit_pixels(119)
-    sent = pickle.dumps(_Files(data.train, 8))
+    sent = pickle.dumps(_Files(data.train, data))
     limit_pixels(None)
     try:
         assert isinstance(pickle.loads(sent)[0], CorruptImage)

@@ -9,7 +9,7 @@ import time
 from safetensors.torch import load_file
 from test_training import equal, log_of
 
-from longtail.workflow import one_run as workflow
+from longtail.workflow import train as workflow
 
 COMMAND = [
     sys.executable,

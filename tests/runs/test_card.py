@@ -9,12 +9,12 @@ import yaml
 from markdown_it import MarkdownIt
 
 from commands import longtail
-from longtail.results import share_interval
+from longtail.results import wilson
 from longtail.runs.card import CARD, MOST, model_card, optimizer_text, part_text
 from longtail.runs.folder import RunFolder
 from longtail.runs.judging import regrouped_report
 from longtail.runs.report import ClassEntry, read_report
-from longtail.workflow import one_run as workflow
+from longtail.workflow import train as workflow
 
 FORMER = Path(__file__).parents[1] / "fixtures" / "runs_0_1_0" / "digits_lt" / "oltr" / "0-197ada"
 SECTIONS = [
@@ -115,7 +115,7 @@ def test_rare_classes_have_their_images_and_intervals(report, record):
     [(0, 10, (0, 0.2775)), (10, 10, (0.7225, 1)), (5, 58, (0.0374, 0.1864)), (1, 2, (0.0945, 0.9055))],
 )
 def test_wilson_s_interval(hits, images, interval):
-    assert share_interval(hits, images) == pytest.approx(interval, abs=1e-4)
+    assert wilson(hits / images, images) == pytest.approx(interval, abs=1e-4)
 
 
 def test_many_rare_classes_are_counted(report, record):

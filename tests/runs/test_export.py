@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -45,8 +46,9 @@ def photos(tmp_path_factory):
 def stored(tmp_path, photos):
     """Writes the model of a method, with weights as they start but class vectors and statistics drawn anew."""
 
-    def write(method, *, backbone=None, rule=None):
+    def write(method, *, backbone=None, rule=None, views=1):
         setting = settings.folder(name="photos", size=32, epochs=1, backbone=backbone) if backbone else DIGITS
+        setting = replace(setting, views=views)
         recipe = getattr(recipes, method)(setting)
         experiment = Experiment(recipe, setting, setting.data(photos))
         model, generator = new_model(experiment), torch.Generator().manual_seed(1)
@@ -95,6 +97,15 @@ def test_onnx_gives_the_scores_of_the_run(stored, method, backbone):
     assert written.target == folder / "model.onnx"
     assert written.difference < 1e-3
     agree(written.target, folder)
+
+
+def test_onnx_averages_the_views_of_the_run(stored):
+    folder = stored("ce", views=8)
+    written = export(folder, "onnx")
+    agree(written.target, folder)
+    pixels = pixels_for(load(folder, device="cpu"))
+    scores, turned = (session_of(written.target).run(None, {"images": images.numpy()})[0] for images in (pixels, pixels.flip(3)))
+    np.testing.assert_allclose(scores, turned, rtol=1e-3, atol=1e-3)
 
 
 def test_onnx_of_a_trained_run_with_post_hoc_logit_adjustment(tmp_path):

@@ -100,7 +100,7 @@ def test_what_is_asked_for_is_taken(tmp_path, on):
     path = paint(tmp_path, {"apple": 10, "berry": 10})
     asked = Request(path, size=9, backbone="resnet20", epochs=7, imbalance=3, split_seed=4, skip_corrupt=True)
     choice = choose(asked, path)
-    wanted = {"size": 9, "imbalance": 3, "split_seed": 4, "skip_corrupt": True}
+    wanted = {"size": 9, "imbalance": 3, "split_seed": 4, "skip_corrupt": True, "interpolation": "bilinear", "statistics": None}
     assert choice.setting.data.keywords == wanted
     assert (choice.setting.epochs, choice.setting.backbone.keywords) == (7, {"depth": 20})
     assert choice.sentence.startswith("20 % of each class for test (`split_seed=4`, `split=FILE`); 9x9 pixels (`size`); ")
@@ -124,7 +124,8 @@ def test_a_folder_is_mirrored_only_where_that_is_asked_for(asked, shown, augment
     own, wanted = ([name_and_keywords(transform) for transform in each] for each in (choice.setting.augment, augment))
     assert own == wanted
     assert (choice.setting.augmentation, choice.setting.symmetry) == shown
-    assert f"{shown[0]} augmentation (`augment`) under the symmetry {shown[1]} (`symmetry`: none for signs, " in choice.sentence
+    under = f" under the symmetry {shown[1]}" if "symmetry" in asked else ""
+    assert f"{shown[0]} augmentation (`augment`){under}; symmetry (`symmetry`): none for signs, " in choice.sentence
 
 
 def name_and_keywords(transform):

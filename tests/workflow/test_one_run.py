@@ -160,7 +160,10 @@ def test_every_method_by_its_name(function):
 
 def test_variants_and_changes_as_text_and_as_values():
     texts = Request(
-        "x", variants={"sampler": "effective_number", "cloud": "power(exponent=1/4)"}, changes={"stages.0.loss.scale": "20"}
+        "x",
+        "gcl",
+        variants={"sampler": "effective_number", "cloud": "power(exponent=1/4)"},
+        changes={"stages.0.loss.scale": "20"},
     )
     values = replace(
         texts,

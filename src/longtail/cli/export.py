@@ -21,4 +21,6 @@ def run_export(folder: Path, kind: str, output: Path | None, *, trust_code: bool
             say(f"Largest difference of a score from the model's, 16 images of random pixels: {written.difference:.1e}")
         else:
             name = text(repr(f"local-dir:{written.target}"))
-            say(f"Load it: timm.create_model({name}, pretrained=True); its outputs are the scores of `longtail predict`.")
+            say(
+                f"Load it: timm.create_model({name}, pretrained=True); its outputs are the scores of `longtail predict --views 1`."
+            )

@@ -18,7 +18,7 @@ from longtail.runs.table import Row
 from longtail.text import visible
 
 if TYPE_CHECKING:
-    from longtail.workflow.auto import Candidate
+    from longtail.workflow.candidates import Candidate
 
 console = Console()
 

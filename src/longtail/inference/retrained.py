@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
+import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
-from longtail.inference.fitting import fitted_on, not_fitted
+from longtail.inference.fitting import fitted_on, keywords_of, not_fitted
 from longtail.inference.predictions import InferenceRule, Predictions, Scores
+
+STEPS = 200
 
 
 @fitted_on("train", keyword="weight", learn=lambda rule, train: balanced_classifier(rule, train))
@@ -24,38 +25,45 @@ def retrained(
     """Scores of a new linear classifier on standardised features: z = W (f - mean) / deviation + b.
 
     It is fitted on the features of the training images without augmentation: multinomial logistic regression in which an image
-    weighs N / (C n_j), as if all classes were drawn equally often, with an L2 penalty. Re-training the classifier on balanced
-    draws is the cRT of Kang et al., ICLR 2020, Sec. 4, where the images are augmented and drawn anew.
+    weighs v_i = N / (C n_y), as if all classes were drawn equally often, with an L2 penalty:
+
+        min_W,b  sum_i v_i CE(z_i, y_i) + ||W||^2 / (2 strength)
+
+    Re-training the classifier on balanced draws is the cRT of Kang et al., ICLR 2020, Sec. 4, where the images are augmented and
+    drawn anew.
 
     Args:
-        strength: inverse strength of the penalty (scikit-learn's `C`).
+        strength: inverse strength of the penalty.
         weight, bias: the classifier (C, D) and (C,); None until it is fitted.
         mean, deviation: mean and standard deviation of each feature (D,) over the training images.
     """
     if weight is None or bias is None or mean is None or deviation is None:
         raise not_fitted(retrained)
     features = predictions.features.to(weight.dtype)
-    device = features.device
-    standardised = (features - mean.to(device)) / deviation.to(device)
-    scores: Scores = standardised @ weight.to(device).T + bias.to(device)
+    standardised = (features - mean.to(features)) / deviation.to(features)
+    scores: Scores = standardised @ weight.to(features).T + bias.to(features)
     return scores
 
 
 def balanced_classifier(rule: InferenceRule, train: Predictions) -> dict[str, Tensor]:
-    """The values that `retrained` learns, by scikit-learn's L-BFGS, at most 200 iterations."""
-    import warnings
-
-    from sklearn.exceptions import ConvergenceWarning
-    from sklearn.linear_model import LogisticRegression
-
-    keywords: Any = getattr(rule, "keywords", {})
-    features = train.features.float().cpu()
+    """The values that `retrained` learns, by at most 200 steps of L-BFGS."""
+    features, labels, classes = train.features.float(), train.labels, train.logits.shape[1]
     mean, deviation = features.mean(0), features.std(0).clamp(min=1e-6)
-    regression = LogisticRegression(C=keywords.get("strength", 1.0), class_weight="balanced", max_iter=200, tol=1e-3)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        regression.fit(((features - mean) / deviation).numpy(), train.labels.numpy())
-    weight, bias = (torch.as_tensor(part, dtype=torch.float32) for part in (regression.coef_, regression.intercept_))
-    if len(weight) == 1:  # scikit-learn keeps one row for two classes
-        weight, bias = torch.cat([-weight, weight]) / 2, torch.cat([-bias, bias]) / 2
-    return {"weight": weight, "bias": bias, "mean": mean, "deviation": deviation}
+    inputs = (features - mean) / deviation
+    counts = torch.bincount(labels, minlength=classes)
+    share = (1 / (classes * counts.clamp(min=1).float()))[labels]
+    decay = 1 / (2 * keywords_of(rule).get("strength", 1.0) * len(labels))
+    weight = torch.zeros(classes, inputs.shape[1], device=inputs.device, requires_grad=True)
+    bias = torch.zeros(classes, device=inputs.device, requires_grad=True)
+    solver = torch.optim.LBFGS([weight, bias], max_iter=STEPS, tolerance_grad=1e-6, line_search_fn="strong_wolfe")
+
+    def objective() -> Tensor:
+        solver.zero_grad()
+        value: Tensor = (share * F.cross_entropy(F.linear(inputs, weight, bias), labels, reduction="none")).sum()
+        value = value + decay * weight.square().sum()
+        value.backward()  # type: ignore[no-untyped-call]
+        return value
+
+    with torch.inference_mode(mode=False), torch.enable_grad():
+        solver.step(objective)  # type: ignore[no-untyped-call]
+    return {"weight": weight.detach(), "bias": bias.detach(), "mean": mean, "deviation": deviation}

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from longtail.results import GROUP_RANGES, INTERVAL_BELOW, GroupResult, percent, share_interval
+from longtail.results import GROUP_RANGES, INTERVAL_BELOW, GroupResult, percent, wilson
 from longtail.runs.report import RunReport
 from longtail.text import markdown
 
@@ -99,7 +99,7 @@ def _rare(report: RunReport) -> list[RareClass]:
 def _recall(recall: float, images: int) -> str:
     if not 0 < images < INTERVAL_BELOW:
         return percent(recall)
-    return f"{percent(recall)} {_interval(share_interval(round(recall * images), images))}"
+    return f"{percent(recall)} {_interval(wilson(recall, images))}"
 
 
 def _in_group(group: GroupResult) -> str:

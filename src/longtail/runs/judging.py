@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import io
-import zipfile
-import zlib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -18,13 +14,11 @@ from longtail.data.images import read_all
 from longtail.data.listing import list_images
 from longtail.data.priors import read_prior
 from longtail.data.symmetry import check_views
-from longtail.errors import BadFolder, DamagedFile, MissingFileError, UserError
-from longtail.metrics import Groups, accuracy_under_prior, group_means, group_results, report, with_intervals
-from longtail.results import GroupResult, SplitResult, in_views
-from longtail.runs.folder import RunFolder
+from longtail.errors import BadFolder, UserError
+from longtail.metrics import Groups, accuracy_under_prior, group_means, group_results, report
+from longtail.results import in_views
 from longtail.runs.layout import chosen_run
 from longtail.runs.report import EpochResult, RunReport, StageResult, read_report
-from longtail.runs.seals import REMEDY
 from longtail.runs.serving import load
 
 
@@ -37,7 +31,7 @@ def regrouped_report(folder: Path, *, groups: str, views: int | None = None) -> 
         views: number of views of each image, which must be that of the stored predictions; None for that one.
 
     Raises:
-        MissingFileError: the folder holds no finished run, or lacks the predictions that a group of few test images needs.
+        MissingFileError: the folder holds no finished run.
         UserError: the predictions are stored for another number of views.
     """
     run = chosen_run(folder)
@@ -51,7 +45,8 @@ def regrouped_report(folder: Path, *, groups: str, views: int | None = None) -> 
     if measured.group_rule == groups:
         return measured
     members = shot_groups(measured.class_counts, rule=groups)
-    test = replace(measured.test, groups=_test_groups(measured.test, members, run))
+    recalls, counts = torch.tensor(measured.test.recalls, dtype=torch.float64), torch.tensor(measured.test.test_counts)
+    test = replace(measured.test, groups=group_results(recalls, counts, members))
     return replace(_in_groups(measured, groups), test=test)
 
 
@@ -142,30 +137,6 @@ def _stage_in_groups(stage: StageResult, members: Groups) -> StageResult:
 def _epoch_in_groups(epoch: EpochResult, members: Groups) -> EpochResult:
     known = epoch.recalls is not None
     return replace(epoch, groups=group_means(torch.tensor(epoch.recalls, dtype=torch.float64), members) if known else {})
-
-
-def _test_groups(test: SplitResult, members: Groups, run: Path) -> dict[str, GroupResult]:
-    """Results of the groups from the stored recalls; only intervals for few test images need the stored predictions."""
-    results = group_results(torch.tensor(test.recalls, dtype=torch.float64), torch.tensor(test.test_counts), members)
-    if not any(result.wants_interval for result in results.values()):
-        return results
-    predicted, labels = _stored_predictions(run)
-    return with_intervals(results, members, predicted, labels)
-
-
-def _stored_predictions(run: Path) -> tuple[Tensor, Tensor]:
-    """Predicted and true labels (M,) of the test images; release 0.1.0 stored scores in half precision, not predicted labels."""
-    if not (run / "predictions.npz").exists():
-        raise MissingFileError(
-            f"'{run}' has no predictions.npz, from which the interval of a group of few test images is computed."
-        )
-    content = RunFolder(run).read("predictions.npz")
-    try:
-        with np.load(io.BytesIO(content)) as stored:
-            predicted = stored["predicted"] if "predicted" in stored else stored["scores"].argmax(1)
-            return torch.from_numpy(predicted), torch.from_numpy(stored["labels"])
-    except (ValueError, KeyError, TypeError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise DamagedFile(f"'{run / 'predictions.npz'}' is damaged ({error}). {REMEDY}") from error
 
 
 def _scores(predictor: Any, root: Path, files: tuple[str, ...], views: int) -> Tensor:

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from longtail.data.symmetry import mean_over_views
 from longtail.errors import UserError
 from longtail.inference import InferenceRule, Predictions, as_trained, logit_adjusted
 from longtail.inference.fitting import function_of
@@ -23,7 +24,7 @@ PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 
 
 class ScoringNetwork(nn.Module):
-    """Scores (B, C) of uint8 images (B, 3, S, S): normalisation, network and rule in one module that can be traced.
+    """Scores (B, C) of uint8 images (B, 3, S, S): normalisation, views, network and rule in one module that can be traced.
 
     A rule that is linear on a linear head is folded into the last layer; logit adjustment on another head is added to its logits;
     any other rule is a part of the module.
@@ -38,6 +39,7 @@ class ScoringNetwork(nn.Module):
         self.register_buffer("factor", 1 / (255 * std))
         self.register_buffer("shift", torch.tensor(config["mean"])[:, None, None] / std)
         self.register_buffer("class_counts", torch.tensor(config["class_counts"], dtype=torch.float64))
+        self.views = int(config.get("views", 1))
         layer = affine(model.head, config, rule)
         self.backbone, self.head = model.backbone, layer or model.head
         self.rule = as_trained if layer is not None else rule
@@ -46,8 +48,11 @@ class ScoringNetwork(nn.Module):
             self.rule = self._added
 
     def forward(self, images: Tensor) -> Tensor:
-        features = self.backbone(images.float() * self.factor - self.shift)
-        return self._scores(features.float(), self.head(features).float())
+        return self._scores(*mean_over_views(self._pass, images.float() * self.factor - self.shift, self.views))
+
+    def _pass(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        features = self.backbone(images)
+        return features, self.head(features)
 
     def _scores(self, features: Tensor, logits: Tensor) -> Tensor:
         labels = torch.full((logits.shape[0],), -1)

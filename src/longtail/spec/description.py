@@ -26,6 +26,8 @@ MOVED = {
     "longtail.models.Projection": "longtail.networks.Projection",
     "longtail.starts.class_means": "longtail.steps.class_means",
 }
+ADDED = {"smoothing": 0.0, "interpolation": "bilinear"}
+"""Keywords that were added later: descriptions leave them out while they have these defaults, so that hashes from before hold."""
 RECORDED = {today: recorded for recorded, today in MOVED.items()}
 
 
@@ -161,7 +163,7 @@ def _defaults(function: Callable[..., Any]) -> dict[str, Any]:
     """Descriptions of the keyword-only hyper-parameters that have a default value, so that the record is complete."""
     signature = inspect.signature(function).parameters.values()
     hyper = (p for p in signature if p.kind is p.KEYWORD_ONLY and p.default is not p.empty and p.default is not None)
-    return {p.name: describe(p.default) for p in hyper}
+    return {p.name: describe(p.default) for p in hyper if p.name not in ADDED or p.default != ADDED[p.name]}
 
 
 def _first(thing: Any, path: str) -> tuple[str, str]:

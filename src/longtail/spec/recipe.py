@@ -62,8 +62,8 @@ class Stage:
     reweight: weighting.Rule = weighting.uniform
     step: Callable[..., Any] = steps.classify
     learning_rates: Mapping[str, float] | None = None
-    layer_decay: float = 1.0
-    average: float = 0.0
+    layer_decay: float = field(default=1.0, metadata=LATER)
+    average: float = field(default=0.0, metadata=LATER)
     batch_norm: Literal["train", "eval"] = "train"
     head: Literal["keep", "reset"] | Callable[..., Any] = "keep"
     backbone_wrapper: Literal["keep"] | Callable[..., Any] = field(default="keep", metadata={"recorded_as": "backbone"})

@@ -21,7 +21,7 @@ from longtail.runs.run import Run
 from longtail.runs.seals import read_json
 from longtail.spec.cost import training_cost
 from longtail.spec.recipe import Setting
-from longtail.workflow.candidates import Reading, Tried, readings_of
+from longtail.workflow.candidates import Candidate, Reading, Tried, readings_of
 from longtail.workflow.one_run import Result, prepared, train_one
 from longtail.workflow.request import Request
 from longtail.workflow.resolve import chosen_recipe
@@ -30,16 +30,6 @@ from longtail.workflow.verdict import verdict
 from longtail.workflow.watcher import Watcher
 
 Readings = Mapping[str, Sequence[Reading]]
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """A reading with its result on the validation images, and its cost in passes over the training images."""
-
-    reading: Reading
-    tau: float | None
-    cost: float
-    result: Comparison
 
 
 @dataclass(frozen=True)

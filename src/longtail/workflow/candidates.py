@@ -9,13 +9,13 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from longtail.choosing import Prior, folds_of, image_weights
+from longtail.choosing import Comparison, Prior, folds_of, image_weights
 from longtail.engine.evaluation import ForwardPasses
 from longtail.inference import InferenceRule
 from longtail.workflow.request import Request
 from longtail.workflow.resolve import recipe_function
 
-USUAL = "ce,la"
+USUAL = "ce"
 PARTS = 5
 Hits = Bool[Tensor, " images"]
 RuleAt = Callable[[float | None], InferenceRule]
@@ -54,6 +54,16 @@ class Tried:
     reading: Reading
     hits: Hits
     tau: float | None = None
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A reading with its result on the validation images, and its cost in passes over the training images."""
+
+    reading: Reading
+    tau: float | None
+    cost: float
+    result: Comparison
 
 
 def _grid(low: int, high: int) -> tuple[float, ...]:

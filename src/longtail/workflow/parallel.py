@@ -6,6 +6,7 @@ import pickle
 import signal
 from collections import deque
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from multiprocessing.connection import wait
 
 from longtail.data.splits import Data
@@ -15,6 +16,7 @@ from longtail.runs.devices import chosen_device
 from longtail.runs.run import Run
 from longtail.spec.recipe import Setting
 from longtail.workflow.one_run import Result, train_one
+from longtail.workflow.precision import settled_precision
 from longtail.workflow.request import Request
 from longtail.workflow.resolve import own_files
 from longtail.workflow.watcher import Watcher
@@ -31,6 +33,8 @@ def train_many(requests: Sequence[Request], setting: Setting, data: Data, *, wat
     jobs = jobs_of(requests)
     if jobs == 1:
         return [train_one(request, setting, data, watcher=watcher) for request in requests]
+    precision = settled_precision(requests[0], setting, data, watcher)  # once for all, on a machine that is not busy yet
+    requests = [replace(request, precision=precision) for request in requests]
     threads = max(processors() // jobs, 1)
     watcher.note(f"{len(requests)} runs, {jobs} at once with {threads} thread{'s' if threads > 1 else ''} each (`jobs`)")
     work = Work(threads, own_files(requests[0]), pickle.dumps(setting), data)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -14,12 +13,9 @@ from longtail.data.imbalance import imbalance_factor
 from longtail.data.splits import Data
 from longtail.results import GROUPS, percent
 from longtail.runs.report import RunReport
-from longtail.workflow.candidates import Tried
+from longtail.workflow.candidates import Candidate, Tried
 from longtail.workflow.request import Request
-
-if TYPE_CHECKING:
-    from longtail.workflow.auto import Candidate
-    from longtail.workflow.trials import Trials
+from longtail.workflow.trials import Trials
 
 NO_TAIL = 3.0
 FEW_IMAGES = 500
