@@ -22,5 +22,6 @@ def run_export(folder: Path, kind: str, output: Path | None, *, trust_code: bool
         else:
             name = text(repr(f"local-dir:{written.target}"))
             say(
-                f"Load it: timm.create_model({name}, pretrained=True); its outputs are the scores of `longtail predict --views 1`."
+            say(f"Load it: timm.create_model({name}, pretrained=True)")
+            say("Its outputs are the scores of `longtail predict --views 1`.")
             )

@@ -49,7 +49,8 @@ def found_symmetry(setting: Setting, data: Data, request: Request, watcher: Watc
     if request.weights is not None or request.pretrained:
         features = _features(setting, request)
         upright, quarter, back = (_recognised(features, images, labels, view) for view in (_same, _turned, _back))
-        if upright.mean() > 0 and (quarter.mean() + back.mean()) / 2 >= KEPT * upright.mean():
+        seen = upright.mean() - 1 / len(data.classes) > 3 * upright.std() / len(upright) ** 0.5  # better than by chance
+        if seen and (quarter.mean() + back.mean()) / 2 >= KEPT * upright.mean():
             watcher.note("Images turned by 90 degrees are recognised about as well: symmetry square (`symmetry`).")
             return "square"
     plain, mirrored = (_recognised(_pixels, images, labels, view) for view in (_same, _mirrored))
