@@ -21,7 +21,5 @@ def run_export(folder: Path, kind: str, output: Path | None, *, trust_code: bool
             say(f"Largest difference of a score from the model's, 16 images of random pixels: {written.difference:.1e}")
         else:
             name = text(repr(f"local-dir:{written.target}"))
-            say(
             say(f"Load it: timm.create_model({name}, pretrained=True)")
             say("Its outputs are the scores of `longtail predict --views 1`.")
-            )
