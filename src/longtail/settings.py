@@ -84,11 +84,11 @@ def folder(
     statistics: Statistics | None = None,
     fine_tuning: FineTuning | None = None,
     augment: str = "standard",
-    symmetry: str = "none",
+    symmetry: str | None = None,
 ) -> Setting:
     """A folder of images, or a CSV that lists them, at one image size; fine-tuned where `fine_tuning` is given.
 
-    Images are not mirrored unless `symmetry` says so: that changes the class of some signs, letters and digits.
+    Without a `symmetry` images are not mirrored, which would change the class of some signs, letters and digits.
     """
     own = Setting(
         name=name,
@@ -107,7 +107,7 @@ def folder(
         batch_size=batch_size,
         largest_batch=largest_batch,
         budget="paper" if fine_tuning is None else "fine-tuning",
-        fine_tuning=fine_tuning or FineTuning(),
+        fine_tuning=fine_tuning,
     )
     return with_augmentation(own, augment, symmetry)
 

@@ -178,12 +178,14 @@ def class_means(model: Any, loss: nn.Module, data: Data, *, batch_size: int = 25
         centroids.copy_(_mean_features(model, data, torch.zeros_like(centroids), batch_size))
 
 
-def head_at_class_means(model: Any, loss: nn.Module, data: Data, *, batch_size: int = 256) -> None:
-    """Turns each class vector of the head towards the mean training feature of its class; its length stays as it is.
+def head_at_class_means(model: Any, loss: nn.Module, data: Data, *, wanted: bool = True, batch_size: int = 256) -> None:
+    """Turns each class vector of the head towards the mean training feature of its class, if `wanted`; its length stays as it is.
 
     Means are taken of features of unit length, without augmentation. Source: the classifier of LIFT (Shi et al., ICML 2024)
     starts at the class means of pretrained features.
     """
+    if not wanted:
+        return
     weight = class_vectors(model.head)
     with torch.no_grad():
         means = _mean_features(model, data, torch.zeros_like(weight), batch_size, unit=True)

@@ -257,11 +257,12 @@ def test_the_digits_are_shown_as_they_are_trained(asked, tmp_path):
 @pytest.mark.parametrize("asked", [("--imbalance", 3), ("--budget", "common"), ()])
 def test_a_folder_is_shown_as_it_is_trained(asked, tmp_path):
     path = paint(tmp_path / "photos", SMALL)
-    words = ("--epochs", 1, "--size", 8, "--backbone", "resnet8", "--device", "cpu", *asked)
+    words = ("--epochs", 1, "--size", 8, "--backbone", "resnet8", "--device", "cpu", "--symmetry", "none", *asked)
     record = trained(path, tmp_path / "runs", "--method", "crt", *words)
     page = as_json("crt", path, *words)
     assert record["recipe"] == page["recipe"]
     assert record["setting"] == page["setting"]
+    assert "symmetry as found --symmetry training images are looked at" in shown("crt", path, "--size", 8).text
     departures = page["departures"]
     assert record["departures"] == [*departures["recipe"], *departures["stages"][0], *departures["stages"][1]]
 
@@ -319,3 +320,20 @@ print(set(sys.modules) & set({HEAVY!r}))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "set()", done.stdout
+
+
+def test_fine_tuning_is_shown_with_the_paths_of_its_values(tmp_path):
+    photos = paint(tmp_path / "photos", {"apple": 6, "berry": 4}, size=40)
+    run = ("--pretrained", "--backbone", "test_vit", "--device", "cpu", "--set", "stages.0.average=0.05")
+    said = longtail("show", "ce", photos, *run, "--set", "stages.0.learning_rates.backbone.*=0.2")
+    assert said.code == 0, said.err
+    for line in (
+        "AdamW",
+        "lr 0.0003 stages.0.optimizer.lr",
+        "rate of earlier blocks 0.75 stages.0.layer_decay",
+        "average of weights 0.05 stages.0.average",
+        "smoothing 0.1 stages.0.loss.smoothing",
+        "backbone.* 0.2",
+        "wanted false stages.0.start.wanted",
+    ):
+        assert line in said.text

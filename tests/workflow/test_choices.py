@@ -110,11 +110,11 @@ def test_what_is_asked_for_is_taken(tmp_path, on):
 @pytest.mark.parametrize(
     ("asked", "shown", "augment"),
     [
-        ({}, ("standard", "none"), (partial(random_crop, padding=4),)),
+        ({}, ("standard", None), (partial(random_crop, padding=4),)),
         ({"symmetry": "mirror"}, ("standard", "mirror"), (partial(random_crop, padding=4), random_flip)),
         ({"size": 128, "symmetry": "square"}, ("standard", "square"), (random_resized_crop, random_symmetry)),
-        ({"augment": "light"}, ("light", "none"), (random_shift,)),
-        ({"augment": "none"}, ("none", "none"), ()),
+        ({"augment": "light"}, ("light", None), (random_shift,)),
+        ({"augment": "none"}, ("none", None), ()),
     ],
     ids=str,
 )

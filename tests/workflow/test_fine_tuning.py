@@ -35,7 +35,7 @@ from longtail.workflow.request import Request
 from longtail.workflow.watcher import Silent
 
 NETWORK = "test_efficientnet.r160_in1k"  # one of the smallest of timm, with the mean and standard deviation of ImageNet, bicubic
-SETTING = replace(settings.digits_lt(), budget="fine-tuning")
+SETTING = replace(settings.digits_lt(), budget="fine-tuning", fine_tuning=FineTuning())
 
 
 @pytest.fixture(scope="module")
@@ -251,10 +251,13 @@ def test_the_head_may_start_at_the_class_means(photos, weights, tmp_path):
     setting, data = prepared(Request(photos, weights=weights, size=24, device="cpu", runs=tmp_path), Silent())
     tuned = replace(setting, fine_tuning=FineTuning(class_means=True))
     start = recipes.ce(tuned).stages[0].start
-    assert recipes.ce(setting).stages[0].start is None
+    plain = recipes.ce(setting).stages[0].start
     backbone = setting.backbone().eval()
     model = Classifier(backbone, LinearHead(backbone.num_features, 3))
-    lengths = model.head.weight.norm(dim=1).clone()
+    before = model.head.weight.clone()
+    lengths = before.norm(dim=1)
+    plain(model, CrossEntropyLoss(data.class_counts), data)
+    assert torch.equal(model.head.weight, before), "only where it is wanted"
     start(model, CrossEntropyLoss(data.class_counts), data)
     backbone.eval()
     with torch.no_grad():

@@ -30,7 +30,7 @@ app = typer.Typer(
 INTERRUPTED = 130
 SHOWN_DATA = ("data", "imbalance", "split", "split_seed", "outside")
 SHOWN_TRAINING = ("epochs", "augment", "symmetry", "views", "device")
-RECIPE = (*SHOWN_DATA, "variants", "changes", "size", "backbone", "pretrained", *SHOWN_TRAINING)
+RECIPE = (*SHOWN_DATA, "variants", "changes", "size", "backbone", "pretrained", "weights", *SHOWN_TRAINING)
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 

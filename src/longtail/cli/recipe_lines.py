@@ -21,6 +21,8 @@ FITTED_ON = {
     "test": "the test images that it predicts, without their labels",
 }
 OF_OPTIMIZER = ("lr", "momentum", "weight_decay", "nesterov")
+OF_LAYER_DECAY = "factor of the learning rate from each block of a transformer to the one before; 1 for none"
+OF_AVERAGE = "share of the steps over which the moving average of the weights is taken; 0 for none"
 OF_HEAD = {"keep": "the existing head", "reset": "the existing head, with new initial weights"}
 OF_BATCH_NORM = {"train": "running statistics are updated", "eval": "the backbone's running statistics are fixed"}
 
@@ -64,7 +66,10 @@ def setting_lines(setting: Setting) -> list[Line]:
     lines += part_lines("data", setting.data, options=of_data, only=("imbalance",))
     lines += part_lines("backbone", setting.backbone, options={"": "--backbone", "pretrained": "--pretrained"})
     lines += augmentation_lines("augmentation", setting.augment)
-    lines += [Line("symmetry", setting.symmetry, "--symmetry")] if setting.symmetry else []
+    if setting.symmetry:
+        lines.append(Line("symmetry", setting.symmetry, "--symmetry"))
+    elif setting.augmentation:
+        lines.append(Line("symmetry", "as found", "--symmetry", "training images are looked at when training begins"))
     lines += [Line("views in evaluation", setting.views, "--views")]
     largest = "a quarter of the training images; a method's larger batch shrinks to it, and the learning rate with the batch"
     return [*lines, Line("largest batch", setting.largest_batch, gloss=largest)] if setting.largest_batch else lines
@@ -89,6 +94,8 @@ def stage_lines(stage: Stage, path: str) -> list[Line]:
     lines += _optimizer_lines(stage, path)
     lines += [
         *_trained_lines(stage, path),
+        Line("rate of earlier blocks", stage.layer_decay, f"{path}.layer_decay", OF_LAYER_DECAY),
+        Line("average of weights", stage.average, f"{path}.average", OF_AVERAGE),
         Line("batch norm", stage.batch_norm, f"{path}.batch_norm", OF_BATCH_NORM[stage.batch_norm]),
     ]
     lines += augmentation_lines("augmentation", stage.augment, f"{path}.augment")

@@ -32,7 +32,7 @@ def first_stage(setting: Setting, own: Budget | None = None, **fields: Any) -> S
     Augmentations that the setting has are left out of the stage's own, as under a strong augmentation: none is applied twice.
     """
     stage = _stage(setting, own if own is not None and setting.budget == "paper" else Budget(), fields)
-    return _fine_tuned(stage, setting.fine_tuning) if setting.budget == "fine-tuning" else stage
+    return _fine_tuned(stage, setting.fine_tuning or FineTuning()) if setting.budget == "fine-tuning" else stage
 
 
 def second_stage(
@@ -84,7 +84,7 @@ def _stage(setting: Setting, budget: Budget, fields: Mapping[str, Any]) -> Stage
 def _fine_tuned(stage: Stage, tuning: FineTuning) -> Stage:
     """The stage with the optimizer, the rates, the weight average and the label smoothing for pretrained weights."""
     smoothed = {"smoothing": tuning.smoothing} if "smoothing" in parameters_of(stage.loss) else {}
-    start = head_at_class_means if tuning.class_means and stage.start is None else stage.start
+    start = partial(head_at_class_means, wanted=tuning.class_means) if stage.start is None else stage.start
     return replace(
         stage,
         loss=partial(stage.loss, **smoothed) if smoothed else stage.loss,

@@ -42,7 +42,8 @@ def describe(thing: Any) -> Any:
         described = (f for f in fields(thing) if not (f.metadata.get("prose") or _is_unset(thing, f)))
         return {f.metadata.get("recorded_as", f.name): describe(getattr(thing, f.name)) for f in described}
     if isinstance(thing, partial):
-        return {"call": _recorded(thing.func), **_defaults(thing.func), **{k: describe(v) for k, v in thing.keywords.items()}}
+        given = {name: describe(value) for name, value in thing.keywords.items() if not _is_usual(name, value)}
+        return {"call": _recorded(thing.func), **_defaults(thing.func), **given}
     if callable(thing):
         return {"call": _recorded(thing), **_defaults(thing)}
     if isinstance(thing, Mapping):
@@ -163,7 +164,12 @@ def _defaults(function: Callable[..., Any]) -> dict[str, Any]:
     """Descriptions of the keyword-only hyper-parameters that have a default value, so that the record is complete."""
     signature = inspect.signature(function).parameters.values()
     hyper = (p for p in signature if p.kind is p.KEYWORD_ONLY and p.default is not p.empty and p.default is not None)
-    return {p.name: describe(p.default) for p in hyper if p.name not in ADDED or p.default != ADDED[p.name]}
+    return {p.name: describe(p.default) for p in hyper if not _is_usual(p.name, p.default)}
+
+
+def _is_usual(name: str, value: Any) -> bool:
+    """Whether a keyword was added later and has the default that stands for how it was before."""
+    return name in ADDED and isinstance(value, (int, float, str)) and value == ADDED[name]
 
 
 def _first(thing: Any, path: str) -> tuple[str, str]:

@@ -172,7 +172,7 @@ class Setting:
         imbalance: n_max / n_min of that benchmark.
         budget: "paper" gives each method its own batch, optimizer and schedule, "common" gives all the setting's, and
             "fine-tuning" gives the first stage of all methods that of `fine_tuning`.
-        fine_tuning: budget of a network that starts from pretrained weights.
+        fine_tuning: the budget of fine-tuning; None for its usual values.
         largest_batch: upper limit of every method's batch size (a quarter of the training images); None for no limit.
     """
 
@@ -189,7 +189,7 @@ class Setting:
     imbalance: float | None = None
     budget: str = "paper"
     largest_batch: int | None = None
-    fine_tuning: FineTuning = field(default=FineTuning(), metadata=LATER)
+    fine_tuning: FineTuning | None = field(default=None, metadata=LATER)
     augmentation: str | None = field(default=None, metadata=LATER)
     symmetry: str | None = field(default=None, metadata=LATER)
     views: int = field(default=1, metadata=LATER)

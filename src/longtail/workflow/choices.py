@@ -60,7 +60,7 @@ def choose(request: Request, path: Path) -> Choice:
     largest = largest_batch(training_images(listing, imbalance=imbalance, split_seed=request.split_seed))
     setting = settings.folder(**{**asked, **chosen}, batch_size=batch_size(images), largest_batch=largest)
     budget = "fine-tuning" if tuned else request.budget or "paper"
-    setting = replace(setting, budget=budget, fine_tuning=start.budget if start else FineTuning())
+    setting = replace(setting, budget=budget, fine_tuning=start.budget if start and tuned else None)
     return Choice(setting, " ".join((sentence(request, listing, setting, chosen, start), note)).strip())
 
 
@@ -121,7 +121,7 @@ def sentence(request: Request, listing: Listing, setting: Setting, chosen: Mappi
     if start is not None:
         backbone += f", which starts from {start.source} and is given images as it was trained with"
     epochs = f"{chosen['epochs']} epochs (`epochs`)"
-    if setting.budget == "fine-tuning":
+    if setting.fine_tuning is not None:
         epochs += f" of fine-tuning: {tuning_words(setting.fine_tuning)} (`changes={{'stages.0.optimizer.lr': 0.0005}}`)"
     augmented = f"{setting.augmentation} augmentation (`augment`)"
     if request.symmetry is not None:
