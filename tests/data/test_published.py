@@ -333,7 +333,7 @@ def test_a_worker_that_is_spawned_has_the_limit_of_its_parent(publish):
         assert isinstance(pickle.loads(sent)[0], CorruptImage)
     finally:
         limit_pixels(None)
-    assert _Files(data.train, data)[0].shape == (3, 224, 224)
+    assert _Files(data.train, data)[0].shape == (3, data.size, data.size)
 
 
 OPTIONS = ("--method", "gcl", "--epochs", 2, "--backbone", "resnet8", "--device", "cpu", "--precision", "32-true")
