@@ -319,3 +319,15 @@ def test_views_do_not_change_what_is_trained_unless_epochs_are_judged_with_them(
 def test_a_part_without_a_name_of_its_own_has_no_description():
     with pytest.raises(UserError, match=r"<lambda>' is defined inside a function, so that its name does not say what it does"):
         describe(replace(recipes.ce(settings.digits_lt()), inference=lambda predictions: predictions.logits))
+
+
+def test_stages_are_shared_by_rules_unless_they_hold_what_a_rule_measured(tmp_path):
+    """Under the paper protocol the epochs of a last stage are evaluated with the recipe's rule on the test images."""
+    setting = settings.digits_lt()
+    data = setting.data(tmp_path)
+    methods = (recipes.ce, recipes.logit_adjusted_post_hoc, recipes.ncm)
+    keys = {p: [Experiment(method(setting), setting, data, protocol=p).key(1) for method in methods] for p in ("clean", "paper")}
+    assert len(set(keys["clean"])) == 1
+    assert len(set(keys["paper"])) == 3
+    first = [Experiment(method(setting), setting, data, protocol="paper").key(1) for method in (recipes.ce, recipes.crt)]
+    assert first[0] == first[1], "a first stage of two is evaluated as it is"

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from longtail.data.splits import Data, fingerprint
+from longtail.inference import as_trained
 from longtail.spec.description import digest
 from longtail.spec.identity import libraries, sources
 from longtail.spec.recipe import Recipe, Setting
@@ -49,12 +50,20 @@ class Experiment:
     def _key_of_stages(self, stages: int) -> str:
         """Hash of the first stages. It leaves out the setting's budget, since the stages themselves state theirs.
 
-        It leaves out the views, too, unless the stages hold what was measured with them: recalls of epochs on the test images.
+        It leaves out the views and the inference rule, too, unless the stages hold what was measured with them: under the paper
+        protocol, recalls of epochs on the test images, in the last stage by the recipe's rule.
         """
         recipe, setting = self.recipe, self.setting
         network = (setting.backbone, setting.weights, recipe.head, recipe.backbone_wrapper, recipe.projection)
-        judged = (setting.views,) if self.protocol == "paper" and setting.views > 1 else ()
-        return self._digest(*network, setting.data, setting.augment, recipe.stages[:stages], *judged)
+        return self._digest(*network, setting.data, setting.augment, recipe.stages[:stages], *self._judged(stages))
+
+    def _judged(self, stages: int) -> tuple[Any, ...]:
+        """What epochs of the first stages are evaluated with, where they are, unless it is the network as it is in one view."""
+        if self.protocol != "paper":
+            return ()
+        rule = self.recipe.inference if stages == len(self.recipe.stages) else as_trained
+        views = (self.setting.views,) if self.setting.views > 1 else ()
+        return (*views, *(() if rule is as_trained else (rule,)))
 
     def _digest(self, *parts: Any) -> str:
         trained = (self.seed, self.protocol, self.precision, self.fingerprint)
