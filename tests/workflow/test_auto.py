@@ -13,6 +13,7 @@ import torch
 from commands import longtail, paint
 from longtail import load, train
 from longtail.choosing import Comparison
+from longtail.cli.options import in_flags
 from longtail.errors import UserError
 from longtail.inference import Predictions
 from longtail.inference import logit_adjusted as rule
@@ -60,7 +61,7 @@ def test_all_readings_of_the_candidates_are_printed_and_one_is_marked(said, stor
     assert [each["name"] for each in stored["candidates"]] == names
     lines = [line for line in said.out.splitlines() if line.startswith("│") and any(f"│ {name}" in line for name in names)]
     assert [stored["chosen"] in line for line in lines if "←" in line] == [True]
-    assert all(sentence in said.text for sentence in stored["verdict"])
+    assert all(in_flags(sentence) in said.text for sentence in stored["verdict"])
     assert said.out.splitlines()[-1] == f"Next: longtail predict {said.folder} IMAGES  (uses {stored['chosen']})"
 
 
@@ -262,8 +263,8 @@ def test_a_gain_and_what_it_costs(data):
     plain, other = Comparison(0.4, (0.3, 0.5), 0.2, 0.05), Comparison(0.6, (0.5, 0.7), 0.0, 0.0)
     said = sentences(data, 1, plain, other, hits=(0, 1))
     assert said[0] == (
-        "Chosen: post hoc logit adjustment (tau 0.9), 60.0 [50.0, 70.0] % on 36 validation images, 20.0 ± 5.0 points ahead of "
-        "the next, cross-entropy."
+        "Chosen: post hoc logit adjustment (tau 0.9), 60.0 [50.0, 70.0] % mean recall on 36 validation images, 20.0 ± 5.0 "
+        "points ahead of the next, cross-entropy."
     )
     assert said[1].startswith("Mean recall on these images, from cross-entropy to the chosen method: few 0.0 to 100.0 [")
     assert said[1].endswith("%.")
@@ -285,6 +286,10 @@ def test_why_it_does_not_pay(data):
     plain, other = Comparison(0.6, (0.5, 0.7), 0.0, 0.0), Comparison(0.5, (0.4, 0.6), 0.1, 0.02)
     assert "no other candidate has a higher recall" in sentences(data, 0, plain, other)[1]
     assert "in use the classes come as often as in training" in sentences(data, 0, plain, other, prior="train")[1]
+    assert sentences(data, 0, plain, other, prior="train")[0].startswith(
+        "Chosen: cross-entropy, 60.0 [50.0, 70.0] % expected accuracy under the class prior 'train' on 36 validation images, "
+    )
+    assert ", expected accuracy under the class prior 'train' " in sentences(data, 0, plain, other, prior="train")[2]
     flat = replace(data, train=data.train.take(np.concatenate([np.flatnonzero(data.train.labels == c)[:1] for c in range(4)])))
     assert "only 1.0 times as many training images" in sentences(flat, 0, plain, other)[1]
 

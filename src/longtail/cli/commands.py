@@ -9,6 +9,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from longtail.cli.options import in_flags
 from longtail.cli.progress import Bars
 from longtail.cli.show import candidates_table, console, lines_on_stderr, result_table, say, stage_table, summary_table, text
 from longtail.data.symmetry import check_views
@@ -171,7 +172,7 @@ def _train_auto(request: Request) -> None:
     say(candidates_table(auto.candidates, auto.chosen))
     say(result_table({chosen: auto.result.report}))
     for sentence in auto.verdict:
-        say(text(sentence))
+        say(text(in_flags(sentence)))
     _closing(auto.run.folder, _to_predict(auto.run.folder), f"uses {chosen}")
 
 

@@ -12,6 +12,7 @@ from longtail.data.groups import shot_groups
 from longtail.data.imbalance import imbalance_factor
 from longtail.data.splits import Data
 from longtail.results import GROUPS, percent
+from longtail.runs.judging import accuracy_under
 from longtail.runs.report import RunReport
 from longtail.workflow.candidates import Candidate, Tried
 from longtail.workflow.request import Request
@@ -32,7 +33,7 @@ def verdict(every: Sequence[Tried], candidates: Sequence[Candidate], chosen: int
         report: report of the chosen method, on the test images.
     """
     labels, data, request = trials.labels, trials.parts[0], trials.request
-    said = [_choice(candidates, chosen, len(labels))]
+    said = [_choice(candidates, chosen, f"{_measure(request.prior)} on {len(labels):,} validation images")]
     plain = next((index for index, candidate in enumerate(candidates) if candidate.reading.method == "ce"), None)
     if plain is not None and plain != chosen:
         said.append(_against_cross_entropy(every[plain].hits, every[chosen].hits, labels, data, request.groups))
@@ -40,15 +41,26 @@ def verdict(every: Sequence[Tried], candidates: Sequence[Candidate], chosen: int
         said.append(_why_not(candidates, labels, data, request))
     interval = recall_interval(torch.tensor(report.test.recalls), torch.tensor(report.test.test_counts))
     images, recall = f"{report.images['test']:,} test images", _with(report.test.mean_recall, interval)
-    return [*said, f"On the {images}, which nothing was chosen on: mean recall {recall}."]
+    in_use = (
+        "" if request.prior == "uniform" else f", {_measure(request.prior)} {percent(accuracy_under(report, request.prior))} %"
+    )
+    return [*said, f"On the {images}, which nothing was chosen on: mean recall {recall}{in_use}."]
 
 
-def _choice(candidates: Sequence[Candidate], chosen: int, images: int) -> str:
-    """What was chosen, its validation recall, and how surely it is better than the next."""
+def _measure(prior: str) -> str:
+    return "mean recall" if prior == "uniform" else f"expected accuracy under the class prior '{prior}'"
+
+
+def _choice(candidates: Sequence[Candidate], chosen: int, measured: str) -> str:
+    """What was chosen, what was measured of it, and how surely it is better than the next.
+
+    Args:
+        measured: the measure and the images, in words.
+    """
     mine = candidates[chosen]
     strength = "" if mine.tau is None else f" (tau {mine.tau:g})"
     recall = _with(mine.result.recall, mine.result.interval)
-    begin = f"Chosen: {mine.reading.name}{strength}, {recall} on {images:,} validation images"
+    begin = f"Chosen: {mine.reading.name}{strength}, {recall} {measured}"
     if len(candidates) == 1:
         return f"{begin}."
     if mine.result.behind > 0:
