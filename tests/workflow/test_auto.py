@@ -232,6 +232,16 @@ def test_nothing_is_chosen_on_test_images(photos, tmp_path, monkeypatch):
     assert len(list(tmp_path.rglob("candidates/ce/log.jsonl"))) == 1
 
 
+def test_under_the_paper_protocol_only_the_chosen_one_reads_the_test_set_in_each_epoch(photos, tmp_path):
+    said = longtail("train", photos, *QUICK, "--candidates", "ce", "--protocol", "paper", "--runs", tmp_path)
+    assert said.code == 0, said.err
+    (candidate,) = tmp_path.rglob("candidates/ce/log.jsonl")
+    assert "test_recalls" not in candidate.read_text()
+    chosen = Path(said.folder) / json.loads((Path(said.folder) / "answers.json").read_text())["chosen_run"]
+    assert read_report(chosen).protocol == "paper"
+    assert "test_recalls" in (chosen / "log.jsonl").read_text()
+
+
 # --- Priors and sentences ---------------------------------------------------------------------------------------------------
 
 PLAIN, ADJUSTED = (

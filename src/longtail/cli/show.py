@@ -77,7 +77,7 @@ def candidates_table(candidates: Sequence[Candidate], chosen: int) -> Table:
         behind = f"{100 * result.behind:.1f} ± {100 * result.standard_error:.1f}" if result.behind else "–"
         tau = "–" if candidate.tau is None else f"{candidate.tau:g}"
         name = text(candidate.reading.name) + " ←" * (index == chosen)
-        cells = (tau, percent(result.recall), f"{low} to {high}", behind, f"{candidate.cost:g}")
+        cells = (tau, percent(result.recall), f"{low} to {high}", behind, f"{candidate.cost:.3g}")
         table.add_row(name, *cells, style="bold" if index == chosen else None)
     return table
 

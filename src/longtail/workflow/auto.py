@@ -55,13 +55,13 @@ def choose_method(request: Request, watcher: Watcher) -> Auto:
     setting, data = prepared(request, watcher)
     readings = readings_of(request.candidates)
     trials = _trials(request, setting, data, watcher)
-    key = _key(trials, readings)
+    key = _key(trials, readings, request.protocol)
     run = Run(answers_folder(request.runs, setting.name, request.seed, key), note=watcher.note)
     anew = run.folder / FRESH
     trials = replace(trials, folder=(anew if request.fresh else run.folder) / "candidates")
     stored = None if request.fresh else _stored(run, key, readings)
     candidates, chosen, every = stored or _chosen(trials, readings)
-    result = _final(trials, candidates[chosen], data)
+    result = _final(trials, candidates[chosen], data, request.protocol)
     said = stored_verdict(run) if stored else verdict(every, candidates, chosen, trials, result.report)
     _write(run, key, candidates, chosen, result, said)
     shutil.rmtree(anew, ignore_errors=True)
@@ -84,7 +84,8 @@ def _check(request: Request) -> None:
 def _trials(request: Request, setting: Setting, data: Data, watcher: Watcher) -> Trials:
     prior = read_prior(request.prior, data.classes, data.class_counts)
     target = None if request.prior == "uniform" else tuple(prior.tolist())
-    return Trials(request, setting, validation_parts(data, request), prior, target, request.runs, watcher)
+    blind = replace(request, protocol="clean")  # the paper's protocol would read the test images after each epoch
+    return Trials(blind, setting, validation_parts(data, request), prior, target, request.runs, watcher)
 
 
 def _chosen(trials: Trials, readings: Readings) -> tuple[list[Candidate], int, list[Tried]]:
@@ -97,18 +98,18 @@ def _chosen(trials: Trials, readings: Readings) -> tuple[list[Candidate], int, l
     return candidates, one_standard_error(results, costs), every
 
 
-def _final(trials: Trials, chosen: Candidate, data: Data) -> Result:
+def _final(trials: Trials, chosen: Candidate, data: Data, protocol: str) -> Result:
     """Trains the chosen method on all labelled images, or takes the network that was compared, and evaluates it."""
-    request, asked = trials.request, trials.asked(chosen.reading, chosen.tau)
+    request, asked = trials.request, replace(trials.asked(chosen.reading, chosen.tau), protocol=protocol)
     if request.refit:
         return train_one(replace(asked, val=0.0), trials.setting, with_validation_in_training(data), watcher=trials.watcher)
     return train_one(replace(asked, val=request.val or VAL_SHARE), trials.setting, data, watcher=trials.watcher)
 
 
-def _key(trials: Trials, readings: Readings) -> str:
+def _key(trials: Trials, readings: Readings, protocol: str) -> str:
     """Hash of everything that the choice depends on."""
     keys = [experiment.key() for group in readings.values() for each in group for experiment in trials.experiments(each)]
-    return hashlib.sha256(" ".join([*keys, str(trials.target), str(trials.request.refit)]).encode()).hexdigest()
+    return hashlib.sha256(" ".join([*keys, str(trials.target), str(trials.request.refit), protocol]).encode()).hexdigest()
 
 
 def _write(run: Run, key: str, candidates: Sequence[Candidate], chosen: int, result: Result, said: Sequence[str]) -> None:
