@@ -110,6 +110,8 @@ def test_a_file_that_names_no_network(photos, weights, tmp_path):
     nameless.write_bytes(weights.read_bytes())
     with pytest.raises(UserError, match=r"does not say which network it belongs to; name it with `backbone=NAME`"):
         choose(Request(photos, weights=nameless), photos)
+    with pytest.raises(UserError, match=r"There are no weights at '.*gone\.safetensors'"):
+        choose(Request(photos, weights=tmp_path / "gone.safetensors"), photos)
     assert choose(Request(photos, weights=nameless, backbone=NETWORK), photos).setting.budget == "fine-tuning"
 
 

@@ -94,6 +94,8 @@ def epochs_of_fine_tuning(images: int, device: str) -> int:
 
 
 def _of_weights(path: Path, backbone: str | None) -> Pretrained:
+    if not path.exists():
+        raise UserError(f"There are no weights at '{path}'; give a .safetensors file or a run folder.")
     if path.is_dir():
         return _of_run(path, backbone)
     name = backbone or _network_in(path.stem)

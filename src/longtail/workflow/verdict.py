@@ -80,9 +80,8 @@ def _against_cross_entropy(plain: Tensor, chosen: Tensor, labels: Tensor, data: 
     """Recall of each group of classes on the validation images, with cross-entropy and with the chosen method."""
     members = shot_groups(data.class_counts, rule=groups)
     before, after = (_group_recalls(hits, labels, members) for hits in (plain, chosen))
-    parts = [
-        f"{name} {percent(before[name][0])} to {_with(*after[name])}" for name in (*reversed(GROUPS), "all") if name in before
-    ]
+    parts = [f"{name} {percent(before[name][0])} to {_with(*after[name])}" for name in reversed(GROUPS) if name in before]
+    parts.append(f"all {percent(before['all'][0])} to {percent(after['all'][0])} %")  # its interval is that of the choice
     return f"Mean recall on these images, from cross-entropy to the chosen method: {'; '.join(parts)}."
 
 
