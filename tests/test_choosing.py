@@ -15,6 +15,7 @@ from longtail.choosing import (
     recall_interval,
     wilson,
 )
+from longtail.errors import UserError
 
 UNIFORM = torch.tensor([0.5, 0.5])
 
@@ -76,6 +77,24 @@ def test_a_class_with_one_image_makes_a_choice_less_sure():
     unsure = compared(torch.stack([better, worse]), one, UNIFORM)[1]
     assert (sure.behind, unsure.behind) == pytest.approx((0.01, 0.5))
     assert unsure.standard_error > 0.2 > 10 * sure.standard_error
+
+
+def test_a_few_images_that_all_speak_for_one_candidate_leave_a_doubt():
+    labels = torch.arange(3)
+    best, worst = compared(hits([1, 1, 1], [0, 0, 0]), labels, torch.ones(3), draws=20_000)
+    assert (best.behind, worst.behind) == (0.0, 1.0)
+    assert worst.standard_error == pytest.approx(math.sqrt(0.75 * 0.25 / 4), rel=0.03), "three images, and one that says nothing"
+    assert best.interval == pytest.approx(wilson(1.0, 3))
+    assert worst.interval == pytest.approx(wilson(0.0, 3))
+    same = compared(hits([1, 0, 1], [1, 0, 1]), labels, torch.ones(3))
+    assert [each.standard_error for each in same] == [0.0, 0.0]
+
+
+def test_what_cannot_be_compared_is_refused():
+    with pytest.raises(UserError, match="no candidate to compare"):
+        compared(torch.zeros(0, 3, dtype=torch.bool), torch.arange(3), torch.ones(3))
+    with pytest.raises(UserError, match="a share of the prior are needed"):
+        compared(hits([1, 0]), torch.tensor([0, 0]), torch.tensor([0.0, 1.0]))
 
 
 def found(recall, behind, error):

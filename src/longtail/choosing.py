@@ -11,9 +11,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F  # noqa: N812
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from longtail.errors import UserError
 from longtail.results import wilson
 
 Prior = Float[Tensor, " classes"]
@@ -26,7 +28,7 @@ class Comparison:
 
     Args:
         recall: accuracy under the prior, a share.
-        interval: its 95 % bootstrap interval.
+        interval: its 95 % interval, `wilson` at the effective number of images.
         behind: recall of the best candidate minus that of this one.
         standard_error: bootstrap standard error of `behind`, from paired draws.
     """
@@ -43,9 +45,15 @@ class Comparison:
 
 
 def image_weights(labels: Labels, prior: Prior) -> Float[Tensor, " images"]:
-    """Weight of each image, prior_j / n_j of its class, scaled to sum 1; a class without images is left out."""
+    """Weight of each image, prior_j / n_j of its class, scaled to sum 1; a class without images is left out.
+
+    Raises:
+        UserError: no class with images has a share of the prior.
+    """
     counts = torch.bincount(labels, minlength=len(prior)).double()
     weights = (prior.double() / counts.clamp(min=1))[labels]
+    if not bool(weights.sum() > 0):
+        raise UserError("Images of a class with a share of the prior are needed; there are none.")
     return weights / weights.sum()
 
 
@@ -58,33 +66,39 @@ def compared(hits: Bool[Tensor, "candidates images"], labels: Labels, prior: Pri
     """Compares candidates by the accuracy under the prior, with a paired bootstrap over images.
 
     In each draw, n images (`effective_images`) are drawn with replacement, each with its weight, the same for all candidates; a
-    class with a single image is thus in some draws and not in others.
+    class with a single image is thus in some draws and not in others. One more image, on which candidates do not differ, keeps
+    the error above 0 where a few images all speak for the same candidate.
 
     Args:
         hits: whether each candidate classifies each image correctly.
         labels: class of each image; a class without images enters nothing.
         prior: class frequencies in use; only ratios matter.
         draws: number of bootstrap draws.
+
+    Raises:
+        UserError: there is no candidate, or no class with images has a share of the prior.
     """
-    weights = image_weights(labels, prior)
+    if not len(hits):
+        raise UserError("There is no candidate to compare.")
+    weights, images = image_weights(labels, prior), effective_images(labels, prior)
     generator = torch.Generator().manual_seed(0)
-    size = max(round(effective_images(labels, prior)), 1)
-    drawn = torch.multinomial(weights, draws * size, replacement=True, generator=generator).reshape(draws, size)
+    size = round(images) + 1
+    with_one_more = torch.cat([weights, weights.new_tensor([1 / images])])
+    drawn = torch.multinomial(with_one_more, draws * size, replacement=True, generator=generator).reshape(draws, size)
     recalls = hits.double() @ weights
-    samples = torch.stack([each[drawn].mean(1) for each in hits.double()])
     best = int(recalls.argmax())
-    errors = (samples[best] - samples).std(1, correction=1)
-    ends = samples.quantile(torch.tensor([0.025, 0.975], dtype=torch.float64), dim=1).T.tolist()
+    ahead = F.pad(hits[best].double() - hits.double(), (0, 1))
+    errors = [each[drawn].mean(1).std(correction=1) for each in ahead]
     return [
-        Comparison(float(recall), (low, high), float(recalls[best] - recall), float(error))
-        for recall, (low, high), error in zip(recalls, ends, errors, strict=True)
+        Comparison(float(recall), wilson(float(recall), images), float(recalls[best] - recall), float(error))
+        for recall, error in zip(recalls, errors, strict=True)
     ]
 
 
 def one_standard_error(comparisons: Sequence[Comparison], costs: Sequence[float]) -> int:
     """Index of the cheapest candidate that the best one does not beat by more than one standard error (Breiman et al., 1984).
 
-    Of equally cheap candidates it is the one with the higher recall, then the first.
+    Of equally cheap candidates it is the one with the higher recall, then the first. There must be one at least.
     """
     close = [index for index, comparison in enumerate(comparisons) if comparison.cannot_be_told_apart]
     return min(close, key=lambda index: (costs[index], -comparisons[index].recall, index))

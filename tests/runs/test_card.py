@@ -86,7 +86,8 @@ def test_the_numbers_are_the_report_s(report, record):
     ]
     low, high = report.test.groups["many"].interval
     assert row[1] == f"{100 * report.test.groups['many'].recall:.1f} [{100 * low:.1f}, {100 * high:.1f}]"
-    assert "Recall in % on 599 test images (clean protocol, last epoch, one run):" in text
+    assert "Recall in % on 599 test images (clean protocol, last epoch, 1 view of each image, one run):" in text
+    assert "95 % intervals (Wilson's) of groups with fewer than 100 test images" in text
     assert "336 images for training, 122 to 2 per class (imbalance 61.0);" in text
     assert [row[:4] for row in table_rows(text, "stage")] == [
         ["1", "2", "32", "CrossEntropyLoss()"],
@@ -130,6 +131,17 @@ def test_many_rare_classes_are_counted(report, record):
     assert "No class belongs to the group" in card(
         replace(report, classes=tuple(replace(each, group="many") for each in report.classes)), record
     )
+
+
+def test_views_the_average_of_the_weights_and_thirds_are_said(report, record):
+    first, *others = record["recipe"]["stages"]
+    averaged = {**record, "recipe": {**record["recipe"], "stages": [{**first, "average": 0.05}, *others]}}
+    text = card(replace(report, views=8), averaged)
+    assert "8 views of each image, one run):" in text
+    assert "Stage 1 ends with its weights averaged over 5% of its steps." in text
+    assert "Stage 2 ends" not in text
+    thirds = replace(report, group_rule="auto")
+    assert 'the group "few" (the third of the classes with the fewest training images)' in card(thirds, record)
 
 
 def test_names_from_outside_are_text_and_nothing_else(report, record):

@@ -127,6 +127,15 @@ def test_in_python_it_is_the_default(photos, said, stored):
         (("--folds", 3, "--no-refit"), "leave out --no-refit."),
         (("--folds", 3, "--val", 0.2), "leave out --val."),
         (("--candidates", "ce,lala"), "There is no method 'lala'."),
+        (("--candidates", ","), "--candidates names none; give a list such as ce,la,gcl,gala,balpoe."),
+        (("--candidates", "auto"), "'auto' chooses among methods and is none itself; name one of them, such as ce."),
+        (("--method", "ce", "--candidates", "gcl"), "--candidates is for the choice among methods (--method auto)"),
+        (
+            ("--method", "ce", "--folds", 0),
+            "--folds is for the choice among methods (--method auto), and here the",
+        ),
+        (("--method", "ce", "--no-refit"), "--no-refit is for the choice among methods"),
+        (("--method", "ce", "--prior", "train"), "--prior is for the choice among methods"),
         (("--with", "tau=1"), "--with and --set belong to one method; name it with --method NAME."),
         (
             ("--prior", "nowhere.csv"),
@@ -137,6 +146,60 @@ def test_in_python_it_is_the_default(photos, said, stored):
 def test_what_cannot_be_is_said_in_a_sentence(words, sentence, photos, tmp_path):
     assert sentence in longtail("train", photos, *QUICK, *words, "--runs", tmp_path).sentence
     assert not list(tmp_path.rglob("*.pt")), "nothing was trained"
+
+
+def test_a_prior_of_classes_without_images_and_a_network_without_experts_are_refused_before_training(photos, tmp_path):
+    shares = tmp_path / "prior.csv"
+    shares.write_text("label,share\ndate,1\n")
+    said = longtail("train", photos, *QUICK, "--prior", shares, "--runs", tmp_path / "runs")
+    assert f"The class prior '{shares}' gives no share to any class that has validation images." in said.sentence
+    words = (
+        "train",
+        photos,
+        "--epochs",
+        1,
+        "--size",
+        32,
+        "--backbone",
+        "test_vit",
+        "--device",
+        "cpu",
+        "--runs",
+        tmp_path / "runs",
+    )
+    said = longtail(*words, "--candidates", "ce,balpoe")
+    assert "The candidate 'balpoe' cannot be trained here; leave it out of --candidates." in said.sentence
+    assert not list((tmp_path / "runs").rglob("*.pt")), "nothing was trained"
+
+
+def test_other_groups_and_other_names_of_a_prior_are_said_anew(photos, tmp_path):
+    words = ("train", photos, *QUICK, "--candidates", "ce", "--runs", tmp_path)
+    priors = [tmp_path / "one.csv", tmp_path / "two.csv"]
+    for path in priors:
+        path.write_text("label,share\napple,3\nberry,1\ncitron,1\ndate,1\n")
+    said = [longtail(*words, "--prior", path) for path in priors]
+    assert all(f"under the class prior '{path}'" in each.text for path, each in zip(priors, said, strict=True))
+    folders = {longtail(*words, "--groups", rule).folder for rule in ("shots", "auto")}
+    assert len(folders) == 2
+
+
+def test_the_verdict_says_of_how_many_classes_there_were_images(said, stored):
+    assert "on 4 validation images of 3 of the 4 classes" in stored["verdict"][0]
+    assert "On the 10 test images, which nothing was chosen on: mean recall" in stored["verdict"][-1]
+
+
+def test_another_folder_starts_from_the_network_that_was_chosen(said, stored, photos, tmp_path):
+    quick = ("train", photos, "--epochs", 1, "--device", "cpu", "--precision", "32-true", "--method", "ce", "--runs", tmp_path)
+    chosen = Path(said.folder) / stored["chosen_run"]
+    of_answers, of_run = (longtail(*quick, "--weights", folder) for folder in (said.folder, chosen))
+    assert (of_answers.code, of_run.code) == (0, 0), of_answers.err
+    assert of_answers.folder == of_run.folder
+
+
+def test_verify_of_the_answers_checks_the_chosen_run(said, stored, tmp_path):
+    checked = json.loads(longtail("verify", said.folder, "--json").out)
+    chosen = (Path(said.folder) / stored["chosen_run"]).resolve()
+    assert str(chosen / "model" / "model.safetensors") in json.dumps(checked)
 
 
 # --- Parts -----------------------------------------------------------------------------------------------------------------

@@ -172,7 +172,7 @@ def verify(
 @with_options("runs")
 def table(
     setting: Annotated[str, typer.Argument(help="A named setting, or the folder or CSV that was trained on.", metavar="DATA")],
-    budget: Annotated[str | None, typer.Option(help="Only runs at this budget: paper or common.")] = None,
+    budget: Annotated[str | None, typer.Option(help="Only runs at this budget: paper, common or fine-tuning.")] = None,
     **asked: Any,
 ) -> None:
     """Show all finished runs of one setting side by side, with mean and standard deviation over seeds."""

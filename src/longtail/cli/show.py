@@ -69,15 +69,15 @@ def candidates_table(candidates: Sequence[Candidate], chosen: int) -> Table:
     """One row per candidate: its recall on the validation images with an interval, its distance from the best, its cost."""
     table = Table(title="candidates · validation images, %", title_justify="left")
     table.add_column("")
-    for heading in ("tau", "recall", "95 % interval", "behind the best", "cost"):
+    for heading in ("set on these", "recall", "95 % interval", "behind the best", "cost"):
         table.add_column(heading, justify="right")
     for index, candidate in enumerate(candidates):
         result = candidate.result
         low, high = (percent(end) for end in result.interval)
         behind = f"{100 * result.behind:.1f} ± {100 * result.standard_error:.1f}" if result.behind else "–"
-        tau = "–" if candidate.tau is None else f"{candidate.tau:g}"
+        value = "–" if candidate.tau is None else f"{candidate.reading.keyword} {candidate.tau:g}"
         name = text(candidate.reading.name) + " ←" * (index == chosen)
-        cells = (tau, percent(result.recall), f"{low} to {high}", behind, f"{candidate.cost:.3g}")
+        cells = (value, percent(result.recall), f"{low} to {high}", behind, f"{candidate.cost:.3g}")
         table.add_row(name, *cells, style="bold" if index == chosen else None)
     return table
 

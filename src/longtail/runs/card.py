@@ -7,12 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from longtail.results import GROUP_RANGES, INTERVAL_BELOW, GroupResult, percent, wilson
+from longtail.results import GROUP_RANGES, INTERVAL_BELOW, GroupResult, in_views, percent, wilson
 from longtail.runs.report import RunReport
 from longtail.text import markdown
 
 CARD = "README.md"
 TEMPLATE = Path(__file__).with_name("card.md.jinja")
+FEW = {
+    "shots": f"{GROUP_RANGES['shots']['few']} training images",
+    "auto": "the third of the classes with the fewest training images",
+}
 MOST = 50  # rare classes that the card lists
 OF_OPTIMIZER = ("lr", "momentum", "weight_decay", "nesterov", "betas")
 
@@ -48,6 +52,8 @@ def model_card(report: RunReport, record: Mapping[str, Any], *, size: int, own_c
         tags=["image-classification", "long-tailed", "class-imbalance", report.method],
         counts=report.class_counts,
         ranges=GROUP_RANGES[report.group_rule],
+        few=FEW[report.group_rule],
+        views=in_views(report.views),
         rare=_rare(report),
         most=MOST,
         procedure=_procedure(report, record),
@@ -117,4 +123,9 @@ def _procedure(report: RunReport, record: Mapping[str, Any]) -> list[str]:
         f"Device: {report.device}; {minutes:.1f} minutes of training.",
     ]
     started = record["setting"].get("weights") or record["setting"]["backbone"].get("pretrained")
-    return [*lines, *(["The network started from pretrained weights."] if started else [])]
+    averages = [(index + 1, stage.get("average")) for index, stage in enumerate(record["recipe"]["stages"])]
+    return [
+        *lines,
+        *(["The network started from pretrained weights."] if started else []),
+        *(f"Stage {stage} ends with its weights averaged over {share:.0%} of its steps." for stage, share in averages if share),
+    ]

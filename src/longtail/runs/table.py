@@ -74,8 +74,9 @@ def rows_of(runs: Path, setting: str, *, budget: str | None = None, note: Note =
         if budget in (None, report.budget):
             found.setdefault(identity, []).append((record, report))
     if not found:
+        at = f" at the budget '{budget}'" if budget is not None else ""
         raise MissingFileError(
-            f"No {'other ' if left_out else ''}finished run lies in '{runs / kept}'; train some with "
+            f"No {'other ' if left_out else ''}finished run{at} lies in '{runs / kept}'; train some with "
             f"`longtail train {setting} --method NAME`."
         )
     differences = _differences([experiments[0][0] for experiments in found.values()])

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 
 from longtail.errors import MissingFileError, UserError
 from longtail.runs.folder import CHECKSUMS, RECORD, REPORT, RunFolder
-from longtail.runs.layout import ANSWERS, CHECKPOINTS, FRESH, stages_of
+from longtail.runs.layout import ANSWERS, CHECKPOINTS, FRESH, chosen_run, stages_of
 from longtail.runs.report import read_report
 from longtail.runs.seals import REMEDY, check_state, is_sealed, read_json
 
@@ -48,12 +49,21 @@ def verify(folder: Path) -> Iterator[Finding]:
     if not runs and not answers:
         raise MissingFileError(f"'{folder}' holds no longtail run; give a run folder, or the folder of all runs.")
     seen = set[Path]()
-    for path in runs:
+    for path in [*runs, *_chosen_elsewhere(answers, runs)]:
         yield from _run_findings(RunFolder(path), seen)
     for path in sorted(set(folder.rglob("stages/*.pt")) - seen):
         yield _of_stage(path)
     for path in answers:
         yield _of_json(path, "The same command of the comparison writes it again.")
+
+
+def _chosen_elsewhere(answers: Sequence[Path], runs: Sequence[Path]) -> list[Path]:
+    """Runs that comparisons chose and that lie outside the folder that is checked."""
+    known, found = {run.resolve() for run in runs}, list[Path]()
+    for path in answers:
+        with suppress(UserError):  # of a damaged comparison, which is said beside
+            found.append(chosen_run(path.parent).resolve())
+    return sorted(set(found) - known)
 
 
 def damaged(run: RunFolder) -> Iterator[str]:

@@ -82,20 +82,39 @@ def _check(request: Request) -> None:
 
 
 def _trials(request: Request, setting: Setting, data: Data, watcher: Watcher) -> Trials:
-    prior = read_prior(request.prior, data.classes, data.class_counts)
+    parts, prior = validation_parts(data, request), read_prior(request.prior, data.classes, data.class_counts)
+    shown = {"validation": [label for part in parts for label in part.splits["val"].labels], "test": data.test.labels}
+    for name, labels in shown.items():
+        if not bool(prior[torch.tensor(labels)].sum() > 0):
+            raise UserError(f"The class prior '{request.prior}' gives no share to any class that has {name} images.")
     target = None if request.prior == "uniform" else tuple(prior.tolist())
     blind = replace(request, protocol="clean")  # the paper's protocol would read the test images after each epoch
-    return Trials(blind, setting, validation_parts(data, request), prior, target, request.runs, watcher)
+    return Trials(blind, setting, parts, prior, target, request.runs, watcher)
 
 
 def _chosen(trials: Trials, readings: Readings) -> tuple[list[Candidate], int, list[Tried]]:
     """All candidates, the index of the chosen one, and on which validation images each is right."""
+    costs = _costs(trials, readings)
     every = [each for name, group in readings.items() for each in trials.tried(name, group)]
-    costs = [training_cost(chosen_recipe(trials.asked(each.reading), trials.setting), trials.setting) for each in every]
     results = compared(torch.stack([each.hits for each in every]), trials.labels, trials.prior)
     rows = zip(every, costs, results, strict=True)
     candidates = [Candidate(each.reading, each.tau, cost, result) for each, cost, result in rows]
     return candidates, one_standard_error(results, costs), every
+
+
+def _costs(trials: Trials, readings: Readings) -> list[float]:
+    """Cost of each reading, in passes over the training images.
+
+    Raises:
+        UserError: a candidate cannot have the network of the setting.
+    """
+    costs = []
+    for name, group in readings.items():
+        try:
+            costs += [training_cost(chosen_recipe(trials.asked(each), trials.setting), trials.setting) for each in group]
+        except UserError as error:
+            raise UserError(f"The candidate '{name}' cannot be trained here; leave it out of `candidates`. {error}") from error
+    return costs
 
 
 def _final(trials: Trials, chosen: Candidate, data: Data, protocol: str) -> Result:
@@ -107,9 +126,11 @@ def _final(trials: Trials, chosen: Candidate, data: Data, protocol: str) -> Resu
 
 
 def _key(trials: Trials, readings: Readings, protocol: str) -> str:
-    """Hash of everything that the choice depends on."""
+    """Hash of everything that the choice, or what is said of it, depends on."""
+    request = trials.request
     keys = [experiment.key() for group in readings.values() for each in group for experiment in trials.experiments(each)]
-    return hashlib.sha256(" ".join([*keys, str(trials.target), str(trials.request.refit), protocol]).encode()).hexdigest()
+    asked = (str(trials.target), request.prior, str(request.refit), request.groups, protocol)
+    return hashlib.sha256(" ".join([*keys, *asked]).encode()).hexdigest()
 
 
 def _write(run: Run, key: str, candidates: Sequence[Candidate], chosen: int, result: Result, said: Sequence[str]) -> None:
@@ -119,7 +140,14 @@ def _write(run: Run, key: str, candidates: Sequence[Candidate], chosen: int, res
         "chosen": candidates[chosen].reading.name,
         "chosen_run": os.path.relpath(result.folder, run.folder),
         "candidates": [
-            {"name": each.reading.name, "tau": each.tau, "cost": each.cost, **vars(each.result)} for each in candidates
+            {
+                "name": each.reading.name,
+                "variant": each.reading.keyword,
+                "value": each.tau,
+                "cost": each.cost,
+                **vars(each.result),
+            }
+            for each in candidates
         ],
         "verdict": list(said),
     }
@@ -140,7 +168,8 @@ def _stored(run: Run, key: str, readings: Readings) -> tuple[list[Candidate], in
 
 
 def _candidate(row: dict[str, Any], by_name: Mapping[str, Reading]) -> Candidate:
-    reading, tau, cost = by_name[row.pop("name")], row.pop("tau"), row.pop("cost")
+    reading, tau, cost = by_name[row.pop("name")], row.pop("value"), row.pop("cost")
+    row.pop("variant")
     return Candidate(reading, tau, cost, Comparison(**{**row, "interval": tuple(row["interval"])}))
 
 

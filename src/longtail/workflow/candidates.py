@@ -11,6 +11,7 @@ from torch import Tensor
 
 from longtail.choosing import Comparison, Prior, folds_of, image_weights
 from longtail.engine.evaluation import ForwardPasses
+from longtail.errors import UserError
 from longtail.inference import InferenceRule
 from longtail.workflow.request import Request
 from longtail.workflow.resolve import recipe_function
@@ -87,9 +88,11 @@ def readings_of(names: str | None) -> dict[str, tuple[Reading, ...]]:
     """The readings of the candidates in a list such as ce,la; any recipe is a candidate under its own name.
 
     Raises:
-        UserError: there is no such candidate or recipe.
+        UserError: the list is empty, or there is no such candidate or recipe.
     """
     wanted = list(dict.fromkeys(name.strip() for name in (names or USUAL).split(",") if name.strip()))
+    if not wanted:
+        raise UserError(f"`candidates` names none; give a list such as {','.join(READINGS)}.")
     for name in wanted:
         if name not in READINGS:
             recipe_function(name)
@@ -129,7 +132,7 @@ def _best(reading: Reading, labels: Tensor, prior: Tensor) -> Callable[[Tensor, 
     """Function that gives the index of the strength with the highest accuracy under the prior, of equal ones the most usual."""
 
     def best(hits: Tensor, shown: Tensor) -> int:
-        if not bool(shown.any()):
+        if not bool(prior[labels[shown]].sum() > 0):
             return reading.grid.index(reading.usual)
         recalls = (hits[:, shown].double() @ image_weights(labels[shown], prior)).tolist()
         return max(range(len(recalls)), key=lambda i: (round(recalls[i], 12), -abs(reading.grid[i] - reading.usual)))

@@ -88,6 +88,11 @@ def usual_of(device: str) -> tuple[Pretrained | None, str]:
     return _of_timm(USUAL[device], "timm's pretrained weights"), ""
 
 
+def weights_of(request: Request) -> Path | None:
+    """The file or the run folder whose weights the backbone starts from; of a comparison, the run that it chose."""
+    return None if request.weights is None else chosen_run(request.weights)
+
+
 def epochs_of_fine_tuning(images: int, device: str) -> int:
     """Number of epochs: about 120,000 images shown on a CPU, 600,000 on a GPU, within 5 and 30 epochs."""
     return min(max(round(SHOWN[device] / images), FEWEST_EPOCHS), MOST_EPOCHS)

@@ -24,6 +24,7 @@ from longtail.spec.experiment import Experiment
 from longtail.spec.own_code import read_own
 from longtail.spec.recipe import Setting
 from longtail.workflow.choices import largest_batch
+from longtail.workflow.fine_tuning import weights_of
 from longtail.workflow.job import Job, finish
 from longtail.workflow.precision import settled_precision
 from longtail.workflow.request import AUTO, Request
@@ -72,9 +73,9 @@ def prepared(request: Request, watcher: Watcher) -> tuple[Setting, Data]:
         watcher.note(f"Left out {len(data.skipped)} corrupt files: {', '.join(data.skipped[:5])}")
     if setting.largest_batch is not None:
         setting = replace(setting, largest_batch=largest_batch(len(data.train)))
-    if request.weights is not None:
-        check_copy(request.weights)
-        setting = replace(setting, weights=content_hash(request.weights))
+    if (weights := weights_of(request)) is not None:
+        check_copy(weights)
+        setting = replace(setting, weights=content_hash(weights))
     if not has_own_data(request):
         setting = with_symmetry(request, setting, data, watcher)
     settled_precision(request, setting, data, watcher)
@@ -85,7 +86,7 @@ def experiment_of(request: Request, setting: Setting, data: Data, watcher: Watch
     """The experiment that a request is for, on data that have their validation images."""
     precision = settled_precision(request, setting, data, watcher)
     recipe = chosen_recipe(request, setting)
-    return Experiment(recipe, setting, data, request.seed, request.protocol, precision, weights=request.weights)
+    return Experiment(recipe, setting, data, request.seed, request.protocol, precision, weights=weights_of(request))
 
 
 def job_of(request: Request, experiment: Experiment, watcher: Watcher) -> Job:

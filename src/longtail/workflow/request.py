@@ -98,7 +98,7 @@ class Request:
     views: int | None = option(
         OUTPUT,
         "Views of each image that a prediction is averaged over: 1, 2 (and its mirror image) or 8 (all symmetries of the "
-        "square); if not given, 1 for training, and for a finished run those that it was evaluated with.",
+        "square); if not given, those of a folder's symmetry, else 1, and for a finished run those that it was evaluated with.",
     )
     groups: str = option(OUTPUT, f"{'; '.join(f'{rule}: {groups}' for rule, groups in GROUP_RULES.items())}.", "shots")
     runs: Path = option(OUTPUT, "Folder of all runs.", Path("runs"))

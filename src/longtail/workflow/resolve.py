@@ -21,7 +21,7 @@ from longtail.spec.own_code import OwnFile, file_of, in_use, is_own, own_functio
 from longtail.spec.parsing import parse_value
 from longtail.spec.recipe import Recipe, Setting, with_augmentation, with_epochs
 from longtail.workflow.choices import choose
-from longtail.workflow.request import Request
+from longtail.workflow.request import AUTO, Request
 
 
 def check(request: Request) -> None:
@@ -53,11 +53,24 @@ def check(request: Request) -> None:
     for name, values in known.items():
         if getattr(request, name) not in (*values, *([None] if name == "budget" else [])):
             raise UserError(unknown({"groups": "group rule"}.get(name, name), getattr(request, name), values))
+    if request.method != AUTO:
+        _refuse_options_of_auto(request)
     check_augmentation(request.augment, request.symmetry)
     if request.views is not None:
         check_views(request.views)
     if has_own_data(request):
         _check_named(request, setting_function(str(request.data)))
+
+
+def _refuse_options_of_auto(request: Request) -> None:
+    given = {
+        "candidates": request.candidates is not None,
+        "folds": request.folds != 1,
+        "refit=False": not request.refit,
+        "prior": request.prior != "uniform",
+    }
+    for name in (name for name, asked in given.items() if asked):
+        raise UserError(f"`{name}` is for the choice among methods (`method=auto`), and here the method is '{request.method}'.")
 
 
 def _check_types(request: Request) -> None:
@@ -192,6 +205,8 @@ def recipe_function(method: str) -> Callable[..., Recipe]:
     """
     if is_own(method):
         return own_function(method)
+    if method == AUTO:
+        raise UserError("'auto' chooses among methods and is none itself; name one of them, such as ce.")
     known = {function.__name__: function for function in recipes.ALL}
     if method not in known:
         raise UserError(unknown("method", method, sorted(known)))

@@ -18,6 +18,7 @@ from longtail.networks.pretrained import load_backbone
 from longtail.runs.settled import settled
 from longtail.spec.description import digest
 from longtail.spec.recipe import Setting, with_augmentation
+from longtail.workflow.fine_tuning import weights_of
 from longtail.workflow.request import Request
 from longtail.workflow.watcher import Watcher
 
@@ -89,8 +90,8 @@ def _features(setting: Setting, request: Request) -> Callable[[Tensor], Features
     """Features of the pretrained network that training starts from."""
     with torch.random.fork_rng(devices=[]):
         network = setting.backbone()
-    if request.weights is not None:
-        load_backbone(network, request.weights)
+    if (weights := weights_of(request)) is not None:
+        load_backbone(network, weights)
     network.eval().to(memory_format=torch.channels_last)
 
     def features(images: Tensor) -> Features:

@@ -33,18 +33,29 @@ def verdict(every: Sequence[Tried], candidates: Sequence[Candidate], chosen: int
         report: report of the chosen method, on the test images.
     """
     labels, data, request = trials.labels, trials.parts[0], trials.request
-    said = [_choice(candidates, chosen, f"{_measure(request.prior)} on {len(labels):,} validation images")]
+    said = [_choice(candidates, chosen, _measured(request.prior, labels, data))]
     plain = next((index for index, candidate in enumerate(candidates) if candidate.reading.method == "ce"), None)
     if plain is not None and plain != chosen:
         said.append(_against_cross_entropy(every[plain].hits, every[chosen].hits, labels, data, request.groups))
     elif plain is not None:
         said.append(_why_not(candidates, labels, data, request))
     interval = recall_interval(torch.tensor(report.test.recalls), torch.tensor(report.test.test_counts))
-    images, recall = f"{report.images['test']:,} test images", _with(report.test.mean_recall, interval)
+    evaluated = _of_classes(sum(count > 0 for count in report.test.test_counts), len(report.test.test_counts))
+    images, recall = f"{report.images['test']:,} test images{evaluated}", _with(report.test.mean_recall, interval)
     in_use = (
         "" if request.prior == "uniform" else f", {_measure(request.prior)} {percent(accuracy_under(report, request.prior))} %"
     )
     return [*said, f"On the {images}, which nothing was chosen on: mean recall {recall}{in_use}."]
+
+
+def _measured(prior: str, labels: Tensor, data: Data) -> str:
+    """The measure and the validation images, in words."""
+    of_classes = _of_classes(len(labels.unique()), len(data.classes))  # type: ignore[no-untyped-call]
+    return f"{_measure(prior)} on {len(labels):,} validation images{of_classes}"
+
+
+def _of_classes(shown: int, classes: int) -> str:
+    return "" if shown == classes else f" of {shown} of the {classes} classes"
 
 
 def _measure(prior: str) -> str:
@@ -58,7 +69,7 @@ def _choice(candidates: Sequence[Candidate], chosen: int, measured: str) -> str:
         measured: the measure and the images, in words.
     """
     mine = candidates[chosen]
-    strength = "" if mine.tau is None else f" (tau {mine.tau:g})"
+    strength = "" if mine.tau is None else f" ({mine.reading.keyword} {mine.tau:g})"
     recall = _with(mine.result.recall, mine.result.interval)
     begin = f"Chosen: {mine.reading.name}{strength}, {recall} {measured}"
     if len(candidates) == 1:
