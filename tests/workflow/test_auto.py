@@ -179,8 +179,13 @@ def test_other_groups_and_other_names_of_a_prior_are_said_anew(photos, tmp_path)
         path.write_text("label,share\napple,3\nberry,1\ncitron,1\ndate,1\n")
     said = [longtail(*words, "--prior", path) for path in priors]
     assert all(f"under the class prior '{path}'" in each.text for path, each in zip(priors, said, strict=True))
-    folders = {longtail(*words, "--groups", rule).folder for rule in ("shots", "auto")}
-    assert len(folders) == 2
+    assert said[0].folder == said[1].folder, "the choice is the same"
+    spoken = {}
+    for rule in ("shots", "auto"):
+        folder = longtail(*words, "--groups", rule).folder
+        lines = json.loads((Path(folder) / "answers.json").read_text())["verdict"]
+        (spoken[rule],) = (line for line in lines if line.startswith("Mean recall on these images"))
+    assert ("many" in spoken["shots"], "many" in spoken["auto"]) == (False, True)
 
 
 def test_the_verdict_says_of_how_many_classes_there_were_images(said, stored):

@@ -59,11 +59,12 @@ def choose_method(request: Request, watcher: Watcher) -> Auto:
     run = Run(answers_folder(request.runs, setting.name, request.seed, key), note=watcher.note)
     anew = run.folder / FRESH
     trials = replace(trials, folder=(anew if request.fresh else run.folder) / "candidates")
-    stored = None if request.fresh else _stored(run, key, readings)
+    said_of = [request.groups, request.prior]
+    stored = None if request.fresh else _stored(run, key, said_of, readings)
     candidates, chosen, every = stored or _chosen(trials, readings)
     result = _final(trials, candidates[chosen], data, request.protocol)
     said = stored_verdict(run) if stored else verdict(every, candidates, chosen, trials, result.report)
-    _write(run, key, candidates, chosen, result, said)
+    _write(run, key, said_of, candidates, chosen, result, said)
     shutil.rmtree(anew, ignore_errors=True)
     return Auto(run, candidates, chosen, result, said)
 
@@ -126,17 +127,26 @@ def _final(trials: Trials, chosen: Candidate, data: Data, protocol: str) -> Resu
 
 
 def _key(trials: Trials, readings: Readings, protocol: str) -> str:
-    """Hash of everything that the choice, or what is said of it, depends on."""
+    """Hash of everything that the choice depends on."""
     request = trials.request
     keys = [experiment.key() for group in readings.values() for each in group for experiment in trials.experiments(each)]
-    asked = (str(trials.target), request.prior, str(request.refit), request.groups, protocol)
+    asked = (str(trials.target), str(request.refit), protocol)
     return hashlib.sha256(" ".join([*keys, *asked]).encode()).hexdigest()
 
 
-def _write(run: Run, key: str, candidates: Sequence[Candidate], chosen: int, result: Result, said: Sequence[str]) -> None:
+def _write(
+    run: Run,
+    key: str,
+    said_of: list[str],
+    candidates: Sequence[Candidate],
+    chosen: int,
+    result: Result,
+    said: Sequence[str],
+) -> None:
     sweep_dead(run.folder / ANSWERS)
     content = {
         "key": key,
+        "said_of": said_of,
         "chosen": candidates[chosen].reading.name,
         "chosen_run": os.path.relpath(result.folder, run.folder),
         "candidates": [
@@ -154,12 +164,16 @@ def _write(run: Run, key: str, candidates: Sequence[Candidate], chosen: int, res
     run.write_json(ANSWERS, content)
 
 
-def _stored(run: Run, key: str, readings: Readings) -> tuple[list[Candidate], int, list[Tried]] | None:
-    """The candidates and the choice as they were written; None where there are none, or they cannot be read."""
+def _stored(run: Run, key: str, said_of: list[str], readings: Readings) -> tuple[list[Candidate], int, list[Tried]] | None:
+    """The candidates and the choice as they were written; None where there are none, or they cannot be read.
+
+    Args:
+        said_of: rule of the groups and name of the class prior, which the sentences speak of.
+    """
     by_name = {each.name: each for group in readings.values() for each in group}
     try:
         content: Any = read_json(run.folder, ANSWERS)
-        if content["key"] != key:
+        if content["key"] != key or content["said_of"] != said_of:
             return None
         candidates = [_candidate(dict(row), by_name) for row in content["candidates"]]
         return candidates, [each.reading.name for each in candidates].index(content["chosen"]), []
