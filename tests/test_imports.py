@@ -22,7 +22,7 @@ FLOORS = (
     {"spec"},
     {"recipes", "settings"},
     {"runs"},
-    {"engine"},
+    {"engine", "reporting"},
     {"workflow"},
     {"cli"},
 )
