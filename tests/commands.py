@@ -46,13 +46,13 @@ class Said:
         return next(line.removeprefix("Run folder: ") for line in self.out.splitlines() if line.startswith("Run folder: "))
 
 
-def longtail(*words):
-    """Runs `longtail WORDS`."""
+def longtail(*words, columns=200):
+    """Runs `longtail WORDS` in a terminal of so many columns."""
     out, err = io.StringIO(), io.StringIO()
     with (
         mock.patch.object(sys, "argv", ["longtail", *map(str, words)]),
-        mock.patch.dict(os.environ, {"COLUMNS": "200"}),
-        mock.patch.object(console, "_width", 200),
+        mock.patch.dict(os.environ, {"COLUMNS": str(columns)}),
+        mock.patch.object(console, "_width", columns),
         redirect_stdout(out),
         redirect_stderr(err),
         warnings.catch_warnings(),

@@ -94,10 +94,11 @@ def percent(share: float | None, *, unit: str = "") -> str:
     return "–" if share is None or math.isnan(share) else f"{100 * share:.1f}{unit}"
 
 
-def in_views(views: int) -> str:
-    """A number of views in words.
+def counted(number: int, noun: str) -> str:
+    """A number of things, such as "1 view".
 
-    >>> in_views(1), in_views(8)
-    ('1 view', '8 views')
+    >>> counted(1, "view"), counted(8142, "class")
+    ('1 view', '8,142 classes')
     """
-    return f"{views} view{'s' * (views != 1)}"
+    plural = "es" if noun.endswith("s") else "s"
+    return f"{number:,} {noun}{plural * (number != 1)}"

@@ -332,3 +332,11 @@ def test_transductive_numbers_are_marked_in_every_table(runs):
     table = longtail("table", "digits_lt", "--runs", runs)
     assert said.text.count("(transductive)") == 3, "one row per seed, one of their mean"
     assert table.text.count("(transductive)") == 1
+
+
+def test_no_name_is_cut_off_at_80_columns():
+    out = longtail("list", columns=80).out
+    assert all(re.search(rf"^ {name} ", out, re.MULTILINE) for name in (function.__name__ for function in recipes.ALL))
+    assert "…" not in out
+    table, _, _ = out.partition("parts: those")
+    assert max(map(len, table.splitlines())) <= 80

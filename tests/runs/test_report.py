@@ -146,8 +146,8 @@ def test_former_runs_stand_in_the_table(tmp_path):
     ]
     printed = command("table", "digits_lt", "--runs", runs)
     assert printed.code == 0
-    assert "│ oltr " in printed.out
-    assert "2 + 2" in printed.out
+    names = [line[:25].strip() for line in printed.out.splitlines()]
+    assert names[names.index("oltr") + 1].startswith("2+2 epochs")
 
 
 def test_a_newer_version_is_one_sentence(tmp_path):
@@ -245,7 +245,8 @@ def test_a_table_of_runs_loads_no_torch(tmp_path):
     code = f"""
 import sys
 from pathlib import Path
-from longtail.cli.show import rows_table, say
+from longtail.cli.show import say
+from longtail.cli.tables import rows_table
 from longtail.runs.table import rows_of
 say(rows_table(rows_of(Path({str(FORMER)!r}), "digits_lt")))
 print("torch" in sys.modules)

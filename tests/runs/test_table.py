@@ -1,5 +1,7 @@
 """All runs of a setting as rows: one row per experiment with its seeds, and how it differs from the others."""
 
+import statistics
+
 import pytest
 import torch
 
@@ -33,6 +35,18 @@ def test_seeds_are_one_row_and_experiments_several(runs):
     assert [report.seed for report in two.reports] == [0, 1]
     assert two.mean("few") == pytest.approx(sum(two.values("few")) / 2)
     assert two.mean("seconds") == pytest.approx(sum(s.seconds for r in two.reports for s in r.stages) / 2)
+
+
+def test_80_columns_are_enough_for_names_and_deviations(runs):
+    out = command("table", "digits_lt", "--runs", runs, columns=80).out
+    lines = [line.rstrip() for line in out.splitlines() if not line.startswith(("gcl", "focal", "ce", "Next"))]
+    assert max(map(len, lines)) <= 80
+    assert "…" not in out
+    two = next(row for row in rows_of(runs, "digits_lt") if len(row.reports) == 2)
+    values = two.values("mean_recall")
+    at = next(number for number, line in enumerate(lines) if line.endswith("  2"))
+    assert lines[at].split()[2] == f"{50 * sum(values):.1f}"
+    assert lines[at + 1].split("±")[1].split()[0] == f"{100 * statistics.stdev(values):.1f}"
 
 
 def test_every_row_says_how_it_differs_from_its_method(runs):
@@ -137,4 +151,4 @@ def test_runs_of_different_views_are_rows_of_their_own(tmp_path):
     assert all({report.views for report in row.reports} == {row.reports[0].views} for row in rows)
     assert sorted(row.differs for row in rows) == ["setting.views = 8", "setting.views = –"]
     printed = command("table", "digits_lt", "--runs", tmp_path)
-    assert "digits_lt · last epoch · 1 view or 8 views · test images" in printed.text
+    assert "digits_lt · paper budget · clean protocol · 1 epoch · last epoch · test images, %" in printed.text

@@ -59,8 +59,10 @@ def test_all_readings_of_the_candidates_are_printed_and_one_is_marked(said, stor
     assert said.code == 0, said.err
     names = ["cross-entropy", "post hoc logit adjustment", "re-trained classifier", "logit-adjusted loss"]
     assert [each["name"] for each in stored["candidates"]] == names
-    lines = [line for line in said.out.splitlines() if line.startswith("│") and any(f"│ {name}" in line for name in names)]
-    assert [stored["chosen"] in line for line in lines if "←" in line] == [True]
+    table = said.out.partition("candidates ·")[2].partition("last epoch")[0]
+    assert all(name in " ".join(table.split()) for name in names)
+    assert " ".join(table.split()).count("←") == 1
+    assert f"{stored['chosen'].split()[-1]} ←" in " ".join(table.split())
     assert all(in_flags(sentence) in said.text for sentence in stored["verdict"])
     assert said.out.splitlines()[-1] == f"Next: longtail predict {said.folder} IMAGES  (uses {stored['chosen']})"
 
@@ -181,10 +183,10 @@ def test_other_groups_and_other_names_of_a_prior_are_said_anew(photos, tmp_path)
     assert all(f"under the class prior '{path}'" in each.text for path, each in zip(priors, said, strict=True))
     assert said[0].folder == said[1].folder, "the choice is the same"
     spoken = {}
-    for rule in ("shots", "auto"):
-        folder = longtail(*words, "--groups", rule).folder
+    for groups in ("shots", "auto"):
+        folder = longtail(*words, "--groups", groups).folder
         lines = json.loads((Path(folder) / "answers.json").read_text())["verdict"]
-        (spoken[rule],) = (line for line in lines if line.startswith("Mean recall on these images"))
+        (spoken[groups],) = (line for line in lines if line.startswith("Mean recall on these images"))
     assert ("many" in spoken["shots"], "many" in spoken["auto"]) == (False, True)
 
 

@@ -11,11 +11,12 @@ from typing import Any
 
 from longtail.cli.options import in_flags
 from longtail.cli.progress import Bars
-from longtail.cli.show import candidates_table, console, lines_on_stderr, result_table, say, stage_table, summary_table, text
+from longtail.cli.show import console, lines_on_stderr, say, text
+from longtail.cli.tables import candidates_table, result_table, stage_table, summary_table
 from longtail.data.symmetry import check_views
 from longtail.data.walking import every_image
 from longtail.errors import CorruptImage, MissingFileError, UserError
-from longtail.results import percent
+from longtail.results import counted, percent
 from longtail.runs.code import needs_trust
 from longtail.runs.devices import chosen_device
 from longtail.runs.files import csv_text
@@ -129,7 +130,7 @@ def run_predict(
             say(f"... and {len(found) - 20} more")
         where = "standard output" if is_standard_output(target) else text(target)
         left = f" ({len(files) - len(found)} could not be read)" if len(files) > len(found) else ""
-        say(f"{len(found)} image{'s' * (len(found) != 1)}: {where}{left}")
+        say(f"{counted(len(found), 'image')}: {where}{left}")
         _closing(folder, _with_trust(f"longtail evaluate {folder} FOLDER", folder), "to evaluate it on other labelled images")
 
 

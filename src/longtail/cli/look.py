@@ -13,16 +13,17 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 
 from longtail.cli.options import in_flags
-from longtail.cli.show import console, differences, rows_table, say, text
+from longtail.cli.show import console, say, text
+from longtail.cli.tables import differences, grid, rows_table
 from longtail.errors import UserError
-from longtail.results import GROUP_RANGES
+from longtail.results import GROUP_RANGES, counted
 
 if TYPE_CHECKING:
     from longtail.data.inspection import Inspection
     from longtail.spec.recipe import Recipe
 
 SHOWN = 8
-HIDDEN = ("what", "variants", "departures")
+METHOD_COLUMNS = ("name", "stages", "parameters", "cost", "parts", "source")
 
 
 def run_inspect(path: Path, *, outside: bool = False) -> None:
@@ -54,16 +55,18 @@ def run_list(what: str, *, as_json: bool) -> None:
     if as_json:
         console.print_json(json.dumps(rows), ensure_ascii=True)
         return
-    shown = [name for name in rows[0] if what != "methods" or name not in HIDDEN]
-    table = Table(title=what, title_justify="left")
-    for name in shown:
-        table.add_column(name, no_wrap=name == "name")
+    if what == "methods":
+        rows = [{**row, METHOD_COLUMNS[4]: _parts(row)} for row in rows]
+    shown = METHOD_COLUMNS if what == "methods" else tuple(rows[0])
+    table = grid(what, names=shown)
+    table.columns[0].no_wrap = True
     for row in rows:
         table.add_row(*(text(str(row[name]).partition(";")[0]) for name in shown))
     say(table)
     if what == "methods":
         say("parameters: those of the network up to its features, on cifar100_lt (ResNet-32).")
-        say("cost: arithmetic of the training at the common budget, where cross-entropy's is 1. Variants of each method: --json.")
+        say("parts: those that differ from training with cross-entropy. Variants of each method: --json.")
+        say("cost: arithmetic of the training at the common budget, where cross-entropy's is 1.")
     say("Next: longtail train DATA --method NAME" if what == "methods" else "Next: longtail train DATA")
 
 
@@ -106,14 +109,14 @@ def _say_counts(found: Inspection) -> None:
     total = sum(found.counts.values())
     most, fewest = (sorted(found.counts.items(), key=lambda pair: sign * pair[1])[0] for sign in (-1, 1))
     say(
-        f"{total:,} images in {len(found.counts)} classes: {most[1]:,} ({text(most[0])}) to {fewest[1]:,} ({text(fewest[0])}); "
-        f"imbalance {found.imbalance:.1f}"
+        f"{counted(total, 'image')} in {counted(len(found.counts), 'class')}: "
+        f"{most[1]:,} ({text(most[0])}) to {fewest[1]:,} ({text(fewest[0])}); imbalance {found.imbalance:.1f}"
     )
     for name, counts in found.splits.items():
-        say(f"  {text(name)}: {sum(counts.values()):,} images in {sum(map(bool, counts.values()))} classes")
+        say(f"  {text(name)}: {counted(sum(counts.values()), 'image')} in {counted(sum(map(bool, counts.values())), 'class')}")
     ranges = GROUP_RANGES["shots"]
-    parts = (f"{name} ({ranges[name]}): {group.classes} classes, {group.images:,} images" for name, group in found.groups.items())
-    say("; ".join(parts))
+    groups = ((f"{name} ({ranges[name]})", group) for name, group in found.groups.items())
+    say("; ".join(f"{name}: {counted(group.classes, 'class')}, {counted(group.images, 'image')}" for name, group in groups))
     table = Table("class", "images", "", box=None, header_style="dim")
     largest = most[1]
     ranked = sorted(found.counts.items(), key=lambda pair: -pair[1])
@@ -175,6 +178,12 @@ def _changes(recipe: Recipe) -> dict[str, str]:
         "head": _named(networks, {"LinearHead"}),
         "inference": _named([recipe.inference], {"as_trained"}),
     }
+
+
+def _parts(row: dict[str, Any]) -> str:
+    """The parts of a method that differ from plain training, in one cell."""
+    named = (row[part] for part in ("loss", "draw, weights", "head", "inference"))
+    return ", ".join(part for part in named if part != "–") or "–"
 
 
 def _named(parts: Sequence[Any], usual: set[str]) -> str:

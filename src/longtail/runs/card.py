@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from longtail.results import GROUP_RANGES, INTERVAL_BELOW, GroupResult, in_views, percent, wilson
+from longtail.results import GROUP_RANGES, INTERVAL_BELOW, GroupResult, counted, percent, wilson
 from longtail.runs.report import RunReport
 from longtail.text import markdown
 
@@ -53,7 +53,7 @@ def model_card(report: RunReport, record: Mapping[str, Any], *, size: int, own_c
         counts=report.class_counts,
         ranges=GROUP_RANGES[report.group_rule],
         few=FEW[report.group_rule],
-        views=in_views(report.views),
+        views=counted(report.views, "view"),
         rare=_rare(report),
         most=MOST,
         procedure=_procedure(report, record),

@@ -16,7 +16,7 @@ from longtail.data.priors import read_prior
 from longtail.data.symmetry import check_views
 from longtail.errors import BadFolder, UserError
 from longtail.metrics import Groups, accuracy_under_prior, group_means, group_results, report
-from longtail.results import in_views
+from longtail.results import counted
 from longtail.runs.layout import chosen_run
 from longtail.runs.report import EpochResult, RunReport, StageResult, read_report
 from longtail.runs.serving import load
@@ -39,8 +39,8 @@ def regrouped_report(folder: Path, *, groups: str, views: int | None = None) -> 
     if views not in (None, measured.views):
         check_views(views)
         raise UserError(
-            f"The predictions stored in '{folder}' are for {in_views(measured.views)} of each image; another number needs the "
-            f"images, so give the folder or CSV of the labelled test images: longtail evaluate {folder} FOLDER `views={views}`."
+            f"The predictions stored in '{folder}' are for {counted(measured.views, 'view')} of each image; another number "
+            f"needs the images, so give the folder or CSV of the labelled test images: longtail evaluate {folder} FOLDER `views={views}`."
         )
     if measured.group_rule == groups:
         return measured

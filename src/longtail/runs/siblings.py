@@ -9,6 +9,7 @@ from typing import Any
 
 from longtail.data.splits import Split
 from longtail.errors import UserError
+from longtail.results import counted
 from longtail.runs.folder import REPORT, RunFolder
 from longtail.text import unguarded
 
@@ -63,7 +64,7 @@ def changed_images(before: Contents, after: Contents) -> str:
 
 def _named(kind: str, names: list[str]) -> str:
     more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return f"{len(names)} {kind} image{'s' * (len(names) != 1)} ({', '.join(names[:SHOWN])}{more})"
+    return f"{counted(len(names), f'{kind} image')} ({', '.join(names[:SHOWN])}{more})"
 
 
 def _contents(run: RunFolder) -> Contents:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from longtail.errors import MissingFileError, UserError
+from longtail.results import counted
 from longtail.runs.folder import CHECKSUMS, RECORD, REPORT, RunFolder
 from longtail.runs.layout import ANSWERS, CHECKPOINTS, FRESH, chosen_run, stages_of
 from longtail.runs.report import read_report
@@ -77,7 +78,7 @@ def read_back(run: RunFolder) -> str:
     """Sentence on when, from which commit and under which conditions a finished run was trained."""
     seconds = max(time.time() - (run.folder / REPORT).stat().st_mtime, 0)
     count, unit = next(((int(seconds // size), name) for name, size in AGES if seconds >= size), (0, "minute"))
-    age = f"{count} {unit}{'s' * (count != 1)} ago" if count else "just now"
+    age = f"{counted(count, unit)} ago" if count else "just now"
     half = ", from where that was stopped before" if (run.folder / FRESH / RECORD).exists() else ""
     commit = run.record.get("commit")
     where = f" at commit {commit}" if commit else ""

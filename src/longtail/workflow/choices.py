@@ -13,6 +13,7 @@ from longtail.data.folder import training_images
 from longtail.data.images import short_side
 from longtail.data.listing import Listing, class_around, list_images, read_csv
 from longtail.errors import UserError
+from longtail.results import counted
 from longtail.runs.devices import chosen_device
 from longtail.runs.layout import folder_name
 from longtail.spec.description import parameters_of
@@ -120,7 +121,7 @@ def sentence(request: Request, listing: Listing, setting: Setting, chosen: Mappi
     backbone = f"{chosen['backbone']} (`backbone`)"
     if start is not None:
         backbone += f", which starts from {start.source} and is given images as it was trained with"
-    epochs = f"{chosen['epochs']} epochs (`epochs`)"
+    epochs = f"{counted(chosen['epochs'], 'epoch')} (`epochs`)"
     if setting.fine_tuning is not None:
         epochs += f" of fine-tuning: {tuning_words(setting.fine_tuning)} (`changes={{'stages.0.optimizer.lr': 0.0005}}`)"
     augmented = f"{setting.augmentation} augmentation (`augment`)"

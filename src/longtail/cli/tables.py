@@ -1,0 +1,172 @@
+"""Tables of results for the terminal: 80 columns are enough, and names of methods are never cut off."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+
+from longtail.cli.show import text
+from longtail.results import GROUP_RANGES, GROUPS, GroupResult, counted, percent
+from longtail.runs.report import RunReport
+from longtail.runs.table import Row
+
+if TYPE_CHECKING:
+    from longtail.workflow.candidates import Candidate
+
+
+def grid(title: str, *numbers: str, names: Sequence[str] = ("",), caption: str | None = None) -> Table:
+    """An empty table with columns of names, which go on in a further line where they are long, and columns of numbers.
+
+    Args:
+        title: plain text above the table.
+        numbers: headings of the columns of numbers.
+        names: headings of the columns of names, which stand first.
+        caption: plain text below the table.
+    """
+    below = None if caption is None else text(caption)
+    look: Any = {
+        "box": SIMPLE_HEAD,
+        "pad_edge": False,
+        "collapse_padding": True,
+        "title_justify": "left",
+        "caption_justify": "left",
+    }
+    table = Table(title=text(title), caption=below, **look)
+    for heading in names:
+        table.add_column(heading, overflow="fold")
+    for heading in numbers:
+        table.add_column(heading, justify="right", no_wrap=True)
+    return table
+
+
+def result_table(reports: Mapping[str, RunReport]) -> Table:
+    """One row per report: mean recall, groups with the ends of their intervals in a second line, accuracy, calibration."""
+    first = next(iter(reports.values()))
+    has_val = first.val_mean_recall is not None
+    headings = ("all", *GROUPS, "accuracy", "ECE", *(["val"] if has_val else []))
+    table = grid(f"{_stamp(first)} · test images, %", *headings, caption=_caption(first))
+    for name, report in reports.items():
+        test = report.test
+        cells = [percent(test.mean_recall), *(_group(test.groups[group]) for group in GROUPS)]
+        cells += [percent(test.accuracy), percent(test.calibration_error)]
+        table.add_row(text(name) + _flag(report), *cells, *([percent(report.val_mean_recall)] if has_val else []))
+    return table
+
+
+def candidates_table(candidates: Sequence[Candidate], chosen: int) -> Table:
+    """One row per candidate: its recall on the validation images with an interval, its distance from the best, its cost."""
+    headings = ("set on these", "recall", "95 % interval", "behind", "cost")
+    table = grid("candidates · validation images, %", *headings)
+    for index, candidate in enumerate(candidates):
+        result = candidate.result
+        low, high = (percent(end) for end in result.interval)
+        behind = f"{100 * result.behind:.1f} ± {100 * result.standard_error:.1f}" if result.behind else "–"
+        value = "–" if candidate.tau is None else f"{candidate.reading.keyword} {candidate.tau:g}"
+        name = text(candidate.reading.name) + " ←" * (index == chosen)
+        cells = (value, percent(result.recall), f"{low} to {high}", behind, f"{candidate.cost:.3g}")
+        table.add_row(name, *cells, style="bold" if index == chosen else None)
+    return table
+
+
+def summary_table(reports: Mapping[str, Sequence[RunReport]]) -> Table:
+    """Mean ± std over seeds, one row per method."""
+    first = next(iter(reports.values()))
+    table = grid(f"{_stamp(first[0])} · n={len(first)}", "all", *GROUPS, caption=_caption(first[0]))
+    for name, runs in reports.items():
+        values = [[run.test.mean_recall for run in runs]]
+        values += [[run.test.groups[group].recall for run in runs] for group in GROUPS]
+        table.add_row(text(name) + _flag(runs[0]), *(mean_and_std(column) for column in values))
+    return table
+
+
+def rows_table(rows: Sequence[Row]) -> Table:
+    """One row per experiment: mean, with the deviation in a second line, over its seeds; training seconds; number of seeds.
+
+    Conditions in which all rows agree stand in the title, others below the names.
+    """
+    first = rows[0].reports[0]
+    conditions = [_conditions(row.reports[0]) for row in rows]
+    same = [words for words in conditions[0] if all(words in other for other in conditions)]
+    title = " · ".join((first.setting, *same, first.epoch_rule, "test images, %"))
+    table = grid(title, "all", *GROUPS, "accuracy", "ECE", "seconds", "n", caption=_caption(first))
+    for row, own in zip(rows, conditions, strict=True):
+        differing = ", ".join(words for words in own if words not in same)
+        names = (f"{row.method}{_mark(rows, row)}{_flag(row.reports[0])}", differing)
+        numbers = [_over_seeds(row.values(value)) for value in ("mean_recall", *GROUPS, "accuracy", "calibration_error")]
+        table.add_row("\n".join(map(text, filter(None, names))), *numbers, f"{row.mean('seconds'):.0f}", str(len(row.reports)))
+    return table
+
+
+def stage_table(report: RunReport) -> Table:
+    """Results of each stage after its last epoch and, under the paper protocol, after its best epoch on the test set."""
+    title = f"{report.method}, seed {report.seed}: stages, mean recall in %, {counted(report.views, 'view')}"
+    table = grid(title, "epochs", "last epoch", "best epoch on the test set", "seconds", "images/s", names=("stage",))
+    for stage in report.stages:
+        best = stage.best_test_epoch
+        shown = f"{percent(best.mean_recall)} (epoch {best.epoch})" if best else percent(None)
+        cells = (stage.epochs, percent(stage.last_epoch.mean_recall), shown, stage.seconds, stage.images_per_second)
+        table.add_row(text(stage.stage), *map(text, cells))
+    return table
+
+
+def mean_and_std(shares: Sequence[float]) -> str:
+    """Mean and standard deviation in percent, such as 91.4 ± 0.6; the mean alone where there is one share."""
+    known = [share for share in shares if not math.isnan(share)]
+    if len(known) < 2:
+        return percent(known[0] if known else None)
+    return f"{percent(statistics.mean(known))} ± {percent(statistics.stdev(known))}"
+
+
+def differences(rows: Sequence[Row]) -> list[str]:
+    """One line for each of several rows of one method: the values in which it differs from the others."""
+    return [f"{row.method}{_mark(rows, row)}: {row.differs}" for row in rows if row.differs]
+
+
+def _over_seeds(shares: Sequence[float]) -> str:
+    """Mean in percent, and the standard deviation below it."""
+    return mean_and_std(shares).replace(" ± ", "\n±")
+
+
+def _conditions(report: RunReport) -> list[str]:
+    """Conditions of a result, in words."""
+    epochs = [stage.epochs for stage in report.stages]
+    trained = counted(epochs[0], "epoch") if len(epochs) == 1 else f"{'+'.join(map(str, epochs))} epochs"
+    return [f"{report.budget} budget", f"{report.protocol} protocol", trained, counted(report.views, "view")]
+
+
+def _mark(rows: Sequence[Row], row: Row) -> str:
+    """Number of the row among several rows of one method; empty for a single row."""
+    alike = [other for other in rows if other.method == row.method]
+    return f" {alike.index(row) + 1}" if len(alike) > 1 else ""
+
+
+def _stamp(report: RunReport) -> str:
+    """Conditions of the results: data, budget, protocol, the epoch that is evaluated, and the views of each image."""
+    protocol = f"{report.budget} budget · {report.protocol} protocol · {report.epoch_rule}"
+    return f"{report.setting} · {protocol} · {counted(report.views, 'view')}"
+
+
+def _flag(report: RunReport) -> str:
+    """Mark for the results of an inference rule that saw all test images at once."""
+    return " (transductive)" if report.transductive else ""
+
+
+def _caption(report: RunReport) -> str:
+    """Rule, number of classes and number of test images of each group."""
+    parts = []
+    for name in GROUPS:
+        group, which = report.test.groups[name], GROUP_RANGES[report.group_rule][name]
+        some = f"{group.evaluated_classes} of " if group.evaluated_classes < group.classes else ""
+        parts.append(f"{name} ({which}): {some}{counted(group.classes, 'class')}, {counted(group.images, 'test image')}")
+    return f"Groups by training images: {'; '.join(parts)}"
+
+
+def _group(group: GroupResult) -> str:
+    """Recall, and below it its interval in whole percent."""
+    interval = group.interval
+    return percent(group.recall) + (f"\n{100 * interval[0]:.0f}–{100 * interval[1]:.0f}" if interval else "")
