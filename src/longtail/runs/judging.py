@@ -38,9 +38,10 @@ def regrouped_report(folder: Path, *, groups: str, views: int | None = None) -> 
     measured = read_report(run)
     if views not in (None, measured.views):
         check_views(views)
+        stored = counted(measured.views, "view")
         raise UserError(
-            f"The predictions stored in '{folder}' are for {counted(measured.views, 'view')} of each image; another number "
-            f"needs the images, so give the folder or CSV of the labelled test images: longtail evaluate {folder} FOLDER `views={views}`."
+            f"The predictions stored in '{folder}' are for {stored} of each image; another number needs the images, so give the "
+            f"folder or CSV of the labelled test images: longtail evaluate {folder} FOLDER `views={views}`."
         )
     if measured.group_rule == groups:
         return measured
