@@ -387,7 +387,7 @@ def test_interrupted_with_a_sentence(monkeypatch):
     monkeypatch.setattr("longtail.cli.look.run_doctor", interrupted)
     said = longtail("doctor")
     assert said.code == 130
-    assert said.err == "Interrupted. What has been computed is kept; the same command continues.\n"
+    assert said.err == "Interrupted. What has been stored is kept; the same command goes on from there.\n"
 
 
 def test_a_real_process_ends_in_the_same_way(tmp_path):

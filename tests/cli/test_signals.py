@@ -16,7 +16,7 @@ from longtail.engine.devices import make_fabric
 from longtail.errors import TrainingFailed
 
 ARRAY = {"SLURM_ARRAY_JOB_ID": "41", "SLURM_ARRAY_TASK_ID": "2"}
-KEPT = "What has been computed is kept; the same command continues."
+KEPT = "What has been stored is kept; the same command goes on from there."
 
 
 @pytest.fixture(autouse=True)

@@ -114,7 +114,7 @@ def test_the_processes_end_with_their_parent(tmp_path, number):
             parent.send_signal(number)
         _, errors = parent.communicate()
         waited(lambda: not running_in(parent.pid), seconds=3)
-    said = "Stopped by SIGTERM. What has been computed is kept; the same command continues.\n"
+    said = "Stopped by SIGTERM. What has been stored is kept; the same command goes on from there.\n"
     assert (parent.returncode, errors) == ((-9, "") if number == signal.SIGKILL else (143, said))
 
 

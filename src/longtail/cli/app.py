@@ -215,7 +215,7 @@ def main() -> None:
         _stop(stop.sentence, stop.code)
     except SystemExit as stop:
         if stop.code == INTERRUPTED:  # typer catches KeyboardInterrupt itself and says nothing
-            _stop("Interrupted. What has been computed is kept; the same command continues.", INTERRUPTED)
+            _stop("Interrupted. What has been stored is kept; the same command goes on from there.", INTERRUPTED)
         raise
     except (SyntaxError, UserError, OSError) as error:
         if os.environ.get("LONGTAIL_DEBUG"):
