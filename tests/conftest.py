@@ -1,5 +1,6 @@
 """Set-up of all tests: one thread, annotated shapes of the mathematics checked in every call, and a marker for slow tests."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ import torch
 from jaxtyping import install_import_hook
 
 torch.set_num_threads(1)
+os.environ["LONGTAIL_REPORT"] = "0"  # tests of reports ask for them
 
 MATHEMATICS = ("weighting", "schedules", "losses", "heads", "inference", "metrics", "sampling", "networks.classifier", "steps")
 install_import_hook(

@@ -8,11 +8,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from longtail.reporting.writing import write_report_page
     from longtail.runs.serving import load
     from longtail.workflow.train import train
 
 __version__ = "0.1.0"
-__all__ = ["load", "train"]
+__all__ = ["load", "train", "write_report_page"]
 
 
 def __getattr__(name: str) -> Any:
@@ -24,4 +25,8 @@ def __getattr__(name: str) -> Any:
         from longtail.runs.serving import load
 
         return load
+    if name == "write_report_page":
+        from longtail.reporting.writing import write_report_page
+
+        return write_report_page
     raise AttributeError(f"module 'longtail' has no attribute '{name}'; it has {', '.join(__all__)} and its submodules.")

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from longtail import __version__
-from longtail.cli.options import ALL, RUN, TRUST, as_request, in_flags, with_options
+from longtail.cli.options import ALL, REPORT, RUN, TRUST, as_request, in_flags, with_options
 from longtail.cli.stopping import Stopped, requeue_on, stopping_on_signals
 from longtail.errors import UserError
 from longtail.text import visible
@@ -51,11 +51,13 @@ def options(
 
 @app.command()
 @with_options("imbalance", "epochs", "runs", "device", "precision", "fresh", imbalance=50, device="cpu", precision="32-true")
-def demo(seeds: Annotated[int, typer.Option(help="Number of runs per method.", min=1)] = 5, **asked: Any) -> None:
+def demo(
+    seeds: Annotated[int, typer.Option(help="Number of runs per method.", min=1)] = 5, report: REPORT = True, **asked: Any
+) -> None:
     """Compare cross-entropy, logit adjustment and GCL on real handwritten digits, with no download, in about a minute."""
     from longtail.cli.commands import run_demo
 
-    run_demo(as_request({"data": "digits_lt", **asked}), seeds=seeds)
+    run_demo(as_request({"data": "digits_lt", **asked}), seeds=seeds, report=report)
 
 
 @app.command()
@@ -72,13 +74,14 @@ def train(
             rich_help_panel=TRAINING,
         ),
     ] = None,
+    report: REPORT = True,
     **asked: Any,
 ) -> None:
     """Train on an image folder, CSV or named setting; without --method, choose one. Started again, it continues."""
     from longtail.cli.commands import run_train
 
     requeue_on(requeue_signal)
-    run_train(as_request(asked), seeds=seeds)
+    run_train(as_request(asked), seeds=seeds, report=report)
 
 
 @app.command()
@@ -103,6 +106,7 @@ def evaluate(
         str, typer.Option(help="Class prior where the classifier will be used: uniform, train, or a CSV label,share.")
     ] = "uniform",
     trust_code: TRUST = False,
+    report: REPORT = True,
     **asked: Any,
 ) -> None:
     """Evaluate a finished run again: with other groups, under another class prior, or on labelled images, with other views."""
@@ -110,7 +114,7 @@ def evaluate(
 
     _limit(asked)
     how = {name: asked[name] for name in ("groups", "outside", "device", "views")}
-    run_evaluate(run, data, prior=prior, trust_code=trust_code, **how)
+    run_evaluate(run, data, prior=prior, trust_code=trust_code, report=report, **how)
 
 
 @app.command()
@@ -179,6 +183,26 @@ def table(
     from longtail.cli.look import run_table
 
     run_table(setting, asked["runs"], budget=budget)
+
+
+@app.command()
+@with_options("groups")
+def report(
+    folders: Annotated[
+        list[Path], typer.Argument(help="Folders of finished runs, as training commands print them.", metavar="RUN...")
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", help="Page to write, .html; report.html in the first run's folder if not given.", metavar="FILE"
+        ),
+    ] = None,
+    **asked: Any,
+) -> None:
+    """Write a page of figures and tables on finished runs, side by side: who gained, who paid, and how surely."""
+    from longtail.cli.report import run_report
+
+    run_report(folders, output, groups=asked["groups"])
 
 
 @app.command("list")

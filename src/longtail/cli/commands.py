@@ -11,6 +11,7 @@ from typing import Any
 
 from longtail.cli.options import in_flags
 from longtail.cli.progress import Bars
+from longtail.cli.report import add_report
 from longtail.cli.show import console, lines_on_stderr, say, text
 from longtail.cli.tables import candidates_table, result_table, stage_table, summary_table
 from longtail.data.symmetry import check_views
@@ -21,7 +22,7 @@ from longtail.runs.code import needs_trust
 from longtail.runs.devices import chosen_device
 from longtail.runs.files import csv_text
 from longtail.runs.judging import accuracy_under, regrouped_report, report_on_images
-from longtail.runs.layout import demo_figure
+from longtail.runs.layout import demo_figure, demo_page
 from longtail.runs.output import check_output, is_standard_output, write_output
 from longtail.runs.serving import Prediction, load
 from longtail.text import guarded, visible
@@ -34,7 +35,7 @@ from longtail.workflow.request import AUTO, Request
 PREDICTIONS = "predict.csv"
 
 
-def run_demo(request: Request, *, seeds: int) -> None:
+def run_demo(request: Request, *, seeds: int, report: bool = False) -> None:
     """Trains the methods, prints a table and the change of recall for rare and common classes, and draws the figure."""
     with Bars() as bars:
         results = demonstrate(request, bars, seeds=seeds)
@@ -52,26 +53,29 @@ def run_demo(request: Request, *, seeds: int) -> None:
     )
     figure = recall_figure(results, demo_figure(request.runs, first.setting))
     say(f"Figure: {text(figure)}")
+    page = demo_page(request.runs, first.setting)
+    add_report([runs[0].folder for runs in results.values()], wanted=report, groups=request.groups, output=page)
     _closing(results["gcl"][0].folder, "longtail train FOLDER", "your own images, one folder per class")
 
 
-def run_train(request: Request, *, seeds: int | None) -> None:
+def run_train(request: Request, *, seeds: int | None, report: bool = False) -> None:
     """Trains one method at one or more seeds, or chooses one at each seed."""
     requests = [request] if seeds is None else [replace(request, seed=seed) for seed in range(seeds)]
     if request.method == AUTO:
         for each in requests:
-            _train_auto(each)
+            _train_auto(each, report=report)
         return
     with Bars() as bars:
         setting, data = prepared(request, bars)
         results = train_many(requests, setting, data, watcher=bars)
-    report = results[0].report
-    say(result_table({f"{report.method}, seed {result.report.seed}": result.report for result in results}))
+    first = results[0].report
+    say(result_table({f"{first.method}, seed {result.report.seed}": result.report for result in results}))
     if len(results) > 1:
-        say(summary_table({report.method: [result.report for result in results]}))
-    if report.protocol == "paper" or len(report.stages) > 1:
+        say(summary_table({first.method: [result.report for result in results]}))
+    if first.protocol == "paper" or len(first.stages) > 1:
         for result in results:
             say(stage_table(result.report))
+    add_report([result.folder for result in results], wanted=report, groups=request.groups)
     _closing(results[0].folder, _to_predict(results[0].folder), "to use it")
 
 
@@ -85,20 +89,22 @@ def run_evaluate(
     outside: bool = False,
     trust_code: bool = False,
     views: int | None = None,
+    report: bool = False,
 ) -> None:
-    """Prints a finished run's report with other groups or another prior, or on other labelled images."""
+    """Prints a finished run's results with other groups or another prior, or on other labelled images."""
     device = chosen_device(device)
     if data is None:
-        report = regrouped_report(folder, groups=groups, views=views)
+        measured = regrouped_report(folder, groups=groups, views=views)
     else:
         how: dict[str, Any] = {"device": device, "outside": outside, "trust_code": trust_code, "views": views}
-        report = report_on_images(folder, data, groups=groups, **how)
-    say(result_table({report.method: report}))
-    missing = [entry.name for entry, count in zip(report.classes, report.test.test_counts, strict=True) if not count]
+        measured = report_on_images(folder, data, groups=groups, **how)
+    say(result_table({measured.method: measured}))
+    missing = [entry.name for entry, count in zip(measured.classes, measured.test.test_counts, strict=True) if not count]
     if missing:
         say(f"Not evaluated, since there are no test images: {text(', '.join(missing))}")
     if prior != "uniform":
-        say(f"Expected accuracy under the class prior '{text(prior)}': {percent(accuracy_under(report, prior), unit=' %')}")
+        say(f"Expected accuracy under the class prior '{text(prior)}': {percent(accuracy_under(measured, prior), unit=' %')}")
+    add_report([folder], wanted=report and data is None, groups=groups)
     _closing(folder, _to_predict(folder), "to use it")
 
 
@@ -166,7 +172,7 @@ def _cell(name: object) -> str:
     return guarded(visible(str(name)))
 
 
-def _train_auto(request: Request) -> None:
+def _train_auto(request: Request, *, report: bool) -> None:
     with Bars() as bars:
         auto = choose_method(request, bars)
     chosen = auto.candidates[auto.chosen].reading.name
@@ -174,6 +180,7 @@ def _train_auto(request: Request) -> None:
     say(result_table({chosen: auto.result.report}))
     for sentence in auto.verdict:
         say(text(in_flags(sentence)))
+    add_report([auto.run.folder], wanted=report, groups=request.groups)
     _closing(auto.run.folder, _to_predict(auto.run.folder), f"uses {chosen}")
 
 

@@ -13,7 +13,7 @@ from typing import Annotated, Any, get_type_hints
 import typer
 
 from longtail.errors import UserError
-from longtail.workflow.request import Request, default_of
+from longtail.workflow.request import Request, default_of, flag
 
 PARAMETER = inspect.Parameter
 FIELDS = {each.name: each for each in fields(Request)}
@@ -21,6 +21,11 @@ ALL = tuple(FIELDS)
 DATA = Annotated[str, typer.Argument(help=FIELDS["data"].metadata["help"], metavar="DATA")]
 RUN = Annotated[Path, typer.Argument(help="A run folder, as a training command prints it.", metavar="RUN")]
 TRUST = Annotated[bool, typer.Option("--trust-code", help="Run the user's own code that the run was trained with.")]
+
+REPORT = Annotated[
+    bool,
+    typer.Option("--report/--no-report", envvar="LONGTAIL_REPORT", help="Write a page of figures and tables, report.html."),
+]
 
 
 def with_options(*names: str, **defaults: Any) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -59,12 +64,6 @@ def _parameter(name: str, kind: Any, default: Any) -> inspect.Parameter:
         rich_help_panel=metadata["panel"],
     )
     return PARAMETER(name, PARAMETER.KEYWORD_ONLY, default=default, annotation=Annotated[kind, option])
-
-
-def flag(name: str) -> str:
-    """Flag of an argument, such as `--split-seed` for `split_seed`; of a pair such as --refit/--no-refit the first."""
-    declared = FIELDS[name].metadata.get("flag", "") if name in FIELDS else ""
-    return declared.partition("/")[0] or f"--{name.replace('_', '-')}"
 
 
 def as_request(asked: Mapping[str, Any]) -> Request:

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from longtail import recipes, settings
-from longtail.cli.options import FIELDS, flag, in_flags
+from longtail.cli.options import FIELDS, in_flags
 from longtail.cli.recipe_lines import Line, inference_lines, network_lines, plain_name, setting_lines, stage_lines
 from longtail.cli.show import console, say, text
 from longtail.inference import reference_of
@@ -22,7 +22,7 @@ from longtail.spec.description import describe, parameters_of
 from longtail.spec.recipe import Recipe, Setting, with_epochs
 from longtail.text import visible
 from longtail.workflow.choices import largest_batch
-from longtail.workflow.request import Request, default_of
+from longtail.workflow.request import Request, default_of, flag
 from longtail.workflow.resolve import check, chosen_recipe, chosen_setting, recipe_function
 
 VALUE = 15  # width of a value in characters, so that the paths after the values are aligned

@@ -37,6 +37,8 @@ class Answer:
         features: features of the test images (M, D), float32.
         files: paths of the test images below the folder of the data, in the order of `labels`; empty where they have no paths.
         log: one entry per epoch (log.jsonl).
+        stored: predicted classes (M,) as the run wrote them, before its scores were rounded to half precision; None for those of
+            the highest scores.
     """
 
     name: str
@@ -49,11 +51,18 @@ class Answer:
     features: Array
     files: Sequence[str]
     log: Sequence[Mapping[str, Any]]
+    stored: Array | None = None
 
     @property
     def classes(self) -> list[str]:
         """Names of the classes (C,)."""
         return [entry.name for entry in self.report.classes]
+
+    @property
+    def predicted(self) -> Array:
+        """Predicted classes of the test images (M,)."""
+        predicted: Array = self.scores.argmax(1) if self.stored is None else self.stored
+        return predicted
 
 
 def read_answer(folder: Path, name: str, *, groups: str) -> Answer:
@@ -72,7 +81,7 @@ def read_answer(folder: Path, name: str, *, groups: str) -> Answer:
     report = regrouped_report(run.folder, groups=groups)
     with np.load(io.BytesIO(run.read("predictions.npz"))) as stored:
         arrays = {key: stored[key].astype(np.float32) for key in ("scores", "logits", "features")}
-        labels = stored["labels"]
+        labels, predicted = stored["labels"], stored["predicted"]
     lines = run.read("log.jsonl").decode().splitlines()
     return Answer(
         name=name,
@@ -80,8 +89,9 @@ def read_answer(folder: Path, name: str, *, groups: str) -> Answer:
         report=report,
         record=run.record,
         labels=labels,
-        files=_test_files(run.read("split.csv").decode(), len(labels)),
+        files=_test_files(run.read("split.csv").decode(errors="surrogateescape"), len(labels)),
         log=[json.loads(line) for line in lines],
+        stored=predicted,
         **arrays,
     )
 

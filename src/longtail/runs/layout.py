@@ -49,6 +49,11 @@ def demo_figure(runs: Path, setting: str) -> Path:
     return runs / setting / "demo.png"
 
 
+def demo_page(runs: Path, setting: str) -> Path:
+    """Path of the report of the demonstration."""
+    return runs / setting / "report.html"
+
+
 def finished_runs(runs: Path, setting: str) -> Iterator[Path]:
     """Folders of a setting's runs that have a report, in the order of their paths."""
     return (report.parent for report in sorted((runs / setting).glob("*/*/report.json")))

@@ -27,6 +27,7 @@ from longtail.runs.starts import Start, add_start, this_start
 from longtail.spec.description import describe
 from longtail.spec.experiment import Experiment
 from longtail.spec.identity import libraries, sources
+from longtail.workflow.command import command_of
 from longtail.workflow.request import Request
 from longtail.workflow.resolve import own_files
 from longtail.workflow.watcher import Watcher
@@ -45,7 +46,8 @@ class Job:
     def record(self) -> dict[str, Any]:
         """Content of record.json before the first start."""
         own = kept_as(own_files(self.request))
-        return {**_record(self.experiment, self.fabric.device), "graphs": self.request.graphs, "code": own}
+        how = {"graphs": self.request.graphs, "code": own, "command": command_of(self.request)}
+        return {**_record(self.experiment, self.fabric.device), **how}
 
     @property
     def start(self) -> Start:

@@ -133,3 +133,10 @@ def documented() -> str:
 def default_of(option: Any) -> Any:
     """Default value of a field; an empty mapping for options that take NAME=VALUE pairs."""
     return option.default_factory() if callable(option.default_factory) else option.default
+
+
+def flag(name: str) -> str:
+    """Flag of an argument, such as `--split-seed` for `split_seed`; of a pair such as --refit/--no-refit the first."""
+    option = Request.__dataclass_fields__.get(name)
+    declared = option.metadata.get("flag", "") if option else ""
+    return declared.partition("/")[0] or f"--{name.replace('_', '-')}"

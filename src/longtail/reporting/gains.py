@@ -1,0 +1,74 @@
+"""Who gained and who paid: the difference of each class's recall between the first and the last answer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from longtail.reporting.answer import Answer
+from longtail.reporting.plotting import FONT, GREY, GROUP_COLOURS, legend, new_axes, new_figure, plain
+from longtail.reporting.section import Drawing, Table
+from longtail.results import GROUPS
+
+NAMED = 30  # classes up to which each bar has a name
+Row = tuple[str, str, int, int, float, float, float]
+
+
+def gains(answers: Sequence[Answer]) -> list[Drawing]:
+    """Draws the differences, sorted; nothing for a single answer."""
+    if len(answers) < 2:
+        return []
+    first, last = answers[0], answers[-1]
+    rows = gain_rows(first, last)
+    caption = (
+        f"Who gained and who paid: difference of each class's recall from {first.name} to {last.name}, in points, sorted: "
+        f"{_counted(rows)}. Of a class with few test images a difference is often chance."
+    )
+    columns = ("class", "group", "training images", "test images", f"recall {first.name}", f"recall {last.name}", "difference")
+    return [Drawing("gains", caption, _figure(rows), Table("gains", caption, columns, rows, shown=False))]
+
+
+def gain_rows(first: Answer, last: Answer) -> list[Row]:
+    """The evaluated classes with both recalls and their difference, the largest gain first."""
+    before, after = first.report.test, last.report.test
+    pairs = zip(first.report.classes, before.test_counts, before.recalls, after.recalls, strict=True)
+    rows = [(c.name, c.group, c.train_images, n, old, new, new - old) for c, n, old, new in pairs if n]
+    return sorted(rows, key=lambda row: -row[-1])
+
+
+def _counted(rows: Sequence[Row]) -> str:
+    gained, paid = sum(row[-1] > 0 for row in rows), sum(row[-1] < 0 for row in rows)
+    return f"{gained:,} gained, {paid:,} paid, {len(rows) - gained - paid:,} stayed the same"
+
+
+def _figure(rows: Sequence[Row]) -> Any:
+    named = len(rows) <= NAMED
+    figure = new_figure(height=max(0.8 + 0.21 * len(rows), 2.2)) if named else new_figure()
+    axes = new_axes(figure)
+    heights, edges = 100 * np.array([row[-1] for row in rows]), np.arange(len(rows) + 1) - 0.5
+    for group in GROUPS:
+        own = np.array([row[1] == group for row in rows])
+        if own.any():
+            shown = np.where(own, heights, 0)
+            how = {"fill": True, "color": GROUP_COLOURS[group], "label": f"{group} ({own.sum():,})"}
+            axes.stairs(shown, edges, orientation="horizontal" if named else "vertical", **how)
+    _label(axes, rows, named)
+    legend(axes, loc="best")
+    return figure
+
+
+def _label(axes: Any, rows: Sequence[Row], named: bool) -> None:
+    difference = "difference of recall in points"
+    if named:
+        axes.set(xlabel=difference, ylim=(len(rows) - 0.5, -0.5))
+        axes.set_yticks(range(len(rows)), [plain(_short(row[0])) for row in rows], fontsize=FONT - 1)
+        axes.axvline(0, color=GREY, linewidth=0.8)
+    else:
+        axes.set(ylabel=difference, xlabel="classes, largest gain first", xlim=(-0.5, len(rows) - 0.5))
+        axes.axhline(0, color=GREY, linewidth=0.8)
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= 24 else f"{name[:23]}…"

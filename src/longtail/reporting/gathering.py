@@ -1,0 +1,96 @@
+"""Reads the runs that a report shows: finished runs, and comparisons of methods with what was chosen."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from longtail.errors import DamagedFile, UserError
+from longtail.reporting.answer import Answer, read_answer
+from longtail.runs.folder import RunFolder
+from longtail.runs.layout import ANSWERS, chosen_run
+from longtail.runs.report import read_report
+from longtail.runs.seals import REMEDY, read_json
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A comparison of methods on validation images, as `auto` wrote it.
+
+    Args:
+        chosen: name of the candidate that was chosen.
+        candidates: name, cost, recall on the validation images and distance from the best of each candidate.
+        verdict: sentences on the choice.
+    """
+
+    chosen: str
+    candidates: Sequence[Mapping[str, Any]]
+    verdict: Sequence[str]
+
+
+def read_answers(folders: Sequence[Path], *, groups: str) -> list[Answer]:
+    """Reads finished runs, each once, and gives each a name of its own.
+
+    Args:
+        folders: folders of runs, or of comparisons, of which the chosen runs are read.
+        groups: rule that gathers classes in groups.
+
+    Raises:
+        MissingFileError: a folder holds no finished run.
+        UserError: a file is damaged, or the runs have other classes or test images than the first.
+    """
+    runs = list({chosen_run(folder).resolve(): chosen_run(folder) for folder in folders}.values())
+    answers = [read_answer(run, name, groups=groups) for run, name in zip(runs, names_of(runs), strict=True)]
+    for other in answers[1:]:
+        _check_comparable(answers[0], other)
+    return answers
+
+
+def names_of(runs: Sequence[Path]) -> list[str]:
+    """Name of each run: its method, with its seed where methods are equal, with its folder where the seeds are, too."""
+    reports = [read_report(run) for run in runs]
+    with_seeds = [f"{report.method}, seed {report.seed}" for report in reports]
+    methods, seeds = Counter(report.method for report in reports), Counter(with_seeds)
+    pairs = zip(reports, with_seeds, runs, strict=True)
+    names = [report.method if methods[report.method] == 1 else _longer(name, run, seeds) for report, name, run in pairs]
+    return [f"{number}: {name}" if names.count(name) > 1 else name for number, name in enumerate(names, 1)]
+
+
+def _longer(name: str, run: Path, seeds: Mapping[str, int]) -> str:
+    return name if seeds[name] == 1 else f"{name} ({RunFolder(run).record['experiment'][:6]})"
+
+
+def _check_comparable(first: Answer, other: Answer) -> None:
+    if first.classes != other.classes:
+        raise UserError(_apart(first, other, "classes"))
+    of_files = bool(first.files) and bool(other.files) and list(first.files) != list(other.files)
+    if of_files or not np.array_equal(first.labels, other.labels):
+        raise UserError(_apart(first, other, "test images"))
+
+
+def _apart(first: Answer, other: Answer, what: str) -> str:
+    return (
+        f"'{first.folder}' and '{other.folder}' were evaluated on other {what}; a report shows runs side by side that share "
+        f"their classes and test images."
+    )
+
+
+def read_choice(folder: Path) -> Choice | None:
+    """Reads the comparison of methods in a folder; None where the folder is that of a run.
+
+    Raises:
+        DamagedFile: answers.json is no comparison.
+    """
+    if not (folder / ANSWERS).exists():
+        return None
+    content: Any = read_json(folder, ANSWERS)
+    try:
+        said = content["verdict"]
+        return Choice(str(content["chosen"]), content["candidates"], [said] if isinstance(said, str) else [*map(str, said)])
+    except (KeyError, TypeError) as error:
+        raise DamagedFile(f"'{folder / ANSWERS}' is not a whole comparison of methods. {REMEDY}") from error

@@ -1,0 +1,58 @@
+"""Writes the report of finished runs side by side: the one function that the command line and Python call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import date
+from pathlib import Path
+
+from longtail import __version__
+from longtail.reporting.answer import Answer
+from longtail.reporting.contents import sections
+from longtail.reporting.files import folder_of, write_sections
+from longtail.reporting.gathering import read_answers, read_choice
+from longtail.results import counted
+from longtail.runs.output import check_output
+
+PAGE = "report.html"
+
+
+def write_report_page(
+    runs: Sequence[str | Path],
+    output: str | Path | None = None,
+    *,
+    groups: str = "shots",
+    wording: Callable[[str], str] = str,
+) -> Path:
+    """Writes one page of HTML that shows finished runs side by side, with a folder of its figures as PNG and numbers as CSV.
+
+    `longtail.write_report_page(["runs/photos/gcl/0-1a2b3c"])` returns the path of the page.
+
+    Args:
+        runs: folders of finished runs, or of comparisons, which share their classes and test images.
+        output: page to write, which ends in .html; report.html in the folder of the first run if not given.
+        groups: rule that gathers classes in groups: "shots" or "auto".
+        wording: changes sentences of a comparison, such as the names of options in them.
+
+    Raises:
+        MissingFileError: a folder holds no finished run.
+        UserError: a file is damaged, the runs cannot be shown side by side, or the page cannot be written.
+    """
+    folders = [Path(run) for run in runs]
+    page = folders[0] / PAGE if output is None else Path(output)
+    folder_of(page)
+    answers = read_answers(folders, groups=groups)
+    choices = [choice for choice in map(read_choice, dict.fromkeys(folders)) if choice is not None]
+    check_output(page)
+    return write_sections(page, *_headings(answers), list(sections(answers, choices, wording)))
+
+
+def _headings(answers: Sequence[Answer]) -> tuple[str, str]:
+    """Title and subtitle of the page."""
+    report = answers[0].report
+    training, test = counted(sum(report.class_counts), "training image"), counted(len(answers[0].labels), "test image")
+    counts = f"{counted(len(report.classes), 'class')}, {training} and {test}"
+    return (
+        f"{report.setting}: {', '.join(answer.name for answer in answers)}",
+        f"{counts}. Written on {date.today().isoformat()} by longtail {__version__}.",
+    )

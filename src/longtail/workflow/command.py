@@ -1,0 +1,44 @@
+"""The command that carries out a request, as a run records it, so that somebody else can type it."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Iterator, Mapping
+from dataclasses import fields
+from typing import Any
+
+from longtail.workflow.request import Request, default_of, flag
+
+NO_PART = ("data", "runs", "jobs", "fresh", "download", "tensorboard", "groups", "candidates", "folds", "refit")
+
+
+def command_of(request: Request) -> str:
+    """The command that trains the run of a request, without options that have no part in its result.
+
+    >>> command_of(Request("my photos", "gcl", seed=1, variants={"cloud": "log"}, pretrained=False))
+    "longtail train 'my photos' --method gcl --with cloud=log --no-pretrained --seed 1"
+    """
+    words = [word for name in (each.name for each in fields(Request)) if name not in NO_PART for word in _words(request, name)]
+    return shlex.join(["longtail", "train", str(request.data), *words])
+
+
+def _words(request: Request, name: str) -> Iterator[str]:
+    """The words of one option; none where it has its default."""
+    option, value = Request.__dataclass_fields__[name], getattr(request, name)
+    if value == default_of(option) or (name == "prior" and "target" in request.variants):
+        return
+    if isinstance(value, Mapping):
+        for key, each in value.items():
+            yield from (flag(name), f"{key}={_text(each)}")
+    elif isinstance(value, bool):
+        yield flag(name) if value else f"--no-{flag(name).removeprefix('--')}"
+    else:
+        yield from (flag(name), str(value))
+
+
+def _text(value: Any) -> str:
+    """A value of a variant as the command line reads it; of a function its name."""
+    if isinstance(value, str):
+        return value
+    return getattr(value, "__name__", None) or json.dumps(value, default=str)
