@@ -37,8 +37,8 @@ class Answer:
         features: features of the test images (M, D), float32.
         files: paths of the test images below the folder of the data, in the order of `labels`; empty where they have no paths.
         log: one entry per epoch (log.jsonl).
-        stored: predicted classes (M,) as the run wrote them, before its scores were rounded to half precision; None for those of
-            the highest scores.
+        stored: predicted classes (M,) as the run wrote them, before its scores were rounded to half precision; None, as in runs
+            of release 0.1.0, for those of the highest scores.
     """
 
     name: str
@@ -81,7 +81,7 @@ def read_answer(folder: Path, name: str, *, groups: str) -> Answer:
     report = regrouped_report(run.folder, groups=groups)
     with np.load(io.BytesIO(run.read("predictions.npz"))) as stored:
         arrays = {key: stored[key].astype(np.float32) for key in ("scores", "logits", "features")}
-        labels, predicted = stored["labels"], stored["predicted"]
+        labels, predicted = stored["labels"], stored.get("predicted")
     lines = run.read("log.jsonl").decode().splitlines()
     return Answer(
         name=name,

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from longtail.reporting.answer import Answer
-from longtail.reporting.plotting import GROUP_COLOURS, count_ticks, legend, new_axes, new_figure
+from longtail.reporting.plotting import GROUP_COLOURS, counted, legend, new_axes, new_figure
 from longtail.reporting.section import Drawing, Table
 from longtail.results import GROUPS
 from longtail.runs.report import ClassEntry
@@ -40,7 +40,7 @@ def _figure(entries: Sequence[ClassEntry]) -> Any:
             axes.stairs(
                 shown, edges, baseline=heights.min() / 2, fill=True, color=GROUP_COLOURS[group], label=f"{group} ({own.sum():,})"
             )
-    count_ticks(axes.yaxis)
+    counted(axes.yaxis)
     axes.set_xlim(edges[0], edges[-1])
     legend(axes, loc="upper right")
     return figure

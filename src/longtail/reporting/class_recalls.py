@@ -11,7 +11,7 @@ import torch
 
 from longtail.choosing import recall_interval
 from longtail.reporting.answer import Answer, Array
-from longtail.reporting.plotting import COLOURS, MARKERS, count_ticks, legend_above, new_axes, new_figure, plain
+from longtail.reporting.plotting import COLOURS, MARKERS, counted, legend_above, new_axes, new_figure, plain
 from longtail.reporting.section import Drawing, Table
 from longtail.results import wilson
 
@@ -47,7 +47,7 @@ def _figure(answers: Sequence[Answer]) -> Any:
     for number, (answer, (colour, marker)) in enumerate(zip(answers, styles, strict=False)):
         shift = 1.04 ** (number - (len(answers) - 1) / 2)  # side by side, where answers have the same value
         draw(axes, answer, shift, {"color": colour, "marker": marker, "label": plain(answer.name)})
-    count_ticks(axes.xaxis)
+    counted(axes.xaxis)
     if len(answers) > 1:
         legend_above(figure, axes)
     return figure

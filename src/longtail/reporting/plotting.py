@@ -59,7 +59,7 @@ def legend_above(figure: Any, axes: Any, *, columns: int = 2) -> None:
     figure.legend(handles, labels, loc="outside upper left", ncols=columns, frameon=False, fontsize=FONT - 1, labelcolor=GREY)
 
 
-def count_ticks(axis: Any) -> None:
+def counted(axis: Any) -> None:
     """Writes the numbers of a logarithmic axis as 10, 30, 100, 300, 1,000."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
