@@ -1,6 +1,7 @@
 """Options are declared once: the command line, `longtail.train` and the messages have the same ones."""
 
 import inspect
+import shlex
 import subprocess
 import sys
 from dataclasses import fields
@@ -12,6 +13,7 @@ import longtail
 from longtail.cli.app import app
 from longtail.cli.options import as_request, flag, in_flags
 from longtail.errors import UserError
+from longtail.workflow.command import command_of
 from longtail.workflow.request import Request
 
 NAMES = [each.name for each in fields(Request)]
@@ -66,6 +68,29 @@ def test_pairs_become_mappings():
     assert request == Request("x", variants={"cloud": "log", "a": "b=c"}, epochs=3)
     with pytest.raises(UserError, match=r"--set takes PATH=VALUE; got 'scale'"):
         as_request({"data": "x", "changes": ["scale"]})
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        Request("my photos", "gcl", seed=3, variants={"cloud": "log"}, changes={"stages.0.loss.scale": "20"}),
+        Request("cifar10_lt", "ce", imbalance=100, pretrained=False, deterministic=True, budget="common", val=0.1),
+        Request("photos", "my_file.py:drw", pretrained=True, backbone="resnet18", views=8, protocol="paper"),
+    ],
+    ids=["variants", "flags", "own"],
+)
+def test_the_command_that_a_run_records_is_the_request(request_):
+    words = shlex.split(command_of(request_))
+    assert words[:2] == ["longtail", "train"]
+    context = COMMANDS["train"].make_context("train", words[2:])
+    assert as_request(context.params) == request_
+
+
+def test_the_recorded_command_leaves_out_what_has_no_part_in_the_result():
+    asked = Request("photos", "ce", runs="elsewhere", jobs=2, fresh=True, candidates="la", refit=False, groups="auto")
+    assert command_of(asked) == "longtail train photos --method ce"
+    weighed = Request("photos", "logit_adjusted", prior="use.csv", variants={"target": (0.5, 0.5)})
+    assert command_of(weighed) == "longtail train photos --method logit_adjusted --with 'target=[0.5, 0.5]'"
 
 
 def test_help_loads_no_torch():

@@ -11,7 +11,7 @@ from PIL import Image
 
 import longtail
 from longtail.errors import DamagedFile, MissingFileError, UnwritableFile, UserError
-from longtail.reporting.gathering import names_of, read_answers, read_choice
+from longtail.reporting.gathering import read_answers, read_choice
 from made_runs import made_run
 
 COUNTS, LABELS, PREDICTED = [500, 50, 5], [0, 0, 1, 1, 2, 2], [0, 0, 1, 0, 2, 0]
@@ -109,7 +109,7 @@ def test_names_are_as_short_as_they_may_be(tmp_path):
         "d": {"method": "gcl", "seed": 1, "experiment": "123456789"},
     }
     runs = [made_run(tmp_path / name, COUNTS, LABELS, PREDICTED, **how) for name, how in made.items()]
-    ce, gcl, *others = names_of(runs)
+    ce, gcl, *others = [each.name for each in read_answers(runs, groups="shots")]
     assert (ce, gcl) == ("ce", "gcl, seed 0")
     assert others[1] == "gcl, seed 1 (123456)"
     assert others[0].startswith("gcl, seed 1 (")

@@ -121,6 +121,8 @@ def test_cells_are_rounded_as_they_are_shown():
         "\N{MINUS SIGN}0.5",
         "–",
     ]
+    numpy = Table("t", "", ("n", "s"), [(np.int64(1234), np.float32(0.5))], percent={"s"})
+    assert (kinds_of(numpy), script_json(rows_of(numpy))) == (["count", "share"], "[[1234,50.0]]")
     assert value_of("a\nb", "text") == "a\\nb"
     assert kinds_of(Table("t", "", ("a", "b"), [], percent={"b"})) == ["count", "share"]
 

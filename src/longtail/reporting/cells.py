@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
+from numbers import Integral
 from typing import Any
 
 from longtail.reporting.section import Cell, Table
@@ -25,7 +26,7 @@ def _kind(cells: Sequence[Cell]) -> str:
     known = [cell for cell in cells if cell is not None]
     if any(isinstance(cell, str) for cell in known):
         return TEXT
-    return COUNT if all(isinstance(cell, int) for cell in known) else NUMBER
+    return COUNT if all(isinstance(cell, Integral) for cell in known) else NUMBER
 
 
 def value_of(cell: Cell, kind: str) -> str | float | None:
@@ -35,7 +36,7 @@ def value_of(cell: Cell, kind: str) -> str | float | None:
     if cell is None or isinstance(cell, str) or not math.isfinite(cell):
         return None
     if kind == SHARE:
-        return round(100 * cell, 1)
+        return round(100 * float(cell), 1)
     return int(cell) if kind == COUNT else float(f"{cell:.4g}")
 
 
@@ -45,7 +46,7 @@ def shown_value(value: Any, kind: str) -> str:
         return NONE
     if kind == TEXT:
         return str(value)
-    text = f"{value:.1f}" if kind == SHARE else f"{value:,}" if kind == COUNT else f"{value:.4g}"
+    text = f"{value:.1f}" if kind == SHARE else f"{value:,}" if kind == COUNT else f"{value:.10g}"
     return text.replace("-", MINUS)
 
 

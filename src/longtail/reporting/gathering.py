@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +12,7 @@ import numpy as np
 
 from longtail.errors import DamagedFile, UserError
 from longtail.reporting.answer import Answer, read_answer
-from longtail.runs.folder import RunFolder
 from longtail.runs.layout import ANSWERS, chosen_run
-from longtail.runs.report import read_report
 from longtail.runs.seals import REMEDY, read_json
 
 
@@ -44,25 +42,24 @@ def read_answers(folders: Sequence[Path], *, groups: str) -> list[Answer]:
         MissingFileError: a folder holds no finished run.
         UserError: a file is damaged, or the runs have other classes or test images than the first.
     """
-    runs = list({chosen_run(folder).resolve(): chosen_run(folder) for folder in folders}.values())
-    answers = [read_answer(run, name, groups=groups) for run, name in zip(runs, names_of(runs), strict=True)]
+    runs = {chosen_run(folder).resolve(): chosen_run(folder) for folder in folders}.values()
+    unnamed = [read_answer(run, "", groups=groups) for run in runs]
+    answers = [replace(answer, name=name) for answer, name in zip(unnamed, names_of(unnamed), strict=True)]
     for other in answers[1:]:
         _check_comparable(answers[0], other)
     return answers
 
 
-def names_of(runs: Sequence[Path]) -> list[str]:
-    """Name of each run: its method, with its seed where methods are equal, with its folder where the seeds are, too."""
-    reports = [read_report(run) for run in runs]
+def names_of(answers: Sequence[Answer]) -> list[str]:
+    """Name of each run: its method, with its seed where methods are equal, with its hash where the seeds are, too."""
+    reports = [answer.report for answer in answers]
     with_seeds = [f"{report.method}, seed {report.seed}" for report in reports]
     methods, seeds = Counter(report.method for report in reports), Counter(with_seeds)
-    pairs = zip(reports, with_seeds, runs, strict=True)
-    names = [report.method if methods[report.method] == 1 else _longer(name, run, seeds) for report, name, run in pairs]
+    names = []
+    for answer, name in zip(answers, with_seeds, strict=True):
+        longer = name if seeds[name] == 1 else f"{name} ({answer.record['experiment'][:6]})"
+        names.append(answer.report.method if methods[answer.report.method] == 1 else longer)
     return [f"{number}: {name}" if names.count(name) > 1 else name for number, name in enumerate(names, 1)]
-
-
-def _longer(name: str, run: Path, seeds: Mapping[str, int]) -> str:
-    return name if seeds[name] == 1 else f"{name} ({RunFolder(run).record['experiment'][:6]})"
 
 
 def _check_comparable(first: Answer, other: Answer) -> None:

@@ -13,7 +13,7 @@ from longtail.choosing import recall_interval
 from longtail.reporting.answer import Answer
 from longtail.reporting.plotting import COLOURS, MARKERS, legend_above, new_axes, new_figure, plain
 from longtail.reporting.section import Cell, Drawing, Section, Table
-from longtail.results import GROUP_RANGES, GROUPS, counted, wilson
+from longtail.results import GROUP_RANGES, GROUPS, wilson
 
 ALL = "all classes"
 Row = tuple[str, str, int, int, float | None, float | None, float | None]
@@ -28,12 +28,11 @@ def group_recalls(answers: Sequence[Answer]) -> Section:
     )
     columns = ("group", "answer", "classes", "test images", "recall", "low", "high")
     table = Table("groups", caption, columns, rows, percent=frozenset(("recall", "low", "high")))
-    figure_caption = (
-        "Mean recall of the groups with 95 % intervals; n is the number of evaluated classes and of their test images."
+    numbers = Table("groups-figure", caption, columns, rows, shown=False)
+    drawn = (
+        "Mean recall of the groups with 95 % intervals; below each group the numbers of its evaluated classes and test images."
     )
-    drawing = Drawing(
-        "groups-figure", figure_caption, _figure(answers), Table("groups-figure", caption, columns, rows, shown=False)
-    )
+    drawing = Drawing("groups-figure", drawn, _figure(answers), numbers)
     return Section("Many, medium and few", _sentences(answers), (drawing, table, _overall(answers)))
 
 
@@ -75,7 +74,7 @@ def _overall(answers: Sequence[Answer]) -> Table:
 
 def _figure(answers: Sequence[Answer]) -> Any:
     figure = new_figure(height=3.2)
-    axes = new_axes(figure, ylabel="mean recall in %", ylim=(0, 103))
+    axes = new_axes(figure, xlabel="group, its classes and their test images", ylabel="mean recall in %", ylim=(0, 103))
     rows = [list(group_rows(answer)) for answer in answers]
     step = 0.6 / max(len(answers), 4)
     for number, (answer, own) in enumerate(zip(answers, rows, strict=True)):
@@ -84,7 +83,7 @@ def _figure(answers: Sequence[Answer]) -> Any:
         errors = np.abs(shares[:, 1:].T - shares[:, 0])
         how = {"color": COLOURS[number % len(COLOURS)], "marker": MARKERS[number % len(MARKERS)], "label": plain(answer.name)}
         axes.errorbar(places, shares[:, 0], yerr=errors, linestyle="none", markersize=6, elinewidth=1.5, capsize=3, **how)
-    labels = [f"{row[0].partition(' (')[0]}\n{counted(row[2], 'class')}\n{counted(row[3], 'image')}" for row in rows[0]]
+    labels = [f"{row[0].partition(' (')[0]}\n{row[2]:,}\n{row[3]:,}" for row in rows[0]]
     axes.set_xticks(range(len(labels)), labels)
     axes.set_xlim(-0.5, len(labels) - 0.5)
     if len(answers) > 1:

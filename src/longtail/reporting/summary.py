@@ -19,7 +19,7 @@ HASH = 12  # digits of a hash that are shown
 def summary(answers: Sequence[Answer], choices: Sequence[Choice] = ()) -> Section:
     """Section of the verdict, of what was chosen among on validation images, and of the facts of each answer."""
     parts = [_candidates(number, choice) for number, choice in enumerate(choices, 1)]
-    return Section("Verdict", [*_verdict(answers, choices), *_cautions(answers)], (*parts, facts(answers)))
+    return Section("Verdict", [*filter(None, _verdict(answers, choices)), *_cautions(answers)], (*parts, facts(answers)))
 
 
 def _verdict(answers: Sequence[Answer], choices: Sequence[Choice]) -> Iterator[str]:

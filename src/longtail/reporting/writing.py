@@ -41,9 +41,9 @@ def write_report_page(
     folders = [Path(run) for run in runs]
     page = folders[0] / PAGE if output is None else Path(output)
     folder_of(page)
+    check_output(page)
     answers = read_answers(folders, groups=groups)
     choices = [choice for choice in map(read_choice, dict.fromkeys(folders)) if choice is not None]
-    check_output(page)
     return write_sections(page, *_headings(answers), list(sections(answers, choices, wording)))
 
 
