@@ -87,4 +87,5 @@ def image_of(figure: Any, kind: str, dots: float = DOTS) -> bytes:
         warnings.filterwarnings("ignore", message="Glyph .* missing")
         metadata = {"Date": None} if kind == "svg" else {}
         figure.savefig(content, format=kind, dpi=dots, transparent=True, metadata=metadata)
+    figure.set_layout_engine("none")  # the first drawing has arranged it
     return content.getvalue()
