@@ -1,0 +1,174 @@
+"""The section on certainty: reliability diagrams, calibration errors, and what leaving out unsure images does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from longtail.reporting.answer import Answer, Array
+from longtail.reporting.curves import Coverage, Reliability, certainty, coverage_curve, reliability
+from longtail.reporting.overlays import looks, name_lines, names_of, panels, points
+from longtail.reporting.plotting import GREY, counted
+from longtail.reporting.section import Cell, Drawing, Section, Table
+from longtail.results import FEW_BELOW, percent, wilson
+
+BARRED = 3  # answers up to which the bins have intervals
+GRID = tuple(step / 100 for step in range(1, 101))
+KEPT = 0.8
+HOW = (
+    "In a reliability diagram, the images are gathered by the probability of the predicted class; points below the diagonal mean "
+    "that fewer predictions are right than the probabilities say (too sure), points above it that more are. The calibration error "
+    "(ECE) is the mean distance from the diagonal over the images.",
+    "The second kind of curve leaves out the images with the lowest probabilities: to the left, only the surest ones are kept. Where "
+    "all images of a class are left out, its recall enters the mean no longer.",
+)
+NO_FEW = "No test image belongs to a few-shot class, so that there is no diagram of these."
+
+
+@dataclass(frozen=True)
+class Certain:
+    """An answer with the certainty of its predictions: the diagram of all images, that of the few-shot classes, and the coverage."""
+
+    answer: Answer
+    every: Reliability
+    few: Reliability
+    coverage: Coverage
+
+
+def calibration(answers: Sequence[Answer]) -> Section:
+    """Section on whether the probabilities are justified, overall and for few-shot classes, and on leaving out unsure images."""
+    found = [_certain(answer) for answer in answers]
+    parts = [_diagram(found, "every"), *_few(found), _coverage(found), _table(found)]
+    missing = [] if len(parts) == 4 else [NO_FEW]
+    return Section("How sure the predictions are", (*HOW, *map(_sentence, found), *missing), parts)
+
+
+def _certain(answer: Answer) -> Certain:
+    certain, right = certainty(answer.scores), answer.predicted == answer.labels
+    few = np.array([entry.group == "few" for entry in answer.report.classes])[answer.labels]
+    return Certain(
+        answer,
+        reliability(certain, right),
+        reliability(certain[few], right[few]),
+        coverage_curve(certain, right, answer.labels),
+    )
+
+
+def _few(found: Sequence[Certain]) -> list[Drawing]:
+    return [_diagram(found, "few")] if any(each.few.images.any() for each in found) else []
+
+
+def _sentence(each: Certain) -> str:
+    every, few, test = each.every, each.few, each.answer.report.test
+    told, right = percent(test.accuracy + every.excess, unit=" %"), percent(test.accuracy, unit=" %")
+    overall = f"{each.answer.name}: the predicted classes have a probability of {told} on average and {right} of them are right, "
+    judged = f"so that the probabilities are {_direction(every)}; ECE {percent(test.calibration_error, unit=' %')}."
+    rare = f" For few-shot classes they are {_direction(few)} (ECE {percent(few.error, unit=' %')})." if few.images.any() else ""
+    kept = float(each.coverage.accuracy[each.coverage.at(KEPT)])
+    left_out = f" Of the surest {KEPT:.0%} of the images, {percent(kept, unit=' %')} are classified correctly."
+    return overall + judged + rare + left_out
+
+
+def _direction(diagram: Reliability) -> str:
+    if abs(diagram.excess) < 0.005:
+        return "right on average (within half a point)"
+    return f"too {'high' if diagram.excess > 0 else 'low'} by {points(diagram.excess)} points"
+
+
+def _diagram(found: Sequence[Certain], which: str) -> Drawing:
+    whose = "all test images" if which == "every" else f"the test images of few-shot classes{_limit(found[0].answer)}"
+    bars = " Bars are Wilson's 95 % intervals." if len(found) <= BARRED else " Intervals are in the CSV."
+    caption = (
+        f"Reliability of {whose}: share of right predictions against their probability, and below it the images per bin.{bars}"
+    )
+    name = "reliability" if which == "every" else "reliability-few"
+    columns = ("answer", "from", "to", "images", "mean probability", "accuracy", "low", "high")
+    rows = [(each.answer.name, *row) for each in found for row in _bins(getattr(each, which))]
+    numbers = Table(name, caption, columns, rows, shown=False)
+    diagrams = [getattr(each, which) for each in found]
+    return Drawing(name, caption, _diagram_figure(diagrams, names_of([each.answer for each in found])), numbers)
+
+
+def _limit(answer: Answer) -> str:
+    return (
+        f" (fewer than {FEW_BELOW} training images)"
+        if answer.report.group_rule == "shots"
+        else " (the rarest third of the classes)"
+    )
+
+
+def _bins(diagram: Reliability) -> Iterator[tuple[Cell, ...]]:
+    columns = zip(diagram.edges, diagram.edges[1:], diagram.images, diagram.certainty, diagram.accuracy, strict=False)
+    for low, high, images, certain, accuracy in columns:
+        known = (float(certain), float(accuracy), *wilson(accuracy, images)) if images else (None,) * 4
+        yield float(low), float(high), int(images), *known
+
+
+def _diagram_figure(diagrams: Sequence[Reliability], names: Sequence[str]) -> Any:
+    figure, (shares, bins) = panels((3.0, 1.1))
+    shares.plot([0, 100], [0, 100], color=GREY, linewidth=1, linestyle=(0, (2, 2)))
+    for diagram, look in zip(diagrams, looks(names), strict=False):
+        held = diagram.images > 0
+        errors = _errors(diagram)[:, held] if len(diagrams) <= BARRED else None
+        shares.errorbar(100 * diagram.certainty[held], 100 * diagram.accuracy[held], yerr=errors, elinewidth=1, capsize=2, **look)
+        stepped = {"color": look["color"], "linestyle": look["linestyle"], "linewidth": 1.4}
+        bins.stairs(np.maximum(diagram.images, 0.5), 100 * diagram.edges, baseline=0.5, **stepped)
+    shares.set(ylabel="right, in %", xlim=(0, 100), ylim=(-3, 103))
+    bins.set(xlabel="probability of the predicted class, in %", ylabel="images", yscale="log")
+    bins.set_ylim(bottom=0.7)
+    counted(bins.yaxis)
+    name_lines(figure, shares)
+    return figure
+
+
+def _errors(diagram: Reliability) -> Array:
+    """Lengths of the bars below and above each accuracy, in percent (2, B)."""
+    ends = np.array([wilson(share, images) for share, images in zip(diagram.accuracy, diagram.images, strict=True)])
+    return 100 * np.abs(ends.T - diagram.accuracy)
+
+
+def _coverage(found: Sequence[Certain]) -> Drawing:
+    caption = (
+        "Accuracy and mean recall of the images that are kept, when those with the lowest probability of the predicted class are "
+        "left out."
+    )
+    columns = ("answer", "coverage", "accuracy", "mean recall", "classes with images")
+    rows = [(each.answer.name, *row) for each in found for row in _kept(each.coverage)]
+    figure, (accuracy, recall) = panels((2.0, 2.0))
+    for each, look in zip(found, looks(names_of([each.answer for each in found])), strict=False):
+        own = np.array([row[:3] for row in _kept(each.coverage)], dtype=float).T
+        line = {**look, "marker": None}
+        accuracy.plot(100 * own[0], 100 * own[1], **line)
+        recall.plot(100 * own[0], 100 * own[2], **line)
+    accuracy.set(ylabel="accuracy in %")
+    recall.set(ylabel="mean recall in %", xlabel="images that are kept, in %", xlim=(0, 100))
+    name_lines(figure, accuracy)
+    return Drawing("coverage", caption, figure, Table("coverage", caption, columns, rows, shown=False))
+
+
+def _kept(coverage: Coverage) -> list[tuple[float, float, float, int]]:
+    columns = (coverage.coverage, coverage.accuracy, coverage.mean_recall, coverage.classes)
+    indices = list(dict.fromkeys(coverage.at(share) for share in GRID))
+    return [(*(float(column[index]) for column in columns[:3]), int(columns[3][index])) for index in indices]
+
+
+def _table(found: Sequence[Certain]) -> Table:
+    kept = f"accuracy of the surest {KEPT:.0%}"
+    columns = ("answer", "ECE", "ECE few-shot", "mean probability", "accuracy", kept, "area of accuracy", "area of mean recall")
+    caption = (
+        "Calibration errors (15 bins), and areas under the curves of accuracy and mean recall over the images that are kept."
+    )
+    rows = []
+    for each in found:
+        test, few, curve = each.answer.report.test, each.few, each.coverage
+        shares = (
+            test.calibration_error,
+            few.error if few.images.any() else None,
+            test.accuracy + each.every.excess,
+            test.accuracy,
+        )
+        rows.append((each.answer.name, *shares, float(curve.accuracy[curve.at(KEPT)]), curve.area, curve.area_of_recall))
+    return Table("calibration", caption, columns, rows, percent=frozenset(columns[1:]))

@@ -1,0 +1,48 @@
+"""Several answers in one figure: a colour, a marker and a line style for each, panels above each other, and words on which is which."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import cycle
+from typing import Any
+
+from longtail.reporting.answer import Answer
+from longtail.reporting.plotting import COLOURS, MARKERS, WIDTH, legend_above, new_figure, plain, restyle
+
+LINES = ("-", (0, (5, 1.5)), (0, (1.2, 1.2)), (0, (5, 1.5, 1.2, 1.5)), (0, (8, 2, 2, 2)))
+WIDE_NAME = 24  # characters of a name up to which two names fit beside each other above a figure
+
+
+def looks(names: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """Colour, marker, line style and label of the lines of each name; no two of thirty lines look alike."""
+    styles = zip(cycle(COLOURS), cycle(MARKERS), cycle(LINES), strict=False)
+    for name, (colour, marker, line) in zip(names, styles, strict=False):
+        yield {"color": colour, "marker": marker, "linestyle": line, "label": plain(name), "markersize": 4.5, "linewidth": 1.6}
+
+
+def names_of(answers: Sequence[Answer]) -> list[str]:
+    """What the answers are called."""
+    return [answer.name for answer in answers]
+
+
+def panels(heights: Sequence[float], *, width: float = WIDTH) -> tuple[Any, list[Any]]:
+    """A figure, and panels above each other that share the horizontal axis, of the given heights in inches."""
+    figure = new_figure(width, sum(heights) + 0.5)
+    grid = figure.subplots(len(heights), 1, sharex=True, squeeze=False, gridspec_kw={"height_ratios": list(heights)})
+    for axes in grid[:, 0]:
+        axes.set_facecolor("none")
+        restyle(axes)
+    figure.align_ylabels(grid[:, 0])
+    return figure, list(grid[:, 0])
+
+
+def name_lines(figure: Any, axes: Any) -> None:
+    """A legend above the figure, where there is more than one name."""
+    names = axes.get_legend_handles_labels()[1]
+    if len(names) > 1:
+        legend_above(figure, axes, columns=1 if max(map(len, names)) > WIDE_NAME else 2)
+
+
+def points(share: float) -> str:
+    """A difference of shares in points, such as 27.8; without a sign."""
+    return f"{abs(100 * share):.1f}"
