@@ -10,7 +10,7 @@ import numpy as np
 
 from longtail.reporting.answer import Answer, Array
 from longtail.reporting.curves import Coverage, Reliability, certainty, coverage_curve, reliability
-from longtail.reporting.overlays import looks, name_lines, names_of, panels, points
+from longtail.reporting.overlays import looks_of, name_lines, panels, points
 from longtail.reporting.plotting import GREY, counted
 from longtail.reporting.section import Cell, Drawing, Section, Table
 from longtail.results import FEW_BELOW, percent, wilson
@@ -19,8 +19,8 @@ BARRED = 3  # answers up to which the bins have intervals
 GRID = tuple(step / 100 for step in range(1, 101))
 KEPT = 0.8
 HOW = (
-    "In a reliability diagram, the images are gathered by the probability of the predicted class; points below the diagonal mean "
-    "that fewer predictions are right than the probabilities say (too sure), points above it that more are. The calibration error "
+    "In a reliability diagram, the images are gathered by the probability of the predicted class; points below the diagonal mean that "
+    "fewer predictions are right than the probabilities say (too sure), points above it that more are. The calibration error "
     "(ECE) is the mean distance from the diagonal over the images.",
     "The second kind of curve leaves out the images with the lowest probabilities: to the left, only the surest ones are kept. Where "
     "all images of a class are left out, its recall enters the mean no longer.",
@@ -88,8 +88,7 @@ def _diagram(found: Sequence[Certain], which: str) -> Drawing:
     columns = ("answer", "from", "to", "images", "mean probability", "accuracy", "low", "high")
     rows = [(each.answer.name, *row) for each in found for row in _bins(getattr(each, which))]
     numbers = Table(name, caption, columns, rows, shown=False)
-    diagrams = [getattr(each, which) for each in found]
-    return Drawing(name, caption, _diagram_figure(diagrams, names_of([each.answer for each in found])), numbers)
+    return Drawing(name, caption, _diagram_figure(found, which), numbers)
 
 
 def _limit(answer: Answer) -> str:
@@ -107,12 +106,13 @@ def _bins(diagram: Reliability) -> Iterator[tuple[Cell, ...]]:
         yield float(low), float(high), int(images), *known
 
 
-def _diagram_figure(diagrams: Sequence[Reliability], names: Sequence[str]) -> Any:
+def _diagram_figure(found: Sequence[Certain], which: str) -> Any:
     figure, (shares, bins) = panels((3.0, 1.1))
     shares.plot([0, 100], [0, 100], color=GREY, linewidth=1, linestyle=(0, (2, 2)))
-    for diagram, look in zip(diagrams, looks(names), strict=False):
+    for each, look in zip(found, looks_of([each.answer for each in found]).values(), strict=True):
+        diagram: Reliability = getattr(each, which)
         held = diagram.images > 0
-        errors = _errors(diagram)[:, held] if len(diagrams) <= BARRED else None
+        errors = _errors(diagram)[:, held] if len(found) <= BARRED else None
         shares.errorbar(100 * diagram.certainty[held], 100 * diagram.accuracy[held], yerr=errors, elinewidth=1, capsize=2, **look)
         stepped = {"color": look["color"], "linestyle": look["linestyle"], "linewidth": 1.4}
         bins.stairs(np.maximum(diagram.images, 0.5), 100 * diagram.edges, baseline=0.5, **stepped)
@@ -138,7 +138,7 @@ def _coverage(found: Sequence[Certain]) -> Drawing:
     columns = ("answer", "coverage", "accuracy", "mean recall", "classes with images")
     rows = [(each.answer.name, *row) for each in found for row in _kept(each.coverage)]
     figure, (accuracy, recall) = panels((2.0, 2.0))
-    for each, look in zip(found, looks(names_of([each.answer for each in found])), strict=False):
+    for each, look in zip(found, looks_of([each.answer for each in found]).values(), strict=True):
         own = np.array([row[:3] for row in _kept(each.coverage)], dtype=float).T
         line = {**look, "marker": None}
         accuracy.plot(100 * own[0], 100 * own[1], **line)

@@ -1,4 +1,4 @@
-"""Numbers of the curves on certainty: how sure predictions are, whether that is justified, and what leaving out the unsure does."""
+"""Numbers on certainty: how sure predictions are, whether that is justified, and what leaving out the unsure ones does."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The section on other class frequencies: accuracy from head-heavy to tail-heavy test data, and tail gain against head cost over tau."""
+"""The section on other class frequencies: accuracy from head-heavy to tail-heavy data, and tail gain against head cost."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from longtail.choosing import effective_images
 from longtail.data.groups import shot_groups
 from longtail.metrics import accuracy_under_prior
 from longtail.reporting.answer import Answer, Array
-from longtail.reporting.overlays import looks, name_lines, names_of
+from longtail.reporting.overlays import looks_of, name_lines
 from longtail.reporting.plotting import FONT, GREY, new_axes, new_figure
 from longtail.reporting.section import Cell, Drawing, Section, Table
 from longtail.reporting.shifts import TAUS, adjusted_predictions, group_recalls, recalls_of, shifted_priors
@@ -80,7 +80,7 @@ def _prior_drawing(rows: Sequence[tuple[Any, ...]], answers: Sequence[Answer]) -
     caption = f"Expected accuracy against the class frequencies in use, from head-heavy to tail-heavy; {where}."
     figure = new_figure(height=3.8)
     axes = new_axes(figure, ylabel="expected accuracy in %", xlabel="ratio of the most to the least common class")
-    for answer, look in zip(answers, looks(names_of(answers)), strict=False):
+    for answer, look in zip(answers, looks_of(answers).values(), strict=True):
         own = 100 * np.array([row[2:] for row in rows if row[0] == answer.name]).T
         places = np.arange(own.shape[1])
         axes.plot(places, own[0], **look)
@@ -149,7 +149,7 @@ def _trade_rows(trade: Trade) -> list[tuple[Cell, ...]]:
 def _trade_figure(trades: Sequence[Trade]) -> Any:
     figure = new_figure(height=4.0)
     axes = new_axes(figure, xlabel="recall of many in %", ylabel="recall of few in %")
-    for trade, look in zip(trades, looks([trade.answer.name for trade in trades]), strict=False):
+    for trade, look in zip(trades, looks_of([trade.answer for trade in trades]).values(), strict=True):
         many, few = (100 * np.array([own[group] for own in trade.by_tau]) for group in ("many", "few"))
         axes.plot(many, few, markevery=[TAUS.index(tau) for tau in MARKED], **look)
         ring = {"markersize": 12, "markeredgewidth": 1.6, "markerfacecolor": "none", "linestyle": "none"}

@@ -1,8 +1,8 @@
-"""Several answers in one figure: a colour, a marker and a line style for each, panels above each other, and words on which is which."""
+"""Several answers in one figure: a colour, a marker and a line style for each, panels above each other, and a legend."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import cycle
 from typing import Any
 
@@ -10,19 +10,23 @@ from longtail.reporting.answer import Answer
 from longtail.reporting.plotting import COLOURS, MARKERS, WIDTH, legend_above, new_figure, plain, restyle
 
 LINES = ("-", (0, (5, 1.5)), (0, (1.2, 1.2)), (0, (5, 1.5, 1.2, 1.5)), (0, (8, 2, 2, 2)))
+Look = dict[str, Any]
 WIDE_NAME = 24  # characters of a name up to which two names fit beside each other above a figure
 
 
-def looks(names: Sequence[str]) -> Iterator[dict[str, Any]]:
+def looks(names: Sequence[str]) -> dict[str, Look]:
     """Colour, marker, line style and label of the lines of each name; no two of thirty lines look alike."""
     styles = zip(cycle(COLOURS), cycle(MARKERS), cycle(LINES), strict=False)
-    for name, (colour, marker, line) in zip(names, styles, strict=False):
-        yield {"color": colour, "marker": marker, "linestyle": line, "label": plain(name), "markersize": 4.5, "linewidth": 1.6}
+    return {name: _look(name, *style) for name, style in zip(names, styles, strict=False)}
 
 
-def names_of(answers: Sequence[Answer]) -> list[str]:
-    """What the answers are called."""
-    return [answer.name for answer in answers]
+def _look(name: str, colour: str, marker: str, line: Any) -> Look:
+    return {"color": colour, "marker": marker, "linestyle": line, "label": plain(name), "markersize": 4.5, "linewidth": 1.6}
+
+
+def looks_of(answers: Sequence[Answer]) -> dict[str, Look]:
+    """The look of each answer's lines by its name, the same in every figure of a report."""
+    return looks([answer.name for answer in answers])
 
 
 def panels(heights: Sequence[float], *, width: float = WIDTH) -> tuple[Any, list[Any]]:
