@@ -1,4 +1,4 @@
-"""The eleven test distributions, adjusted predictions and recalls, by hand and against scikit-learn and the package's own rule."""
+"""The eleven test distributions, adjusted predictions and recalls: by hand, scikit-learn and the package's own rule."""
 
 import numpy as np
 import pytest

@@ -18,19 +18,20 @@ from longtail.results import FEW_BELOW, percent, wilson
 BARRED = 3  # answers up to which the bins have intervals
 GRID = tuple(step / 100 for step in range(1, 101))
 KEPT = 0.8
+SUREST = f"surest {100 * KEPT:.0f} %"
 HOW = (
-    "In a reliability diagram, the images are gathered by the probability of the predicted class; points below the diagonal mean that "
-    "fewer predictions are right than the probabilities say (too sure), points above it that more are. The calibration error "
-    "(ECE) is the mean distance from the diagonal over the images.",
-    "The second kind of curve leaves out the images with the lowest probabilities: to the left, only the surest ones are kept. Where "
-    "all images of a class are left out, its recall enters the mean no longer.",
+    "In a reliability diagram, the images are gathered by the probability of the predicted class; points below the diagonal "
+    "mean that fewer predictions are right than the probabilities say (too sure), points above it that more are. The "
+    "calibration error (ECE) is the mean distance from the diagonal over the images.",
+    "The second kind of curve leaves out the images with the lowest probabilities: to the left, only the surest ones are "
+    "kept. Where all images of a class are left out, its recall enters the mean no longer.",
 )
 NO_FEW = "No test image belongs to a few-shot class, so that there is no diagram of these."
 
 
 @dataclass(frozen=True)
 class Certain:
-    """An answer with the certainty of its predictions: the diagram of all images, that of the few-shot classes, and the coverage."""
+    """An answer with the diagram of all its test images, that of the few-shot classes, and its accuracy by coverage."""
 
     answer: Answer
     every: Reliability
@@ -41,7 +42,7 @@ class Certain:
 def calibration(answers: Sequence[Answer]) -> Section:
     """Section on whether the probabilities are justified, overall and for few-shot classes, and on leaving out unsure images."""
     found = [_certain(answer) for answer in answers]
-    parts = [_diagram(found, "every"), *_few(found), _coverage(found), _table(found)]
+    parts: list[Table | Drawing] = [_diagram(found, "every"), *_few(found), _coverage(found), _table(found)]
     missing = [] if len(parts) == 4 else [NO_FEW]
     return Section("How sure the predictions are", (*HOW, *map(_sentence, found), *missing), parts)
 
@@ -68,7 +69,7 @@ def _sentence(each: Certain) -> str:
     judged = f"so that the probabilities are {_direction(every)}; ECE {percent(test.calibration_error, unit=' %')}."
     rare = f" For few-shot classes they are {_direction(few)} (ECE {percent(few.error, unit=' %')})." if few.images.any() else ""
     kept = float(each.coverage.accuracy[each.coverage.at(KEPT)])
-    left_out = f" Of the surest {KEPT:.0%} of the images, {percent(kept, unit=' %')} are classified correctly."
+    left_out = f" Of the {SUREST} of the images, {percent(kept, unit=' %')} are classified correctly."
     return overall + judged + rare + left_out
 
 
@@ -127,7 +128,8 @@ def _diagram_figure(found: Sequence[Certain], which: str) -> Any:
 def _errors(diagram: Reliability) -> Array:
     """Lengths of the bars below and above each accuracy, in percent (2, B)."""
     ends = np.array([wilson(share, images) for share, images in zip(diagram.accuracy, diagram.images, strict=True)])
-    return 100 * np.abs(ends.T - diagram.accuracy)
+    lengths: Array = 100 * np.abs(ends.T - diagram.accuracy)
+    return lengths
 
 
 def _coverage(found: Sequence[Certain]) -> Drawing:
@@ -149,14 +151,15 @@ def _coverage(found: Sequence[Certain]) -> Drawing:
     return Drawing("coverage", caption, figure, Table("coverage", caption, columns, rows, shown=False))
 
 
-def _kept(coverage: Coverage) -> list[tuple[float, float, float, int]]:
-    columns = (coverage.coverage, coverage.accuracy, coverage.mean_recall, coverage.classes)
-    indices = list(dict.fromkeys(coverage.at(share) for share in GRID))
-    return [(*(float(column[index]) for column in columns[:3]), int(columns[3][index])) for index in indices]
+def _kept(curve: Coverage) -> list[tuple[float, float, float, int]]:
+    """Coverage, accuracy, mean recall and number of classes at each percent of the images."""
+    indices = np.unique([curve.at(share) for share in GRID])
+    columns = (curve.coverage, curve.accuracy, curve.mean_recall, curve.classes)
+    return list(zip(*(column[indices].tolist() for column in columns), strict=True))
 
 
 def _table(found: Sequence[Certain]) -> Table:
-    kept = f"accuracy of the surest {KEPT:.0%}"
+    kept = f"accuracy of the {SUREST}"
     columns = ("answer", "ECE", "ECE few-shot", "mean probability", "accuracy", kept, "area of accuracy", "area of mean recall")
     caption = (
         "Calibration errors (15 bins), and areas under the curves of accuracy and mean recall over the images that are kept."

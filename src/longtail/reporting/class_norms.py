@@ -49,15 +49,17 @@ class Norms:
         """How much longer the vectors of the common classes are than those of the rare ones."""
         fifth = max(len(self.values) // 5, 1)
         ratio = self.by_count[:fifth].mean() / max(self.by_count[-fifth:].mean(), 1e-12)
-        return f"{self.name}: the class vectors of the most common fifth of the classes are {ratio:.2f} times as long as those of the rarest."
+        return (
+            f"{self.name}: the vectors of the most common fifth of the classes have {ratio:.2f} times the length of the rarest."
+        )
 
 
 def class_norms(answers: Sequence[Answer]) -> tuple[list[Drawing], list[str]]:
-    """Draws the norms of the class vectors of the answers' heads, and says whose cannot be read or are not used by their heads."""
+    """Draws the norms of the class vectors of the answers' heads, and says whose cannot be read or have no influence."""
     found = [norms for answer in answers for norms in _norms_of(answer)]
     known = {norms.answer.name for norms in found}
     missing = [answer.name for answer in answers if answer.name not in known]
-    sentences = [norms.sentence for norms in found]
+    sentences = [norms.sentence for norms in found if not _uses_cosines(norms.answer)]
     sentences += [f"The head of {', '.join(missing)} has no class vectors that can be read from the run."] if missing else []
     cosines = [answer.name for answer in answers if answer.name in known and _uses_cosines(answer)]
     if cosines:
@@ -115,8 +117,10 @@ def norms_of(tensors: Mapping[str, Any], classes: int) -> Array | None:
         return None
     norms: Array = weights[0].float().norm(dim=1).numpy()
     factors = tensors.get("head.class_scale")
-    scaled = factors is not None and not any(name.startswith("head.confidence") for name in tensors)
-    return norms * np.abs(factors.float().numpy()) if scaled else norms
+    if factors is None or any(name.startswith("head.confidence") for name in tensors):  # DisAlign's depend on the image
+        return norms
+    scaled: Array = norms * np.abs(factors.float().numpy())
+    return scaled
 
 
 def _uses_cosines(answer: Answer) -> bool:
@@ -128,8 +132,8 @@ def _drawing(found: Sequence[Norms], styles: Mapping[str, Look]) -> Drawing:
     classes = found[0].answer.report.classes
     binned = f" Each point is the mean of neighbouring classes, {BINS} in all." if len(classes) > BINS else ""
     caption = (
-        "Lengths of the class vectors of the network's head, each divided by the mean over the classes, the classes with the most "
-        f"training images first. A falling line means that common classes have longer vectors, which favours them.{binned}"
+        "Lengths of the class vectors of the network's head, each divided by the mean over the classes, the classes with the "
+        f"most training images first. A falling line means that common classes have longer vectors, which favours them.{binned}"
     )
     columns = ("answer", "end of", "class", "training images", "norm")
     rows = [

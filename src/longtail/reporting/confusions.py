@@ -19,20 +19,20 @@ NAME = 18  # characters of a class's name beside the matrix
 RIGHT, WRONG = "#1f7fbf", "#d55e00"
 Pair = tuple[int, int]
 HOW = (
-    "A pair of classes is confused in one direction: images of the true class are taken for the predicted one. The first table has "
-    "the pairs with the most images, which are mostly common classes; the second has those with the largest share of the class's "
-    "images, ranked by the lower end of Wilson's 95 % interval, so that one image of one does not come first."
+    "A pair of classes is confused in one direction: images of the true class are taken for the predicted one. The first "
+    "table has the pairs with the most images, which are mostly common classes; the second has those with the largest share "
+    "of the class's images, ranked by the lower end of Wilson's 95 % interval, so that one image of one does not come first."
 )
 
 
 def confusions(answers: Sequence[Answer]) -> Section:
-    """Section on the pairs of classes that are confused most, by images and by share of the class, and on the confusion matrix."""
+    """Section on the pairs of classes that are confused most, by images and by share of the class, with the matrix."""
     found = {answer.name: confused_pairs(answer.labels, answer.predicted) for answer in answers}
     if not any(found.values()):
         return Section("What is confused", [f"No test image of {', '.join(found)} is classified wrongly."])
     test_counts = answers[0].report.test.test_counts
     matrices = [_matrix(answer, index) for index, answer in enumerate(answers, 1)] if len(test_counts) <= LARGEST else []
-    parts = [*matrices, _by_images(answers, found), _by_share(answers, found), _every_pair(answers, found)]
+    parts: list[Table | Drawing] = [*matrices, _by_images(answers, found), _by_share(answers, found), _every_pair(answers, found)]
     return Section("What is confused", [HOW, *_sentences(answers, found)], parts)
 
 
@@ -114,8 +114,8 @@ def _matrix(answer: Answer, index: int) -> Drawing:
     order = np.argsort(-np.array(answer.report.class_counts), kind="stable")
     shares, names = row_shares(answer.labels, answer.predicted, order), [answer.classes[j] for j in order]
     caption = (
-        f"Confusion matrix of {answer.name}: shares of each true class (row) that are taken for each class (column), classes with the "
-        "most training images first. Blue is right, orange wrong; grey rows have no test images."
+        f"Confusion matrix of {answer.name}: shares of each true class (row) that are taken for each class (column), classes "
+        "with the most training images first. Blue is right, orange wrong; grey rows have no test images."
     )
     rows = [
         (name, *(None if np.isnan(share) else float(share) for share in row)) for name, row in zip(names, shares, strict=True)

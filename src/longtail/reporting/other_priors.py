@@ -24,12 +24,14 @@ ENDS = {"forward 50": "Head-heavy (50 to 1)", "uniform": "equal shares", "backwa
 MARKED = (0.0, 0.5, 1.0, 1.5, 2.0)
 Members = Mapping[str, Sequence[int]]
 HOW = (
-    "The accuracy on other class frequencies is the sum of each class's recall times its share there. From left to right the shares "
-    "go from one in which the class with the most training images is 50 times as frequent as that with the fewest, over equal "
-    "shares, to one in which it is 50 times as rare (the distributions of SADE). No answer was told these frequencies.",
-    "Logit adjustment with a strength tau moves predictions from common classes to rare ones: along a curve the recall of rare "
-    "classes rises and that of common ones falls. The curves are drawn on the test images to show the trade; nothing was chosen by "
-    "them. A network that was trained with a balancing loss is adjusted once more: its tau = 0 is the network as trained.",
+    "The accuracy on other class frequencies is the sum of each class's recall times its share there. From left to right the "
+    "shares go from one in which the class with the most training images is 50 times as frequent as that with the fewest, "
+    "over equal shares, to one in which it is 50 times as rare (the distributions of SADE). No answer was told these "
+    "frequencies.",
+    "Logit adjustment with a strength tau moves predictions from common classes to rare ones: along a curve the recall of "
+    "rare classes rises and that of common ones falls. The curves are drawn on the test images to show the trade; nothing was "
+    "chosen by them. A network that was trained with a balancing loss is adjusted once more: its tau = 0 is the network as "
+    "trained.",
 )
 
 
@@ -69,8 +71,8 @@ def _ahead(rows: Sequence[tuple[Any, ...]]) -> list[str]:
     for prior, words in ENDS.items():
         own = {name: accuracy for name, at, accuracy, *_ in rows if at == prior}
         best = max(own, key=lambda name: own[name])
-        ahead = "has" if len(own) == 1 else "is ahead with"
-        sentences.append(f"{words}: {best} {ahead} {percent(own[best], unit=' %')}")
+        highest = "" if len(own) == 1 else ", the highest"
+        sentences.append(f"{words}: {best} with {percent(own[best], unit=' %')}{highest}")
     return [f"{'; '.join(sentences)}."]
 
 
@@ -130,8 +132,8 @@ def _trade_drawing(trades: Sequence[Trade], thirds: bool) -> list[Drawing]:
         return []
     groups = "the most common and the rarest third of the classes" if thirds else "the classes with many and few training images"
     caption = (
-        f"Mean recall of {groups}, over the strength tau of a logit adjustment of the network's own logits, from 0 to 2; the large "
-        "marker with a ring is the run as it is. A picture of the trade on the test images: nothing was chosen by it."
+        f"Mean recall of {groups}, over the strength tau of a logit adjustment of the network's own logits, from 0 to 2; the "
+        "large marker with a ring is the run as it is. A picture of the trade on the test images: nothing was chosen by it."
     )
     columns = ("answer", "tau", "many", "medium", "few", "mean recall")
     rows = [row for trade in trades for row in _trade_rows(trade)]
@@ -139,7 +141,7 @@ def _trade_drawing(trades: Sequence[Trade], thirds: bool) -> list[Drawing]:
 
 
 def _trade_rows(trade: Trade) -> list[tuple[Cell, ...]]:
-    labelled = [
+    labelled: list[tuple[Cell, Mapping[str, float], float]] = [
         *zip(TAUS, trade.by_tau, trade.mean_recalls, strict=True),
         ("as it is", trade.own, trade.answer.report.test.mean_recall),
     ]

@@ -109,8 +109,8 @@ def _lines(samplers: Sequence[Sampler]) -> dict[str, tuple[Sampler, Array]]:
 
 def _drawing(lines: Mapping[str, tuple[Sampler, Array]]) -> Drawing:
     caption = (
-        "Probability that an image drawn in training is of a class, the classes with the most training images first. The table says "
-        "which stage draws by which rule; a flat line is class-balanced."
+        "Probability that an image drawn in training is of a class, the classes with the most training images first. The "
+        "table says which stage draws by which rule; a flat line is class-balanced."
     )
     rows: list[tuple[Cell, ...]] = []
     for name, (sampler, shares) in lines.items():
@@ -137,8 +137,8 @@ def _table(samplers: Sequence[Sampler]) -> Table:
     columns = ("answer", "stage", "epochs", "draws", "sampler", "most to least common")
     rows = [(each.answer.name, each.stage, each.epochs, each.draws, each.name, _ratio(each)) for each in samplers]
     caption = (
-        "What each stage draws its images by; instance-balanced means each image once per epoch. The last column says how many times as "
-        "often the class with the most training images is drawn as that with the fewest, in the last epoch."
+        "What each stage draws its images by; instance-balanced means each image once per epoch. The last column says how "
+        "many times as often the class with the most training images is drawn as that with the fewest, in the last epoch."
     )
     return Table("samplers", caption, columns, rows)
 
@@ -146,7 +146,7 @@ def _table(samplers: Sequence[Sampler]) -> Table:
 def _ratio(sampler: Sampler) -> float | None:
     """Probability of the class with the most training images over that of the class with the fewest, in the last epoch."""
     counts = np.array(sampler.answer.report.class_counts)
-    last = next(reversed(sampler.shares.values()), None)
+    last = [*sampler.shares.values()][-1] if sampler.shares else None
     if last is None or last[counts.argmin()] == 0:
         return None
     return round(float(last[counts.argmax()] / last[counts.argmin()]), 2)

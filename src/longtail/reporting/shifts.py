@@ -20,7 +20,7 @@ def shifted_priors(counts: Sequence[int]) -> dict[str, Array]:
     training images, most first: "forward 50" has r = 50, "uniform" 1 and "backward 50" 1 / 50. Classes with equally many training
     images share the mean of their places, so that the order of the classes does not matter.
 
-    Source: Zhang et al., NeurIPS 2022 (SADE), after Hong et al., CVPR 2021 (LADE); the profile is that of Cao et al., NeurIPS 2019.
+    Source: Zhang et al., NeurIPS 2022 (SADE), after Hong et al., CVPR 2021 (LADE); the profile is that of LDAM's CIFAR-LT.
     """
     place = _places(np.asarray(counts)) / max(len(counts) - 1, 1)
     ratios = {f"forward {ratio}": float(ratio) for ratio in RATIOS} | {"uniform": 1.0}
@@ -36,10 +36,8 @@ def _places(counts: Array) -> Array:
 
 
 def adjusted_predictions(logits: Array, counts: Sequence[int], taus: Sequence[float] = TAUS) -> Array:
-    """Predicted class of each image at each tau (T, M): the largest of z_j - tau log(n_j / N) (Menon et al., ICLR 2021, Eq. 9)."""
-    share = np.maximum(
-        np.asarray(counts, dtype=float), 0.5
-    )  # a class without training images is rarer than one with a single image
+    """Predicted class of each image at each tau (T, M), the largest z_j - tau log(n_j / N) (Menon et al., ICLR 2021, Eq. 9)."""
+    share = np.maximum(np.asarray(counts, dtype=float), 0.5)  # no training images are fewer than one
     shift = -np.log(share / share.sum()).astype(np.float32)
     predicted = np.empty((len(taus), len(logits)), dtype=np.int64)
     rows = max(CHUNK // logits.shape[1], 1)

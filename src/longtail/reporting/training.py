@@ -10,11 +10,10 @@ from longtail.reporting.sampling_shares import sampling_shares
 from longtail.reporting.section import Section
 from longtail.reporting.training_curves import training_curves
 
-
 HOW = (
-    "A network has learned as much as it will when its loss and its recall have stopped to change at a small learning rate. In a second "
-    "stage, the classifier is usually trained again by a sampler that draws rare classes more often, which makes its class vectors more "
-    "alike in length."
+    "A network has learned as much as it will when its loss and its recall have stopped to change at a small learning rate. "
+    "In a second stage, the classifier is usually trained again by a sampler that draws rare classes more often, which makes "
+    "its class vectors more alike in length."
 )
 
 

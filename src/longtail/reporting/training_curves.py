@@ -49,7 +49,7 @@ def _recalls(shown: Sequence[str]) -> str:
 
 
 def epochs_of(log: Sequence[Mapping[str, Any]]) -> dict[str, Array]:
-    """Columns of a log by name, one value per epoch (E,): stage and epoch, counted from 1, and the measures; nan where there is none."""
+    """Columns of a log by name, (E,): stage and epoch, counted from 1, and the measures; nan where there is no value."""
     columns = {name: np.array([entry[name] + 1 for entry in log]) for name in ("stage", "epoch")}
     measures = {name: np.array([_number(entry.get(name)) for entry in log]) for name in MEASURES}
     measures["test_mean_recall"] = np.array([_mean_recall(entry.get("test_recalls")) for entry in log])
