@@ -16,6 +16,7 @@ from longtail.reporting.section import Cell, Drawing, Section, Table
 from longtail.results import FEW_BELOW, percent, wilson
 
 BARRED = 3  # answers up to which the bins have intervals
+LEAST = 5  # images of a bin that is drawn without an interval
 GRID = tuple(step / 100 for step in range(1, 101))
 KEPT = 0.8
 SUREST = f"surest {100 * KEPT:.0f} %"
@@ -81,7 +82,11 @@ def _direction(diagram: Reliability) -> str:
 
 def _diagram(found: Sequence[Certain], which: str) -> Drawing:
     whose = "all test images" if which == "every" else f"the test images of few-shot classes{_limit(found[0].answer)}"
-    bars = " Bars are Wilson's 95 % intervals." if len(found) <= BARRED else " Intervals are in the CSV."
+    bars = (
+        " Bars are Wilson's 95 % intervals."
+        if len(found) <= BARRED
+        else f" Bins of fewer than {LEAST} images and intervals are in the CSV."
+    )
     caption = (
         f"Reliability of {whose}: share of right predictions against their probability, and below it the images per bin.{bars}"
     )
@@ -112,7 +117,7 @@ def _diagram_figure(found: Sequence[Certain], which: str) -> Any:
     shares.plot([0, 100], [0, 100], color=GREY, linewidth=1, linestyle=(0, (2, 2)))
     for each, look in zip(found, looks_of([each.answer for each in found]).values(), strict=True):
         diagram: Reliability = getattr(each, which)
-        held = diagram.images > 0
+        held = diagram.images >= (1 if len(found) <= BARRED else LEAST)
         errors = _errors(diagram)[:, held] if len(found) <= BARRED else None
         shares.errorbar(100 * diagram.certainty[held], 100 * diagram.accuracy[held], yerr=errors, elinewidth=1, capsize=2, **look)
         stepped = {"color": look["color"], "linestyle": look["linestyle"], "linewidth": 1.4}

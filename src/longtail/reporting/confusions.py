@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -72,7 +72,7 @@ def _by_images(answers: Sequence[Answer], found: Mapping[str, Mapping[Pair, int]
     images = {pair: max(own.get(pair, 0) for own in found.values()) for own in found.values() for pair in own}
     chosen = sorted(images, key=lambda pair: (-images[pair], pair))[:PAIRS]
     caption = f"The {len(chosen)} pairs of classes with the most confused test images."
-    rows = [(*_names(answers[0], pair), *(own.get(pair, 0) for own in found.values())) for pair in chosen]
+    rows = [(*names, *(own.get(pair, 0) for own in found.values())) for pair, names in _named(answers[0], chosen)]
     return Table("confused-pairs", caption, _columns("images", found), rows)
 
 
@@ -83,7 +83,8 @@ def _by_share(answers: Sequence[Answer], found: Mapping[str, Mapping[Pair, int]]
     }
     chosen = sorted(lower, key=lambda pair: (-lower[pair], pair))[:PAIRS]
     caption = f"The {len(chosen)} pairs of classes with the largest share of the true class's test images."
-    rows = [(*_names(answers[0], pair), *(own.get(pair, 0) / of[pair[0]] for own in found.values())) for pair in chosen]
+    named = _named(answers[0], chosen)
+    rows = [(*names, *(own.get(pair, 0) / of[pair[0]] for own in found.values())) for pair, names in named]
     columns = _columns("share of the class", found)
     return Table("confused-shares", caption, columns, rows, percent=frozenset(columns[4:]))
 
@@ -93,19 +94,19 @@ def _columns(what: str, names: Mapping[str, Any]) -> tuple[str, ...]:
     return ("true class", "predicted class", "training images", "test images", *own)
 
 
-def _names(answer: Answer, pair: Pair) -> tuple[Cell, ...]:
-    true, other = pair
-    test_images = answer.report.test.test_counts[true]
-    return answer.classes[true], answer.classes[other], answer.report.class_counts[true], test_images
+def _named(answer: Answer, pairs: Iterable[Pair]) -> Iterator[tuple[Pair, tuple[Cell, ...]]]:
+    """Each pair with the names of its classes, and the training and test images of the true one."""
+    names, counts, test_counts = answer.classes, answer.report.class_counts, answer.report.test.test_counts
+    for true, other in pairs:
+        yield (true, other), (names[true], names[other], counts[true], test_counts[true])
 
 
 def _every_pair(answers: Sequence[Answer], found: Mapping[str, Mapping[Pair, int]]) -> Table:
     columns = ("answer", "true class", "predicted class", "training images", "test images", "images", "share of the class")
     rows: list[tuple[Cell, ...]] = []
     for answer in answers:
-        for pair, images in found[answer.name].items():
-            names = _names(answer, pair)
-            rows.append((answer.name, *names, images, images / answer.report.test.test_counts[pair[0]]))
+        own, of = found[answer.name], answer.report.test.test_counts
+        rows += [(answer.name, *names, own[pair], own[pair] / of[pair[0]]) for pair, names in _named(answer, own)]
     return Table("confusions", "All pairs of classes that are confused.", columns, rows, shown=False)
 
 

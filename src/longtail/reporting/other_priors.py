@@ -81,7 +81,7 @@ def _prior_drawing(rows: Sequence[tuple[Any, ...]], answers: Sequence[Answer]) -
     where = "bands are 95 % intervals" if banded else "95 % intervals are in the CSV"
     caption = f"Expected accuracy against the class frequencies in use, from head-heavy to tail-heavy; {where}."
     figure = new_figure(height=3.8)
-    axes = new_axes(figure, ylabel="expected accuracy in %", xlabel="ratio of the most to the least common class")
+    axes = new_axes(figure, ylabel="expected accuracy in %", xlabel="← head-heavy    ratio of class frequencies    tail-heavy →")
     for answer, look in zip(answers, looks_of(answers).values(), strict=True):
         own = 100 * np.array([row[2:] for row in rows if row[0] == answer.name]).T
         places = np.arange(own.shape[1])
@@ -90,8 +90,6 @@ def _prior_drawing(rows: Sequence[tuple[Any, ...]], answers: Sequence[Answer]) -
             axes.fill_between(places, own[1], own[2], color=look["color"], alpha=0.15, linewidth=0)
     axes.set_xticks(range(11), ["50", "25", "10", "5", "2", "1", "2", "5", "10", "25", "50"])
     axes.axvline(5, color=GREY, linewidth=0.8, linestyle=(0, (2, 2)))
-    for x, side, text in ((0.02, "left", "head-heavy"), (0.98, "right", "tail-heavy")):
-        axes.text(x, 0.02, text, transform=axes.transAxes, ha=side, color=GREY, fontsize=FONT)
     name_lines(figure, axes)
     columns = ("answer", "test distribution", "expected accuracy", "low", "high")
     return Drawing("test-priors", caption, figure, Table("test-priors", caption, columns, rows, shown=False))

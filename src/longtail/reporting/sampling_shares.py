@@ -19,6 +19,7 @@ from longtail.weighting import Progress, Rule
 
 DRAWS = {"resample": "images", "companion": "second batch"}
 BALANCED = {"call": "longtail.weighting.uniform"}
+CLASS_BALANCED = {"call": "longtail.weighting.power", "exponent": -1.0}
 WORDS = {"longtail.weighting.uniform": "instance-balanced"}
 DRAWN = 400  # classes whose points are drawn where there are more
 
@@ -89,6 +90,8 @@ def in_words(described: Any) -> str:
     """A rule as its description names it, in words: power (exponent -1)."""
     if not isinstance(described, Mapping):
         return f"{described:g}" if isinstance(described, float) else str(described)
+    if described == CLASS_BALANCED:
+        return "class-balanced"
     call = str(described.get("call"))
     arguments = ", ".join(f"{name} {in_words(value)}" for name, value in described.items() if name != "call")
     name = WORDS.get(call, call.rpartition(".")[2].replace("_", " "))
