@@ -21,7 +21,8 @@ def looks(names: Sequence[str]) -> dict[str, Look]:
 
 
 def _look(name: str, colour: str, marker: str, line: Any) -> Look:
-    return {"color": colour, "marker": marker, "linestyle": line, "label": plain(name), "markersize": 4.5, "linewidth": 1.6}
+    label = f" {plain(name)}" if name.startswith("_") else plain(name)  # matplotlib leaves names with a leading _ out of legends
+    return {"color": colour, "marker": marker, "linestyle": line, "label": label, "markersize": 4.5, "linewidth": 1.6}
 
 
 def looks_of(answers: Sequence[Answer]) -> dict[str, Look]:
