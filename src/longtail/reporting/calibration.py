@@ -11,7 +11,7 @@ import numpy as np
 from longtail.reporting.answer import Answer, Array
 from longtail.reporting.curves import Coverage, Reliability, certainty, coverage_curve, reliability
 from longtail.reporting.overlays import looks_of, name_lines, panels, points
-from longtail.reporting.plotting import GREY, counted
+from longtail.reporting.plotting import GREY
 from longtail.reporting.section import Cell, Drawing, Section, Table
 from longtail.results import FEW_BELOW, percent, wilson
 
@@ -124,10 +124,17 @@ def _diagram_figure(found: Sequence[Certain], which: str) -> Any:
         bins.stairs(np.maximum(diagram.images, 0.5), 100 * diagram.edges, baseline=0.5, **stepped)
     shares.set(ylabel="right, in %", xlim=(0, 100), ylim=(-3, 103))
     bins.set(xlabel="probability of the predicted class, in %", ylabel="images", yscale="log")
-    bins.set_ylim(bottom=0.7)
-    counted(bins.yaxis)
+    _count_images(bins, max(int(getattr(each, which).images.max()) for each in found))
     name_lines(figure, shares)
     return figure
+
+
+def _count_images(axes: Any, most: int) -> None:
+    """Ticks of a low logarithmic panel: powers of ten, or 1 and 3 where no bin has ten images."""
+    ticks = [1, 3] if most < 10 else [10**power for power in range(len(str(most)))]
+    axes.set_yticks(ticks, [f"{tick:,}" for tick in ticks])
+    axes.tick_params(axis="y", which="minor", left=False, labelleft=False)
+    axes.set_ylim(0.7, 1.5 * most)
 
 
 def _errors(diagram: Reliability) -> Array:
