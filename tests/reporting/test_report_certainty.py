@@ -30,10 +30,10 @@ def test_sentences_say_in_which_direction_the_probabilities_are_wrong():
     low, high = sure(0.5, right, name="low"), sure(0.9, right, name="high")
     exact = sure(0.7, right, name="exact")
     sentences = calibration([low, high, exact]).sentences[2:]
-    assert "low: the predicted classes have a probability of 50.0 % on average and 70.0 % of them are right" in sentences[0]
-    assert "too low by 20.0 points; ECE 20.0 %" in sentences[0]
-    assert "too high by 20.0 points; ECE 20.0 %" in sentences[1]
-    assert "right on average (within half a point); ECE 0.0 %" in sentences[2]
+    assert "low: the mean probability of the predicted classes is 50.0 %, and 70.0 % of them are right" in sentences[0]
+    assert "too low by 20.0 points, ECE 20.0 %" in sentences[0]
+    assert "too high by 20.0 points, ECE 20.0 %" in sentences[1]
+    assert "right on average (within half a point), ECE 0.0 %" in sentences[2]
 
 
 def test_the_table_has_the_errors_of_all_and_of_few_shot_classes():

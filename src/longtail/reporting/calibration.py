@@ -66,8 +66,8 @@ def _few(found: Sequence[Certain]) -> list[Drawing]:
 def _sentence(each: Certain) -> str:
     every, few, test = each.every, each.few, each.answer.report.test
     told, right = percent(test.accuracy + every.excess, unit=" %"), percent(test.accuracy, unit=" %")
-    overall = f"{each.answer.name}: the predicted classes have a probability of {told} on average and {right} of them are right, "
-    judged = f"so that the probabilities are {_direction(every)}; ECE {percent(test.calibration_error, unit=' %')}."
+    overall = f"{each.answer.name}: the mean probability of the predicted classes is {told}, and {right} of them are right: "
+    judged = f"the probabilities are {_direction(every)}, ECE {percent(test.calibration_error, unit=' %')}."
     rare = f" For few-shot classes they are {_direction(few)} (ECE {percent(few.error, unit=' %')})." if few.images.any() else ""
     kept = float(each.coverage.accuracy[each.coverage.at(KEPT)])
     left_out = f" Of the {SUREST} of the images, {percent(kept, unit=' %')} are classified correctly."

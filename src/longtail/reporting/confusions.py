@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -72,7 +72,7 @@ def _by_images(answers: Sequence[Answer], found: Mapping[str, Mapping[Pair, int]
     images = {pair: max(own.get(pair, 0) for own in found.values()) for own in found.values() for pair in own}
     chosen = sorted(images, key=lambda pair: (-images[pair], pair))[:PAIRS]
     caption = f"The {len(chosen)} pairs of classes with the most confused test images."
-    rows = [(*names, *(own.get(pair, 0) for own in found.values())) for pair, names in _named(answers[0], chosen)]
+    rows = _rows(answers[0], chosen, lambda pair: [own.get(pair, 0) for own in found.values()])
     return Table("confused-pairs", caption, _columns("images", found), rows)
 
 
@@ -83,30 +83,28 @@ def _by_share(answers: Sequence[Answer], found: Mapping[str, Mapping[Pair, int]]
     }
     chosen = sorted(lower, key=lambda pair: (-lower[pair], pair))[:PAIRS]
     caption = f"The {len(chosen)} pairs of classes with the largest share of the true class's test images."
-    named = _named(answers[0], chosen)
-    rows = [(*names, *(own.get(pair, 0) / of[pair[0]] for own in found.values())) for pair, names in named]
+    rows = _rows(answers[0], chosen, lambda pair: [own.get(pair, 0) / of[pair[0]] for own in found.values()])
     columns = _columns("share of the class", found)
-    return Table("confused-shares", caption, columns, rows, percent=frozenset(columns[4:]))
+    return Table("confused-shares", caption, columns, rows, percent=frozenset(columns[2:-2]))
 
 
 def _columns(what: str, names: Mapping[str, Any]) -> tuple[str, ...]:
     own = (what,) if len(names) == 1 else tuple(f"{name}: {what}" for name in names)
-    return ("true class", "predicted class", "training images", "test images", *own)
+    return ("true class", "predicted class", *own, "training images", "test images")
 
 
-def _named(answer: Answer, pairs: Iterable[Pair]) -> Iterator[tuple[Pair, tuple[Cell, ...]]]:
-    """Each pair with the names of its classes, and the training and test images of the true one."""
+def _rows(answer: Answer, pairs: Iterable[Pair], cells: Callable[[Pair], Sequence[Cell]]) -> list[tuple[Cell, ...]]:
+    """A row per pair: the names of its classes, its cells, and the training and test images of the true class."""
     names, counts, test_counts = answer.classes, answer.report.class_counts, answer.report.test.test_counts
-    for true, other in pairs:
-        yield (true, other), (names[true], names[other], counts[true], test_counts[true])
+    return [(names[true], names[other], *cells((true, other)), counts[true], test_counts[true]) for true, other in pairs]
 
 
 def _every_pair(answers: Sequence[Answer], found: Mapping[str, Mapping[Pair, int]]) -> Table:
-    columns = ("answer", "true class", "predicted class", "training images", "test images", "images", "share of the class")
-    rows: list[tuple[Cell, ...]] = []
-    for answer in answers:
-        own, of = found[answer.name], answer.report.test.test_counts
-        rows += [(answer.name, *names, own[pair], own[pair] / of[pair[0]]) for pair, names in _named(answer, own)]
+    columns = ("answer", "true class", "predicted class", "images", "share of the class", "training images", "test images")
+    of, rows = answers[0].report.test.test_counts, []
+    for answer, own in zip(answers, found.values(), strict=True):
+        cells = {pair: (images, images / of[pair[0]]) for pair, images in own.items()}
+        rows += [(answer.name, *row) for row in _rows(answer, own, cells.__getitem__)]
     return Table("confusions", "All pairs of classes that are confused.", columns, rows, shown=False)
 
 
