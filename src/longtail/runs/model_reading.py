@@ -150,19 +150,24 @@ def _try(model: Classifier, config: Mapping[str, Any], rule: InferenceRule) -> N
 
 
 def scores_of(model: Classifier, config: Mapping[str, Any], rule: InferenceRule, pixels: Tensor, *, views: int = 1) -> Tensor:
-    """Scores (B, C) of uint8 images (B, 3, S, S): the inference rule on the means of features and logits over the views.
+    """Scores (B, C) of uint8 images (B, 3, S, S): the inference rule on the means of features and logits over the views."""
+    with torch.inference_mode():
+        return rule(predictions_of(model, config, pixels, views=views))
 
-    The network computes on the device that it lies on; the rule and its scores are on the CPU, as when the run was evaluated.
+
+def predictions_of(model: Classifier, config: Mapping[str, Any], pixels: Tensor, *, views: int = 1) -> Predictions:
+    """What the network says of uint8 images (B, 3, S, S): features (B, D) and logits (B, C), as means over the views.
+
+    The network computes on the device that it lies on; what it says is on the CPU, as when the run was evaluated.
     """
     with torch.inference_mode():
         on_device = pixels.to(model.head.get_buffer("scale").device)
         images = normalise(on_device, mean=config["mean"], std=config["std"])
         features, logits = mean_over_views(model.features_and_logits, images, views)
-        predictions = Predictions(
+        return Predictions(
             features=features.cpu(),
             logits=logits.cpu(),
             labels=torch.full((len(pixels),), -1),
             class_counts=torch.tensor(config["class_counts"], dtype=torch.float64),
             head={name: tensor.cpu() for name, tensor in model.head.state_dict().items()},
         )
-        return rule(predictions)

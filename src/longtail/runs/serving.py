@@ -16,7 +16,7 @@ from longtail.inference import InferenceRule
 from longtail.networks.classifier import Classifier
 from longtail.runs.devices import chosen_device
 from longtail.runs.layout import chosen_run
-from longtail.runs.model_reading import read_model, scores_of
+from longtail.runs.model_reading import predictions_of, read_model, scores_of
 from longtail.runs.run import Run
 
 if TYPE_CHECKING:
@@ -77,6 +77,12 @@ class Predictor:
     def scores(self, pixels: Tensor, *, views: int | None = None) -> Tensor:
         """Scores (B, C) of uint8 images (B, 3, S, S), after the inference rule, on the CPU; `views` as in `predict`."""
         return scores_of(self.model, self.config, self.rule, pixels, views=self.views if views is None else views)
+
+    def features_and_scores(self, pixels: Tensor, *, views: int = 1) -> tuple[Tensor, Tensor]:
+        """Features (B, D) of uint8 images (B, 3, S, S), and their scores (B, C) after the inference rule, on the CPU."""
+        with torch.inference_mode():
+            predictions = predictions_of(self.model, self.config, pixels, views=views)
+            return predictions.features, self.rule(predictions)
 
     def read(
         self, files: Sequence[Path], *, batch_size: int = 64, views: int | None = None

@@ -77,6 +77,7 @@ BACKBONE = Slot("a backbone", _taking(networks))
 BACKBONE_WRAPPER = Slot("a wrapper of backbones", _taking(networks, "backbone"), 1, ("image_size",))
 HEAD = Slot("a head", _taking(heads, "in_features", "num_classes"), 2)
 HEAD_WRAPPER = Slot("a wrapper of heads", _taking(heads, "head"), 1)
+LOSS = Slot("a loss", _taking(losses, "class_counts"), 1)
 RULE = Slot("an inference rule", _taking(inference, "predictions"), 1)
 
 
