@@ -60,10 +60,23 @@ def test_the_recorded_command_finds_the_run_again(trained):
     assert "Report:" not in again.out
 
 
-def test_evaluate_writes_the_report_anew_with_its_groups(trained):
+def test_images_are_shown_where_they_are_known_and_wanted(trained, tmp_path):
     said, root = trained
+    of_training = reported(said).read_text()
+    asked = ("report", said.folder, "-o", tmp_path / "page.html", "--device", "cpu")
+    with_images, without = (
+        reported(longtail(*asked, "--images", root / "my photos", *more)).read_text() for more in ((), ("--no-images",))
+    )
+    assert [page.count("data:image/jpeg") > 0 for page in (of_training, with_images, without)] == [True, True, False]
+    assert "t-SNE" in reported(longtail(*asked, "--tsne", "auto")).read_text()
+
+
+def test_evaluate_writes_a_page_with_its_groups_beside_that_of_the_training(trained):
+    said, root = trained
+    before = reported(said).read_text()
     page = reported(longtail("evaluate", said.folder, "--groups", "auto"))
-    assert page == Path(said.folder) / "report.html"
+    assert page == Path(said.folder) / "evaluation.html"
+    assert (Path(said.folder) / "report.html").read_text() == before
     assert "many (a third of the classes)" in page.read_text()
     assert "Report:" not in longtail("evaluate", said.folder, root / "my photos").out, "of other images nothing is stored"
 
@@ -78,13 +91,13 @@ def test_the_environment_turns_reports_off(trained, monkeypatch):
 def test_a_report_that_cannot_be_written_is_one_sentence_and_no_error(trained, tmp_path):
     """A file lies where the folder of the figures would be; permissions would not stop the superuser."""
     run = made_run(tmp_path / "run", [500, 5], [0, 1], [0, 1])
-    (run / "report").write_text("mine")
+    (run / "evaluation").write_text("mine")
     said = longtail("evaluate", run)
     assert said.code == 0
     assert "No report: " in said.text
     assert "The results are stored." in said.text
     assert "Run folder: " in said.out
-    assert (run / "report").read_text() == "mine"
+    assert (run / "evaluation").read_text() == "mine"
 
 
 def test_report_shows_runs_side_by_side_where_it_is_told(tmp_path):

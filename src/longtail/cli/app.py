@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from longtail import __version__
-from longtail.cli.options import ALL, REPORT, RUN, TRUST, as_request, in_flags, with_options
+from longtail.cli.options import ALL, NO_IMAGES, REPORT, RUN, TRUST, as_request, in_flags, with_options
 from longtail.cli.stopping import Stopped, requeue_on, stopping_on_signals
 from longtail.errors import UserError
 from longtail.text import visible
@@ -52,12 +52,15 @@ def options(
 @app.command()
 @with_options("imbalance", "epochs", "runs", "device", "precision", "fresh", imbalance=50, device="cpu", precision="32-true")
 def demo(
-    seeds: Annotated[int, typer.Option(help="Number of runs per method.", min=1)] = 5, report: REPORT = True, **asked: Any
+    seeds: Annotated[int, typer.Option(help="Number of runs per method.", min=1)] = 5,
+    report: REPORT = True,
+    no_images: NO_IMAGES = False,
+    **asked: Any,
 ) -> None:
     """Compare cross-entropy, logit adjustment and GCL on real handwritten digits, with no download, in about a minute."""
     from longtail.cli.commands import run_demo
 
-    run_demo(as_request({"data": "digits_lt", **asked}), seeds=seeds, report=report)
+    run_demo(as_request({"data": "digits_lt", **asked}), seeds=seeds, report=report, pictures=not no_images)
 
 
 @app.command()
@@ -75,13 +78,14 @@ def train(
         ),
     ] = None,
     report: REPORT = True,
+    no_images: NO_IMAGES = False,
     **asked: Any,
 ) -> None:
     """Train on an image folder, CSV or named setting; without --method, choose one. Started again, it continues."""
     from longtail.cli.commands import run_train
 
     requeue_on(requeue_signal)
-    run_train(as_request(asked), seeds=seeds, report=report)
+    run_train(as_request(asked), seeds=seeds, report=report, pictures=not no_images)
 
 
 @app.command()
@@ -186,7 +190,7 @@ def table(
 
 
 @app.command()
-@with_options("groups")
+@with_options("groups", "outside", "device", "max_pixels")
 def report(
     folders: Annotated[
         list[Path], typer.Argument(help="Folders of finished runs, as training commands print them.", metavar="RUN...")
@@ -197,12 +201,25 @@ def report(
             "--output", "-o", help="Page to write, .html; report.html in the first run's folder if not given.", metavar="FILE"
         ),
     ] = None,
+    images: Annotated[
+        Path | None,
+        typer.Option(
+            help="Show images: folder or CSV of those of the runs; for CIFAR the official files' folder.", metavar="DATA"
+        ),
+    ] = None,
+    no_images: NO_IMAGES = False,
+    tsne: Annotated[
+        str, typer.Option(help="Draw an embedding of these classes, with commas, or of four (auto).", metavar="CLASSES")
+    ] = "",
+    trust_code: TRUST = False,
     **asked: Any,
 ) -> None:
     """Write a page of figures and tables on finished runs, side by side: who gained, who paid, and how surely."""
     from longtail.cli.report import run_report
 
-    run_report(folders, output, groups=asked["groups"])
+    how: dict[str, Any] = {name: asked[name] for name in ("groups", "outside", "device")}
+    how |= {"images": images, "pictures": not no_images, "tsne": tuple(filter(None, tsne.split(","))), "trust_code": trust_code}
+    run_report(folders, output, **how)
 
 
 @app.command("list")

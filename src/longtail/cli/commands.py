@@ -22,7 +22,7 @@ from longtail.runs.code import needs_trust
 from longtail.runs.devices import chosen_device
 from longtail.runs.files import csv_text
 from longtail.runs.judging import accuracy_under, regrouped_report, report_on_images
-from longtail.runs.layout import demo_figure, demo_page
+from longtail.runs.layout import chosen_run, demo_figure, demo_page
 from longtail.runs.output import check_output, is_standard_output, write_output
 from longtail.runs.serving import Prediction, load
 from longtail.text import guarded, visible
@@ -33,9 +33,10 @@ from longtail.workflow.parallel import train_many
 from longtail.workflow.request import AUTO, Request
 
 PREDICTIONS = "predict.csv"
+EVALUATION = "evaluation.html"
 
 
-def run_demo(request: Request, *, seeds: int, report: bool = False) -> None:
+def run_demo(request: Request, *, seeds: int, report: bool = False, pictures: bool = True) -> None:
     """Trains the methods, prints a table and the change of recall for rare and common classes, and draws the figure."""
     with Bars() as bars:
         results = demonstrate(request, bars, seeds=seeds)
@@ -54,16 +55,17 @@ def run_demo(request: Request, *, seeds: int, report: bool = False) -> None:
     figure = recall_figure(results, demo_figure(request.runs, first.setting))
     say(f"Figure: {text(figure)}")
     page = demo_page(request.runs, first.setting)
-    add_report([runs[0].folder for runs in results.values()], wanted=report, groups=request.groups, output=page)
+    firsts = [runs[0].folder for runs in results.values()]
+    add_report(firsts, wanted=report, groups=request.groups, output=page, pictures=pictures)
     _closing(results["gcl"][0].folder, "longtail train FOLDER", "your own images, one folder per class")
 
 
-def run_train(request: Request, *, seeds: int | None, report: bool = False) -> None:
+def run_train(request: Request, *, seeds: int | None, report: bool = False, pictures: bool = True) -> None:
     """Trains one method at one or more seeds, or chooses one at each seed."""
     requests = [request] if seeds is None else [replace(request, seed=seed) for seed in range(seeds)]
     if request.method == AUTO:
         for each in requests:
-            _train_auto(each, report=report)
+            _train_auto(each, report=report, pictures=pictures)
         return
     with Bars() as bars:
         setting, data = prepared(request, bars)
@@ -75,7 +77,8 @@ def run_train(request: Request, *, seeds: int | None, report: bool = False) -> N
     if first.protocol == "paper" or len(first.stages) > 1:
         for result in results:
             say(stage_table(result.report))
-    add_report([result.folder for result in results], wanted=report, groups=request.groups)
+    shown = {"pictures": pictures, "data": data, **_as_trained(request)}
+    add_report([result.folder for result in results], wanted=report, groups=request.groups, **shown)
     _closing(results[0].folder, _to_predict(results[0].folder), "to use it")
 
 
@@ -104,7 +107,8 @@ def run_evaluate(
         say(f"Not evaluated, since there are no test images: {text(', '.join(missing))}")
     if prior != "uniform":
         say(f"Expected accuracy under the class prior '{text(prior)}': {percent(accuracy_under(measured, prior), unit=' %')}")
-    add_report([folder], wanted=report and data is None, groups=groups)
+    page = chosen_run(folder) / EVALUATION
+    add_report([folder], wanted=report and data is None, groups=groups, output=page, device=device, trust_code=trust_code)
     _closing(folder, _to_predict(folder), "to use it")
 
 
@@ -172,7 +176,7 @@ def _cell(name: object) -> str:
     return guarded(visible(str(name)))
 
 
-def _train_auto(request: Request, *, report: bool) -> None:
+def _train_auto(request: Request, *, report: bool, pictures: bool) -> None:
     with Bars() as bars:
         auto = choose_method(request, bars)
     chosen = auto.candidates[auto.chosen].reading.name
@@ -180,8 +184,14 @@ def _train_auto(request: Request, *, report: bool) -> None:
     say(result_table({chosen: auto.result.report}))
     for sentence in auto.verdict:
         say(text(in_flags(sentence)))
-    add_report([auto.run.folder], wanted=report, groups=request.groups)
+    shown = {"pictures": pictures, "data": auto.data, **_as_trained(request)}
+    add_report([auto.run.folder], wanted=report, groups=request.groups, **shown)
     _closing(auto.run.folder, _to_predict(auto.run.folder), f"uses {chosen}")
+
+
+def _as_trained(request: Request) -> dict[str, Any]:
+    """How a report may read images and run code: as the training did."""
+    return {"outside": request.outside, "device": request.device, "trust_code": True}
 
 
 def _group_recalls(results: Sequence[Result]) -> dict[str, float]:

@@ -26,6 +26,7 @@ REPORT = Annotated[
     bool,
     typer.Option("--report/--no-report", envvar="LONGTAIL_REPORT", help="Write a page of figures and tables, report.html."),
 ]
+NO_IMAGES = Annotated[bool, typer.Option("--no-images", help="Show no images in the report, as for private ones.")]
 
 
 def with_options(*names: str, **defaults: Any) -> Callable[[Callable[..., None]], Callable[..., None]]:

@@ -20,7 +20,7 @@ from longtail.reporting.thumbnails import Thumbnails
 from longtail.runs.serving import load
 
 TITLE = "Images"
-MOST_LOOKED_AT = 20_000  # training images
+MOST_LOOKED_AT = 5_000  # training images
 SEEN = (
     "The network was trained on the labels of the training images and has learned many wrong ones by heart: those it still "
     "contradicts are shown, and those that it has learned are missing."

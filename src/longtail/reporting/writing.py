@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 from longtail import __version__
 from longtail.reporting.answer import Answer
-from longtail.reporting.contents import sections
+from longtail.reporting.contents import Wanted, sections
 from longtail.reporting.files import folder_of, write_sections
 from longtail.reporting.gathering import read_answers, read_choice
 from longtail.results import counted
@@ -23,6 +24,7 @@ def write_report_page(
     *,
     groups: str = "shots",
     wording: Callable[[str], str] = str,
+    **wanted: Any,
 ) -> Path:
     """Writes one page of HTML that shows finished runs side by side, with a folder of its figures as PNG and numbers as CSV.
 
@@ -33,6 +35,8 @@ def write_report_page(
         output: page to write, which ends in .html; report.html in the folder of the first run if not given.
         groups: rule that gathers classes in groups: "shots" or "auto".
         wording: changes sentences of a comparison, such as the names of options in them.
+        wanted: what is shown beside the results, as fields of `longtail.reporting.contents.Wanted`: `images=` says where the
+            images are, `pictures=False` leaves them out, `tsne=("auto",)` draws an embedding.
 
     Raises:
         MissingFileError: a folder holds no finished run.
@@ -44,7 +48,7 @@ def write_report_page(
     check_output(page)
     answers = read_answers(folders, groups=groups)
     choices = [choice for choice in map(read_choice, dict.fromkeys(folders)) if choice is not None]
-    return write_sections(page, *_headings(answers), list(sections(answers, choices, wording)))
+    return write_sections(page, *_headings(answers), list(sections(answers, choices, wording, Wanted(**wanted))))
 
 
 def _headings(answers: Sequence[Answer]) -> tuple[str, str]:

@@ -34,13 +34,14 @@ Readings = Mapping[str, Sequence[Reading]]
 
 @dataclass(frozen=True)
 class Auto:
-    """What was chosen: all candidates, the index of the one that was chosen, its finished run, and sentences for the user."""
+    """What was chosen: the candidates, the index of the chosen one, its finished run, sentences for the user, and the data."""
 
     run: Run
     candidates: Sequence[Candidate]
     chosen: int
     result: Result
     verdict: Sequence[str]
+    data: Data
 
 
 def choose_method(request: Request, watcher: Watcher) -> Auto:
@@ -66,7 +67,7 @@ def choose_method(request: Request, watcher: Watcher) -> Auto:
     said = stored_verdict(run) if stored else verdict(every, candidates, chosen, trials, result.report)
     _write(run, key, said_of, candidates, chosen, result, said)
     shutil.rmtree(anew, ignore_errors=True)
-    return Auto(run, candidates, chosen, result, said)
+    return Auto(run, candidates, chosen, result, said, data)
 
 
 def _check(request: Request) -> None:
