@@ -137,6 +137,9 @@ def test_a_table_without_javascript_shows_its_first_rows():
     page = page_html("t", "", [Section("s", (), [Table("n", "", ("number",), [(n,) for n in range(1000)])])])
     assert len(re.findall("<tr>", page)) == 26
     assert "The first 25 of 1,000 rows" in page
+    whole = page_html("t", "", [Section("s", (), [Table("n", "", ("number",), [(n,) for n in range(40)])])])
+    assert len(re.findall("<tr>", whole)) == 41
+    assert "Next" not in whole
 
 
 def test_a_figure_of_few_marks_is_sharp_and_one_of_many_is_small():

@@ -16,7 +16,8 @@ from longtail.reporting.section import Drawing, Gallery, Section, Table
 from longtail.text import visible
 
 TEMPLATES = Path(__file__).with_name("templates")
-ROWS = 25  # of a table that are shown at once
+ROWS = 25  # of a longer table that are shown at once
+WHOLE = 40  # rows up to which a table is shown whole
 FEW_ROWS = 10  # that need no search
 
 
@@ -80,15 +81,16 @@ def _shown_table(table: Table) -> Mapping[str, Any]:
     from markupsafe import Markup
 
     kinds, rows = kinds_of(table), rows_of(table)
+    at_once = ROWS if len(rows) > WHOLE else WHOLE
     return {
         "kind": "table",
         "name": table.name,
         "caption": table.caption,
         "columns": list(zip(table.columns, kinds, strict=True)),
-        "first": [[(shown_value(value, kind), kind) for value, kind in zip(row, kinds, strict=True)] for row in rows[:ROWS]],
+        "first": [[(shown_value(value, kind), kind) for value, kind in zip(row, kinds, strict=True)] for row in rows[:at_once]],
         "rows": len(rows),
-        "paged": len(rows) > ROWS,
+        "paged": len(rows) > WHOLE,
         "searchable": table.searchable and len(rows) > FEW_ROWS,
         "sortable": len(rows) > 1 and set(kinds) != {TEXT},
-        "data": Markup(script_json({"kinds": kinds, "rows": rows, "page": ROWS})),
+        "data": Markup(script_json({"kinds": kinds, "rows": rows, "page": at_once})),
     }
