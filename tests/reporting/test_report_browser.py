@@ -100,12 +100,12 @@ def test_it_searches_and_turns_pages(opened, page_file):
     page = opened()
     rows = page.locator("#classes output")
     assert rows.inner_text() == "Rows 1 to 25 of 60"
-    following = page.get_by_role("button", name="Next")
+    following = page.locator("#classes").get_by_role("button", name="Next")
     following.click()
     following.click()
     assert rows.inner_text() == "Rows 51 to 60 of 60"
     assert following.is_disabled()
-    search = page.get_by_role("searchbox")
+    search = page.locator("#classes").get_by_role("searchbox")
     search.fill("NAME_5")
     with (page_file.with_suffix("") / "classes.csv").open(newline="") as file:
         found = [row["class"] for row in csv.DictReader(file) if "name_5" in row["class"] + row["most confused with"]]

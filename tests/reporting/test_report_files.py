@@ -33,8 +33,9 @@ def test_the_page_and_every_figure_and_table_are_written(run):
     page = longtail.write_report_page([run])
     assert page == run / "report.html"
     beside = sorted(path.name for path in (run / "report").iterdir())
-    drawings = ["groups-figure", "recall", "training-images"]
-    tables = ["accuracy", "classes", "facts", "groups"]
+    drawings = ["confusion-1", "coverage", "groups-figure", "recall", "reliability", "reliability-few"]
+    drawings += ["saturation", "tau", "test-priors", "training", "training-images"]
+    tables = ["accuracy", "calibration", "classes", "confused-pairs", "confused-shares", "confusions", "facts", "groups"]
     expected = [*(f"{d}.{e}" for d in drawings for e in ("csv", "png")), *(f"{t}.csv" for t in tables), "contents.txt"]
     assert beside == sorted(expected)
     for name in drawings:
