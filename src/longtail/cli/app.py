@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from longtail import __version__
-from longtail.cli.options import ALL, NO_IMAGES, REPORT, RUN, TRUST, as_request, in_flags, with_options
+from longtail.cli.options import ALL, NO_IMAGES, ON, REPORT, RUN, SLURM, TRUST, as_request, in_flags, with_options
 from longtail.cli.stopping import Stopped, requeue_on, stopping_on_signals
 from longtail.errors import UserError
 from longtail.text import visible
@@ -77,6 +77,8 @@ def train(
             rich_help_panel=TRAINING,
         ),
     ] = None,
+    on: ON = None,
+    slurm: SLURM = None,
     report: REPORT = True,
     no_images: NO_IMAGES = False,
     **asked: Any,
@@ -85,7 +87,7 @@ def train(
     from longtail.cli.commands import run_train
 
     requeue_on(requeue_signal)
-    run_train(as_request(asked), seeds=seeds, report=report, pictures=not no_images)
+    run_train(as_request(asked), seeds=seeds, on=on, slurm=slurm or (), report=report, pictures=not no_images)
 
 
 @app.command()

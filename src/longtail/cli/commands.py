@@ -9,11 +9,12 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from longtail.cli.jobs import done_as_jobs, say_failures
 from longtail.cli.options import in_flags
 from longtail.cli.progress import Bars
 from longtail.cli.report import add_report
 from longtail.cli.show import console, lines_on_stderr, say, text
-from longtail.cli.tables import candidates_table, result_table, stage_table, summary_table
+from longtail.cli.tables import candidates_table, result_table, summary_table, trained_tables
 from longtail.data.symmetry import check_views
 from longtail.data.walking import every_image
 from longtail.errors import CorruptImage, MissingFileError, UserError
@@ -60,26 +61,42 @@ def run_demo(request: Request, *, seeds: int, report: bool = False, pictures: bo
     _closing(results["gcl"][0].folder, "longtail train FOLDER", "your own images, one folder per class")
 
 
-def run_train(request: Request, *, seeds: int | None, report: bool = False, pictures: bool = True) -> None:
-    """Trains one method at one or more seeds, or chooses one at each seed."""
+def run_train(
+    request: Request,
+    *,
+    seeds: int | None,
+    on: str | None = None,
+    slurm: Sequence[str] = (),
+    report: bool = False,
+    pictures: bool = True,
+) -> None:
+    """Trains one method at one or more seeds, or chooses one at each seed; here, or as jobs of the scheduler `on`."""
     requests = [request] if seeds is None else [replace(request, seed=seed) for seed in range(seeds)]
-    if request.method == AUTO:
+    if on is not None or slurm:
+        _train_as_jobs(requests, on, slurm, report=report, pictures=pictures)
+    elif request.method == AUTO:
         for each in requests:
             _train_auto(each, report=report, pictures=pictures)
-        return
-    with Bars() as bars:
-        setting, data = prepared(request, bars)
-        results = train_many(requests, setting, data, watcher=bars)
-    first = results[0].report
-    say(result_table({f"{first.method}, seed {result.report.seed}": result.report for result in results}))
-    if len(results) > 1:
-        say(summary_table({first.method: [result.report for result in results]}))
-    if first.protocol == "paper" or len(first.stages) > 1:
-        for result in results:
-            say(stage_table(result.report))
-    shown = {"pictures": pictures, "data": data, **_as_trained(request)}
-    add_report([result.folder for result in results], wanted=report, groups=request.groups, **shown)
-    _closing(results[0].folder, _to_predict(results[0].folder), "to use it")
+    else:
+        with Bars() as bars:
+            setting, data = prepared(request, bars)
+            results = train_many(requests, setting, data, watcher=bars)
+        for table in trained_tables([result.report for result in results]):
+            say(table)
+        shown = {"pictures": pictures, "data": data, **_as_trained(request)}
+        add_report([result.folder for result in results], wanted=report, groups=request.groups, **shown)
+        _closing(results[0].folder, _to_predict(results[0].folder), "to use it")
+
+
+def _train_as_jobs(requests: Sequence[Request], on: str | None, slurm: Sequence[str], *, report: bool, pictures: bool) -> None:
+    outcomes = done_as_jobs(requests, on, slurm)
+    folders = [each.folder for each in outcomes if each.folder is not None]
+    pages = [[folder] for folder in folders] if requests[0].method == AUTO else [folders]
+    for page in pages if folders else []:
+        add_report(page, wanted=report, groups=requests[0].groups, pictures=pictures, **_as_trained(requests[0]))
+    for folder in folders[:1]:
+        _closing(folder, _to_predict(folder), "to use it")
+    say_failures(outcomes)
 
 
 def run_evaluate(
@@ -190,8 +207,9 @@ def _train_auto(request: Request, *, report: bool, pictures: bool) -> None:
 
 
 def _as_trained(request: Request) -> dict[str, Any]:
-    """How a report may read images and run code: as the training did."""
-    return {"outside": request.outside, "device": request.device, "trust_code": True}
+    """Where a report finds images and how it may run code: as the training did."""
+    images = Path(request.data) if Path(request.data).exists() else request.root
+    return {"images": images, "outside": request.outside, "device": request.device, "trust_code": True}
 
 
 def _group_recalls(results: Sequence[Result]) -> dict[str, float]:

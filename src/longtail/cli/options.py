@@ -13,9 +13,10 @@ from typing import Annotated, Any, get_type_hints
 import typer
 
 from longtail.errors import UserError
-from longtail.workflow.request import Request, default_of, flag
+from longtail.workflow.request import TRAINING, Request, default_of, flag
 
 PARAMETER = inspect.Parameter
+OTHERS = ("trust_code", "on", "slurm")  # arguments beside those of a request that messages name
 FIELDS = {each.name: each for each in fields(Request)}
 ALL = tuple(FIELDS)
 DATA = Annotated[str, typer.Argument(help=FIELDS["data"].metadata["help"], metavar="DATA")]
@@ -27,6 +28,18 @@ REPORT = Annotated[
     typer.Option("--report/--no-report", envvar="LONGTAIL_REPORT", help="Write a page of figures and tables, report.html."),
 ]
 NO_IMAGES = Annotated[bool, typer.Option("--no-images", help="Show no images in the report, as for private ones.")]
+ON = Annotated[
+    str | None,
+    typer.Option(help="Train each run as a job: slurm, or local for processes of this machine.", rich_help_panel=TRAINING),
+]
+SLURM = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="An option of sbatch for the jobs, such as partition=gpu or time=4:00:00; a day if no time is given.",
+        metavar="KEY=VALUE",
+        rich_help_panel=TRAINING,
+    ),
+]
 
 
 def with_options(*names: str, **defaults: Any) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -88,7 +101,7 @@ def in_flags(sentence: str) -> str:
 
 def _in_flag(found: re.Match[str]) -> str:
     name, value = found.groups()
-    if name not in FIELDS and name != "trust_code":
+    if name not in FIELDS and name not in OTHERS:
         return found.group()
     if value in (None, "True"):
         return flag(name)

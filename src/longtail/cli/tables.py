@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.box import SIMPLE_HEAD
@@ -56,6 +56,17 @@ def result_table(reports: Mapping[str, RunReport]) -> Table:
         cells += [percent(test.accuracy), percent(test.calibration_error)]
         table.add_row(text(name) + _flag(report), *cells, *([percent(report.val_mean_recall)] if has_val else []))
     return table
+
+
+def trained_tables(reports: Sequence[RunReport]) -> Iterator[Table]:
+    """Finished runs of one setting: each of them, their mean where they are of one method, and what their stages gave."""
+    if reports:
+        yield result_table({f"{report.method}, seed {report.seed}": report for report in reports})
+    if len(reports) > 1 and len({report.method for report in reports}) == 1:
+        yield summary_table({reports[0].method: reports})
+    for report in reports:
+        if report.protocol == "paper" or len(report.stages) > 1:
+            yield stage_table(report)
 
 
 def candidates_table(candidates: Sequence[Candidate], chosen: int) -> Table:

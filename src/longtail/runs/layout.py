@@ -34,6 +34,11 @@ def answers_folder(runs: Path, setting: str, seed: int, key: str) -> Path:
     return run_folder(runs, setting, "answers", seed, key)
 
 
+def jobs_folder(runs: Path) -> Path:
+    """Folder of the jobs that were given to a scheduler, with their logs."""
+    return runs / "jobs"
+
+
 def seen_file(runs: Path, setting: str) -> Path:
     """List of the image files that were decoded before, with their sizes, times and hashes."""
     return runs / setting / "seen.csv"

@@ -11,7 +11,7 @@ import json
 import os
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from datetime import datetime
 from pathlib import Path
 
@@ -61,6 +61,17 @@ def locked(path: Path, what: str, *, note: Note, wait: bool = False) -> Iterator
         with suppress(OSError):
             path.write_text("")
         lock.release()
+
+
+def is_held(path: Path) -> bool:
+    """Whether a living process holds the lock; False where there is no such lock, or the file system cannot lock."""
+    try:
+        with FileLock(path, timeout=0) if path.exists() else nullcontext():
+            return False
+    except Timeout:
+        return not _is_dead(path)
+    except OSError:
+        return False
 
 
 def _acquire(lock: FileLock, path: Path, what: str, note: Note, wait: bool) -> None:

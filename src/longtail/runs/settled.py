@@ -8,18 +8,24 @@ from pathlib import Path
 from longtail.errors import UserError
 from longtail.runs.files import sweep_dead
 from longtail.runs.layout import settled_file
+from longtail.runs.locks import locked, silent
 from longtail.runs.seals import read_json, write_json
 
 
 def settled(runs: Path, setting: str, key: str, allowed: Sequence[str], choose: Callable[[], str]) -> str:
-    """The stored choice of a key for a setting; where there is none that can be read, what `choose` gives, which is stored."""
+    """The stored choice of a key for a setting; where there is none that can be read, what `choose` gives, which is stored.
+
+    Of several processes that need it at the same time one measures, and the others wait for it.
+    """
     file = settled_file(runs, setting)
-    known = _known(file)
-    if known.get(key) not in allowed:
-        known[key] = choose()
-        sweep_dead(file)
-        write_json(file.parent, file.name, known)
-    return known[key]
+    if (known := _known(file)).get(key) in allowed:
+        return known[key]
+    with locked(file.with_name(f".{file.name}.lock"), f"'{file}'", note=silent, wait=True):
+        if (known := _known(file)).get(key) not in allowed:
+            known[key] = choose()
+            sweep_dead(file)
+            write_json(file.parent, file.name, known)
+        return known[key]
 
 
 def _known(file: Path) -> dict[str, str]:
