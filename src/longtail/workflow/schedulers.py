@@ -6,6 +6,7 @@ import getpass
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -61,7 +62,7 @@ class Local:
 
     def submit(self, requests: Sequence[StoredRequest]) -> list[Submitted]:
         devices = os.environ.get("CUDA_VISIBLE_DEVICES", "all")  # submitit would hide all GPUs
-        with _out_of_reach():
+        with _out_of_reach(), _printing_nowhere():
             found = self.executor.submit_array([StoredJob(str(each.folder), devices=devices) for each in requests])
         self.processes.update({job.job_id: job for job in found})
         return [Submitted("local", job.job_id, str(job.paths.stdout)) for job in found]
@@ -135,7 +136,7 @@ def minutes_of(text: str) -> int:
     """
     days, dash, rest = text.rpartition("-")
     parts = rest.split(":")
-    if not all(part.isdecimal() for part in (*parts, days or "0")) or len(parts) > 3:
+    if not all(part.isdecimal() for part in (*parts, days if dash else "0")) or len(parts) > 3:
         raise UserError(f"'{text}' is no time; give `slurm=time=MINUTES`, or HH:MM:SS, or D-HH.")
     numbers = [int(part) for part in parts]
     if dash or len(numbers) == 3:
@@ -173,6 +174,23 @@ def _out_of_reach() -> Iterator[None]:
     finally:
         for number, handler in former.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def _printing_nowhere() -> Iterator[None]:
+    """Gives processes that are started inside the `with` block no output of this one, whose reader would wait for their end."""
+    sys.stdout.flush()
+    former = [os.dup(handle) for handle in (1, 2)]
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        for handle in (1, 2):
+            os.dup2(nowhere, handle)
+        yield
+    finally:
+        for handle, kept in zip((1, 2), former, strict=True):
+            os.dup2(kept, handle)
+        for handle in (*former, nowhere):
+            os.close(handle)
 
 
 def _submitit() -> Any:

@@ -94,7 +94,7 @@ def stored(request: Request, jobs: Path) -> StoredRequest:
     own = {str(file.path): file.sha256 for file in own_files(request)}
     content = json.dumps([options, own, dict(libraries()), list(_states(request))], sort_keys=True)
     key = hashlib.sha256(content.encode()).hexdigest()
-    method = re.sub(r"[^\w.-]+", "_", request.method)
+    method = re.sub(r"[^\w.-]+", "_", Path(request.method).name)
     return StoredRequest(request, jobs / f"{method}-{request.seed}-{key[:10]}")
 
 
