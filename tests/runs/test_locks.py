@@ -14,7 +14,9 @@ from filelock import FileLock
 
 from longtail.errors import InUse, UnwritableFile
 from longtail.runs.files import sweep_dead
+from longtail.runs.locks import is_held
 from longtail.runs.run import Run
+from longtail.runs.settled import settled
 
 HOLDER = """
 import sys, time
@@ -53,6 +55,39 @@ def test_the_lock_of_a_dead_process_is_free(tmp_path, holder):
     with Run(tmp_path / "run").locked():
         assert f'"pid": {os.getpid()}' in (tmp_path / "run" / ".lock").read_text()
     assert {path.name: path.read_text() for path in (tmp_path / "run").iterdir()} == {".lock": ""}
+
+
+def test_a_lock_is_held_while_its_process_lives(tmp_path, holder):
+    path = tmp_path / "run" / ".lock"
+    assert (is_held(path), is_held(tmp_path / "other")) == (True, False)
+    holder.send_signal(signal.SIGKILL)
+    holder.wait()
+    assert not is_held(path)
+    assert not (tmp_path / "other").exists()
+
+
+def test_of_two_that_need_a_measured_choice_one_measures(tmp_path):
+    """The second one comes while the first one measures, and takes what that found."""
+    began, go_on, found = threading.Event(), threading.Event(), []
+
+    def measure():
+        began.set()
+        assert go_on.wait(30)
+        return "slow"
+
+    def ask(choose):
+        found.append(settled(tmp_path, "photos", "key", ("slow", "fast"), choose))
+
+    threads = [threading.Thread(target=ask, args=(choose,)) for choose in (measure, lambda: "fast")]
+    threads[0].start()
+    assert began.wait(30)
+    threads[1].start()
+    threads[1].join(0.3)
+    assert threads[1].is_alive()
+    go_on.set()
+    for thread in threads:
+        thread.join(30)
+    assert found == ["slow", "slow"]
 
 
 def test_who_needs_a_stage_that_another_one_trains_waits_for_it(tmp_path):

@@ -25,7 +25,7 @@ from longtail.workflow.cluster import run_requests
 from longtail.workflow.cluster_job import carry_out
 from longtail.workflow.request import Request
 from longtail.workflow.schedulers import Local, Slurm, minutes_of
-from longtail.workflow.stored import LOCK, as_plain, read_request, stored
+from longtail.workflow.stored import LOCK, Submitted, as_plain, read_request, stored
 from longtail.workflow.watcher import Silent
 
 TINY = {"epochs": 1, "size": 8, "backbone": "resnet8", "device": "cpu", "precision": "32-true", "symmetry": "none"}
@@ -111,7 +111,7 @@ def test_a_table_of_jobs_equals_one_process_and_a_killed_job_is_made_again_alone
     assert "Starting with JobEnvironment" in Path(job.log).read_text()
     assert Killed.most == 2
     assert notes.texts[0] == "4 jobs: 0 finished before, 0 running, 4 to submit"
-    assert f"ce on {photos}, seed 1: failed, the others go on" in notes.texts
+    assert any(text.startswith(f"ce on {photos}, seed 1: failed") for text in notes.texts)
 
     monkeypatch.setattr(cluster, "Local", Local)
     logs = sorted((jobs_folder(runs) / "logs").glob("*.out"))
@@ -264,6 +264,19 @@ def test_without_submitit_the_extra_is_named(photos, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "submitit", None)
     sentence = longtail("train", photos, "--method", "ce", "--on", "local", "--runs", tmp_path).sentence
     assert sentence == "Jobs are submitted by submitit, which is missing: pip install 'longtail[cluster]'."
+
+
+def test_a_request_that_cannot_be_used_does_not_end_the_others(tmp_path, monkeypatch):
+    """The usable one is not submitted here: its job is said to be running until it has ended."""
+    good = Request("digits_lt", "ce", runs=tmp_path)
+    monkeypatch.setattr(Local, "submit", lambda self, requests: [Submitted("local", "1", "log") for _ in requests])
+    bad = [replace(good, method="cee"), Request(tmp_path / "gone", "ce", runs=tmp_path)]
+    outcomes = run_requests([bad[0], good, bad[1]], on="local", folder=tmp_path / "jobs", watcher=Silent())
+    assert outcomes[0].problem.startswith("cee on digits_lt, seed 0: There is no method 'cee'.")
+    assert outcomes[1].problem.endswith("The job ended without a result: it was killed, or ran out of memory or time. Log: log")
+    assert outcomes[2].problem.startswith(f"ce on {tmp_path}/gone, seed 0: '{tmp_path}/gone' does not exist")
+    with pytest.raises(UserError, match="There is no method 'cee'"):
+        run_requests(bad, on="local", folder=tmp_path / "jobs", watcher=Silent())
 
 
 @pytest.mark.parametrize(

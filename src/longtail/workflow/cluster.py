@@ -17,7 +17,7 @@ from longtail.workflow.parallel import jobs_of
 from longtail.workflow.request import AUTO, Request
 from longtail.workflow.resolve import check, chosen_recipe, chosen_setting, has_own_data, own_paths, recipe_function
 from longtail.workflow.schedulers import Local, Scheduler, Slurm, check_name
-from longtail.workflow.stored import END, SUBMITTED, StoredRequest, Submitted, stored
+from longtail.workflow.stored import END, SUBMITTED, StoredRequest, Submitted, name_of, stored
 from longtail.workflow.watcher import Watcher
 
 LATE = 30.0  # seconds until a file that a job has written is seen through a network drive
@@ -62,18 +62,27 @@ def run_requests(
         options: options of sbatch by name, as {"partition": "gpu", "time": "4:00:00"}; True for one without a value.
 
     Raises:
-        UserError: a request or an option cannot be used, submitit is missing, or SLURM refuses the jobs.
+        UserError: no request can be used, or an option cannot, submitit is missing, or SLURM refuses the jobs.
     """
     check_name(on)
     if on == "local" and options:
         raise UserError("`slurm` has options of sbatch; they need `on=slurm`.")
-    for request in requests:
-        _check(request)
+    every = [_usable(request, folder, watcher) for request in requests]
+    usable = {each.folder: each for each in every if isinstance(each, StoredRequest)}
+    if not usable:
+        raise next((each for each in every if isinstance(each, UserError)), UserError("There is nothing to train."))
     scheduler = _scheduler(on, requests, folder / LOGS, jobs, options or {})
-    requests = [_downloaded(request, watcher) for request in requests]
-    every = [stored(request, folder) for request in requests]
-    _carry_out(list({each.folder: each for each in every}.values()), scheduler, watcher)
-    return [_outcome(each) for each in every]
+    _carry_out(list(usable.values()), scheduler, watcher)
+    return [_outcome(each, request) for each, request in zip(every, requests, strict=True)]
+
+
+def _usable(request: Request, folder: Path, watcher: Watcher) -> StoredRequest | UserError:
+    """The request with the folder of its job, or why it cannot be used."""
+    try:
+        _check(request)
+        return stored(_downloaded(request, watcher), folder)
+    except UserError as error:
+        return error
 
 
 def _check(request: Request) -> None:
@@ -125,9 +134,11 @@ def _carry_out(every: Sequence[StoredRequest], scheduler: Scheduler, watcher: Wa
                 del waiting[:room]
             time.sleep(scheduler.poll)
             running = scheduler.running(active)
-            for folder in [folder for folder in active if folder not in running]:
-                watcher.note(_ended(names[folder]))
-                del active[folder]
+            gone = [folder for folder in active if folder not in running]
+            _await_ends({folder: active.pop(folder) for folder in gone})
+            for folder in gone:
+                end = "finished" if names[folder].finished() else "failed" + ", the others go on" * bool(active or waiting)
+                watcher.note(f"{name_of(names[folder].request)}: {end}")
     except BaseException:
         watcher.note(_left(scheduler, active, waiting))
         raise
@@ -142,13 +153,12 @@ def _submitted(requests: Sequence[StoredRequest], scheduler: Scheduler) -> dict[
     return {each.folder: job for each, job in zip(requests, jobs, strict=True)}
 
 
-def _ended(request: StoredRequest) -> str:
-    """Sentence on a job that has ended, for the user; waits for a file that is late."""
+def _await_ends(jobs: Mapping[Path, Submitted]) -> None:
+    """Waits for what jobs that have ended on other machines wrote of their end."""
     deadline = time.monotonic() + LATE
-    job = request.submitted
-    while job is not None and job.on == "slurm" and not (request.folder / END).exists() and time.monotonic() < deadline:
-        time.sleep(1)
-    return f"{request.name}: {'finished' if request.finished() else 'failed, the others go on'}"
+    for folder in [folder for folder, job in jobs.items() if job.on == "slurm"]:
+        while not (folder / END).exists() and time.monotonic() < deadline:
+            time.sleep(0.5)
 
 
 def _left(scheduler: Scheduler, active: Mapping[Path, Submitted], waiting: Sequence[StoredRequest]) -> str:
@@ -162,10 +172,11 @@ def _left(scheduler: Scheduler, active: Mapping[Path, Submitted], waiting: Seque
     return "\n".join(parts) or "No job is running."
 
 
-def _outcome(request: StoredRequest) -> Outcome:
-    if (found := request.finished()) is not None:
-        return Outcome(request.request, *found)
-    job = request.submitted
-    why = request.problem or "The job ended without a result: it was killed, or ran out of memory or time."
-    log = "" if job is None else f" Log: {job.log}"
-    return Outcome(request.request, problem=f"{request.name}: {why}{log}")
+def _outcome(job: StoredRequest | UserError, request: Request) -> Outcome:
+    if isinstance(job, UserError):
+        return Outcome(request, problem=f"{name_of(request)}: {job}")
+    if (found := job.finished()) is not None:
+        return Outcome(request, *found)
+    why = job.problem or "The job ended without a result: it was killed, or ran out of memory or time."
+    log = "" if job.submitted is None else f" Log: {job.submitted.log}"
+    return Outcome(request, problem=f"{name_of(request)}: {why}{log}")

@@ -40,8 +40,7 @@ class StoredJob:
         _heed_signals()
         try:
             with locked(folder / LOCK, f"'{folder}'", note=_say, wait=True):
-                run = _carried_out(folder)
-                write_json(folder, END, {"run": str(run)})
+                write_json(folder, END, {"run": _carried_out(folder)})
         except Exception as error:
             fault = "" if isinstance(error, UserError) else f"{type(error).__name__}: "
             write_json(folder, END, {"problem": f"{fault}{error}"})
@@ -72,7 +71,8 @@ def carry_out(request: Request, watcher: Watcher) -> Path:
     return train_one(request, setting, data, watcher=watcher).folder
 
 
-def _carried_out(folder: Path) -> Path:
+def _carried_out(folder: Path) -> str:
+    """Carries out the request of a job, and returns the path of its run, relative to the folder of all runs."""
     import torch
 
     request, own, threads = read_request(folder)
@@ -80,7 +80,7 @@ def _carried_out(folder: Path) -> Path:
         if read_own(Path(path)).sha256 != sha256:
             raise UserError(f"'{path}' has changed since the job was submitted; give the same command again.")
     torch.set_num_threads(threads or _cores_of_job())
-    return carry_out(request, Lines())
+    return os.path.relpath(carry_out(request, Lines()), request.runs)
 
 
 def _cores_of_job() -> int:

@@ -21,7 +21,7 @@ from longtail.workflow.request import Request
 from longtail.workflow.resolve import has_own_data, own_files
 
 REQUEST, SUBMITTED, END, LOCK = "request.json", "submitted.json", "end.json", ".lock"
-NO_RESULT = ("jobs", "fresh")  # options that change no result
+NO_RESULT = ("jobs", "fresh", "runs")  # options that change no result
 
 
 @dataclass(frozen=True)
@@ -47,11 +47,6 @@ class StoredRequest:
     folder: Path
 
     @property
-    def name(self) -> str:
-        """Method, data and seed, for sentences."""
-        return f"{self.request.method} on {self.request.data}, seed {self.request.seed}"
-
-    @property
     def submitted(self) -> Submitted | None:
         """What is known of the job; None where there is none yet."""
         content = _read(self.folder, SUBMITTED)
@@ -67,8 +62,9 @@ class StoredRequest:
         ended = _read(self.folder, END).get("run")
         if ended is None:
             return None
+        folder = self.request.runs / ended
         try:
-            return Path(ended), regrouped_report(chosen_run(Path(ended)), groups=self.request.groups)
+            return folder, regrouped_report(chosen_run(folder), groups=self.request.groups)
         except UserError:
             return None  # a job makes anew what is damaged or gone
 
@@ -96,6 +92,11 @@ def stored(request: Request, jobs: Path) -> StoredRequest:
     key = hashlib.sha256(content.encode()).hexdigest()
     method = re.sub(r"[^\w.-]+", "_", Path(request.method).name)
     return StoredRequest(request, jobs / f"{method}-{request.seed}-{key[:10]}")
+
+
+def name_of(request: Request) -> str:
+    """Method, data and seed of a request, for sentences."""
+    return f"{request.method} on {request.data}, seed {request.seed}"
 
 
 def read_request(folder: Path) -> tuple[Request, dict[str, str], int | None]:
