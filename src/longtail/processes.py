@@ -9,7 +9,8 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from multiprocessing.context import SpawnContext, SpawnProcess
 from multiprocessing.reduction import ForkingPickler
@@ -32,6 +33,34 @@ def end_with_parent() -> None:
     if parent is not None:
         threading.Thread(target=_end_after, args=(parent.join,), daemon=True).start()
         sys.excepthook = partial(_show_late, shown)
+
+
+@contextmanager
+def out_of_reach() -> Iterator[None]:
+    """Ignores interrupts and the end of the terminal inside the `with` block; processes that are started there always do."""
+    former = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in former.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def printing_nowhere() -> Iterator[None]:
+    """Gives processes that are started inside the `with` block no output of this one, whose reader would wait for their end."""
+    sys.stdout.flush()
+    former = [os.dup(handle) for handle in (1, 2)]
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        for handle in (1, 2):
+            os.dup2(nowhere, handle)
+        yield
+    finally:
+        for handle, kept in zip((1, 2), former, strict=True):
+            os.dup2(kept, handle)
+        for handle in (*former, nowhere):
+            os.close(handle)
 
 
 def spawned(context: SpawnContext, function: Callable[..., None], *arguments: Any) -> SpawnProcess:

@@ -155,7 +155,7 @@ def continued(runs, folder, words, first, out):
     assert out.splitlines()[-1] == f"1 job goes on; the same command waits for it, and this ends it: kill {job}"
     waited(lambda: worker_in(folder) not in (None, first))
     said = longtail(*words)
-    assert said.out.startswith("1 jobs: 0 finished before, 1 running, 0 to submit"), said
+    assert said.out.startswith("1 job: 0 finished before, 1 running, 0 to submit"), said
     starts = read_json(Path(said.folder), "record.json")["starts"]
     assert len(starts) == 2
     assert 1 < starts[1]["from"]["epoch"] <= LONG["epochs"]

@@ -120,23 +120,16 @@ def _downloaded(request: Request, watcher: Watcher) -> Request:
 
 def _carry_out(every: Sequence[StoredRequest], scheduler: Scheduler, watcher: Watcher) -> None:
     """Submits what is neither finished nor running, and waits until nothing runs."""
-    known = {each.folder: job for each in every if (job := each.submitted) is not None}
-    active = {folder: known[folder] for folder in scheduler.running(known)}
-    done = [each for each in every if each.folder not in active and not each.request.fresh and each.finished()]
-    waiting = [each for each in every if each.folder not in active and each not in done]
-    watcher.note(f"{len(every)} jobs: {len(done)} finished before, {len(active)} running, {len(waiting)} to submit")
     names = {each.folder: each for each in every}
+    active, waiting = _begun(every, scheduler, watcher)
     try:
         while waiting or active:
-            room = len(waiting) if scheduler.limit is None else max(scheduler.limit - len(active), 0)
-            if waiting and room:
-                active |= _submitted(waiting[:room], scheduler)
-                del waiting[:room]
+            new = waiting[: None if scheduler.limit is None else max(scheduler.limit - len(active), 0)]
+            active |= _submitted(new, scheduler)
+            del waiting[: len(new)]
             time.sleep(scheduler.poll)
-            running = scheduler.running(active)
-            gone = [folder for folder in active if folder not in running]
-            _await_ends({folder: active.pop(folder) for folder in gone})
-            for folder in gone:
+            for folder in _ended(active, scheduler):
+                del active[folder]
                 end = "finished" if names[folder].finished() else "failed" + ", the others go on" * bool(active or waiting)
                 watcher.note(f"{name_of(names[folder].request)}: {end}")
     except BaseException:
@@ -144,13 +137,36 @@ def _carry_out(every: Sequence[StoredRequest], scheduler: Scheduler, watcher: Wa
         raise
 
 
+def _begun(
+    every: Sequence[StoredRequest], scheduler: Scheduler, watcher: Watcher
+) -> tuple[dict[Path, Submitted], list[StoredRequest]]:
+    """The jobs of an earlier command that wait or run, and the requests that are to be submitted."""
+    known = {each.folder: job for each in every if (job := each.submitted) is not None}
+    active = {folder: known[folder] for folder in scheduler.running(known)}
+    others = [each for each in every if each.folder not in active]
+    waiting = [each for each in others if each.request.fresh or not each.finished()]
+    counts = f"{len(others) - len(waiting)} finished before, {len(active)} running, {len(waiting)} to submit"
+    watcher.note(f"{len(every)} job{'s' * (len(every) != 1)}: {counts}")
+    return active, waiting
+
+
 def _submitted(requests: Sequence[StoredRequest], scheduler: Scheduler) -> dict[Path, Submitted]:
+    if not requests:
+        return {}
     for each in requests:
         each.write(threads=scheduler.threads)
     jobs = scheduler.submit(requests)
     for each, job in zip(requests, jobs, strict=True):
         write_json(each.folder, SUBMITTED, job)
     return {each.folder: job for each, job in zip(requests, jobs, strict=True)}
+
+
+def _ended(active: Mapping[Path, Submitted], scheduler: Scheduler) -> list[Path]:
+    """Folders of the jobs that neither wait nor run any more."""
+    running = scheduler.running(active)
+    gone = [folder for folder in active if folder not in running]
+    _await_ends({folder: active[folder] for folder in gone})
+    return gone
 
 
 def _await_ends(jobs: Mapping[Path, Submitted]) -> None:

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import getpass
 import os
-import signal
 import subprocess
-import sys
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 from longtail.errors import UserError
+from longtail.processes import out_of_reach, printing_nowhere
 from longtail.runs.locks import is_held
 from longtail.spec.description import unknown
 from longtail.workflow.cluster_job import StoredJob
@@ -62,7 +60,7 @@ class Local:
 
     def submit(self, requests: Sequence[StoredRequest]) -> list[Submitted]:
         devices = os.environ.get("CUDA_VISIBLE_DEVICES", "all")  # submitit would hide all GPUs
-        with _out_of_reach(), _printing_nowhere():
+        with out_of_reach(), printing_nowhere():
             found = self.executor.submit_array([StoredJob(str(each.folder), devices=devices) for each in requests])
         self.processes.update({job.job_id: job for job in found})
         return [Submitted("local", job.job_id, str(job.paths.stdout)) for job in found]
@@ -114,7 +112,7 @@ class Slurm:
         from submitit.core.utils import FailedJobError, FailedSubmissionError
 
         try:
-            with _out_of_reach():
+            with out_of_reach():
                 found = self.executor.submit_array([StoredJob(str(each.folder)) for each in requests])
         except (FailedJobError, FailedSubmissionError) as error:
             raise UserError(f"SLURM did not take the jobs: {' '.join(str(error).split())}") from error
@@ -163,34 +161,6 @@ def _queue() -> set[str] | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return None if done.returncode else set(done.stdout.split())
-
-
-@contextmanager
-def _out_of_reach() -> Iterator[None]:
-    """Submits what is submitted inside the `with` block whole, and out of reach of an interrupt or the end of the terminal."""
-    former = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGHUP)}
-    try:
-        yield
-    finally:
-        for number, handler in former.items():
-            signal.signal(number, handler)
-
-
-@contextmanager
-def _printing_nowhere() -> Iterator[None]:
-    """Gives processes that are started inside the `with` block no output of this one, whose reader would wait for their end."""
-    sys.stdout.flush()
-    former = [os.dup(handle) for handle in (1, 2)]
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    try:
-        for handle in (1, 2):
-            os.dup2(nowhere, handle)
-        yield
-    finally:
-        for handle, kept in zip((1, 2), former, strict=True):
-            os.dup2(kept, handle)
-        for handle in (*former, nowhere):
-            os.close(handle)
 
 
 def _submitit() -> Any:
