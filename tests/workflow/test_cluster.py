@@ -226,9 +226,7 @@ def test_jobs_of_slurm_are_an_array_with_the_options_of_sbatch(photos, tmp_path,
     assert f"ce on {photos}, seed 1: The job ended without a result: it was killed, or ran out of memory or time. Log: {log}" in (
         said.text
     )
-    assert said.err == (
-        "1 of 2 jobs failed. What the others have computed is kept, and the same command submits only what is missing.\n"
-    )
+    assert said.err == "1 of 2 jobs failed. Finished runs are kept, and the same command submits only what is missing.\n"
 
 
 def test_what_slurm_refuses_is_one_sentence(photos, tmp_path, slurm):

@@ -50,6 +50,6 @@ def say_failures(outcomes: Sequence[Outcome]) -> None:
         say(f"[red]{text(in_flags(each.problem))}[/red]")
     if failed:
         raise TrainingFailed(
-            f"{len(failed)} of {len(outcomes)} jobs failed. What the others have computed is kept, and the same command "
-            f"submits only what is missing."
+            f"{len(failed)} of {len(outcomes)} jobs failed. Finished runs are kept, and the same command submits only what is "
+            f"missing."
         )
