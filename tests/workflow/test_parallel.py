@@ -89,7 +89,7 @@ def test_a_killed_process_names_its_seed_and_the_others_are_kept(tmp_path, monke
         "less (`jobs=1`). The results of the other seeds are kept, and the same command continues."
     )
     assert sorted(path.parent.name[0] for path in tmp_path.glob("digits_lt/ce/*/report.json")) == ["1", "2"]
-    assert notes.texts[1] == "ce, seed 0: failed, the other seeds go on"
+    assert notes.texts[1] == "ce, seed 0: failed, the others go on"
     assert sorted(notes.texts[2:]) == ["ce, seed 1: finished", "ce, seed 2: finished"]
     assert multiprocessing.active_children() == []
 

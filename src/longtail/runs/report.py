@@ -134,7 +134,15 @@ def read_report(folder: Path) -> RunReport:
         MissingFileError: the folder holds no finished run.
         UserError: the report is cut off, lacks a field, contradicts itself, or was written by a newer longtail.
     """
-    content, path = read_json(folder, NAME), folder / NAME
+    return report_from(read_json(folder, NAME), folder / NAME)
+
+
+def report_from(content: Any, path: Path) -> RunReport:
+    """The report that the JSON `content` of the file at `path` holds.
+
+    Raises:
+        UserError: it lacks a field, contradicts itself, or was written by a newer longtail.
+    """
     has_version = isinstance(content, dict) and "version" in content
     version = content["version"] if has_version else 0 if isinstance(content, dict) else VERSION
     if type(version) is not int or version < has_version:

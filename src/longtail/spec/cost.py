@@ -55,9 +55,14 @@ def training_cost(recipe: Recipe, setting: Setting) -> float:
     A pass through a network with k times the multiply-adds counts k, and one with a frozen backbone a third, having no backward
     pass there. Where the network cannot be run here, k is 1.
     """
+    return sum(stage_costs(recipe, setting))
+
+
+def stage_costs(recipe: Recipe, setting: Setting) -> list[float]:
+    """Cost of each stage, as `training_cost` counts it."""
     sizes, plain = stage_sizes(recipe, setting), plain_size(setting)
     shares = [size.multiply_adds / plain.multiply_adds for size in sizes] if plain and sizes else [1.0] * len(recipe.stages)
-    return sum(stage.epochs * _passes(stage) * share for stage, share in zip(recipe.stages, shares, strict=True))
+    return [stage.epochs * _passes(stage) * share for stage, share in zip(recipe.stages, shares, strict=True)]
 
 
 def _passes(stage: Stage) -> float:

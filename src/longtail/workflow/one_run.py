@@ -82,6 +82,28 @@ def prepared(request: Request, watcher: Watcher) -> tuple[Setting, Data]:
     return setting, data
 
 
+class Prepared:
+    """Settings and data of requests that come one after the other; what two have in common is read once.
+
+    Args:
+        watcher: receives the progress of reading.
+    """
+
+    def __init__(self, watcher: Watcher) -> None:
+        self.watcher = watcher
+        self.last: Request | None = None
+        self.given: tuple[Setting, Data] | None = None
+
+    def of(self, request: Request) -> tuple[Setting, Data]:
+        """The setting and the data of the request, as `prepared` returns them."""
+        common = replace(request, method="", variants={}, changes={}, seed=0)
+        if self.given is None or common != self.last:
+            self.last = self.given = None  # so that two data sets are never held at once
+            self.given = prepared(request, self.watcher)
+            self.last = common
+        return self.given
+
+
 def experiment_of(request: Request, setting: Setting, data: Data, watcher: Watcher) -> Experiment:
     """The experiment that a request is for, on data that have their validation images."""
     precision = settled_precision(request, setting, data, watcher)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import pickle
 import signal
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from multiprocessing.connection import wait
 
 from longtail.data.splits import Data
 from longtail.errors import TrainingFailed, UserError
 from longtail.processes import processors
+from longtail.results import counted
 from longtail.runs.devices import chosen_device
 from longtail.runs.run import Run
 from longtail.spec.recipe import Setting
@@ -22,6 +23,7 @@ from longtail.workflow.resolve import own_files
 from longtail.workflow.watcher import Watcher
 from longtail.workflow.workers import Finished, Note, Work, Worker
 
+Ends = dict[int, "Finished | Exception"]  # how requests ended, by the `id` of each
 POLL = 1.0  # seconds after which a process is noticed that died without closing its connection
 
 
@@ -36,9 +38,8 @@ def train_many(requests: Sequence[Request], setting: Setting, data: Data, *, wat
     precision = settled_precision(requests[0], setting, data, watcher)  # once for all, on a machine that is not busy yet
     requests = [replace(request, precision=precision) for request in requests]
     threads = max(processors() // jobs, 1)
-    watcher.note(f"{len(requests)} runs, {jobs} at once with {threads} thread{'s' if threads > 1 else ''} each (`jobs`)")
     work = Work(threads, own_files(requests[0]), pickle.dumps(setting), data)
-    return _in_processes(requests, work, watcher, jobs)
+    return _results(requests, in_processes(requests, work, watcher, jobs))
 
 
 def jobs_of(requests: Sequence[Request]) -> int:
@@ -49,12 +50,17 @@ def jobs_of(requests: Sequence[Request]) -> int:
     return max(min(asked, len(requests)), 1)
 
 
-def _in_processes(requests: Sequence[Request], work: Work, watcher: Watcher, jobs: int) -> list[Result]:
-    """Trains the requests, each with its own seed, by worker processes. What fails is raised when all others are finished."""
+def in_processes(requests: Sequence[Request], work: Work, watcher: Watcher, jobs: int) -> list[Finished | Exception]:
+    """Trains the requests by worker processes, and returns how each of them ended, in their order.
+
+    What fails ends its own request alone.
+    """
     import torch.multiprocessing
 
+    several = f"{work.threads} thread{'s' * (work.threads > 1)} each (`jobs`)"
+    watcher.note(f"{counted(len(requests), 'run')}, {jobs} at once with {several}")
     context = torch.multiprocessing.get_context("spawn")
-    waiting, workers, ends = deque(requests), list[Worker](), dict[int, Finished | Exception]()
+    waiting, workers, ends = deque(requests), list[Worker](), Ends()
     try:
         while len(ends) < len(requests):
             while waiting and len(workers) < jobs:
@@ -67,21 +73,19 @@ def _in_processes(requests: Sequence[Request], work: Work, watcher: Watcher, job
     finally:
         for worker in workers:
             worker.end()
-    return _results(requests, ends)
+    return [ends[id(request)] for request in requests]
 
 
 def _take_answer(
-    worker: Worker, workers: list[Worker], waiting: deque[Request], ends: dict[int, Finished | Exception], watcher: Watcher
+    worker: Worker, workers: list[Worker], waiting: deque[Request], ends: Ends, watcher: Watcher
 ) -> None:
     answer, request = worker.answer(), worker.request
     assert request is not None
     if isinstance(answer, Note):
         watcher.note(answer.text)
         return
-    ends[request.seed] = _killed(worker, request) if answer is None else answer
-    how = (
-        "finished" if isinstance(answer, Finished) else "failed" + ", the other seeds go on" * (len(workers) > 1 or bool(waiting))
-    )
+    ends[id(request)] = _killed(worker, request) if answer is None else answer
+    how = "finished" if isinstance(answer, Finished) else "failed" + ", the others go on" * (len(workers) > 1 or bool(waiting))
     watcher.note(f"{request.method}, seed {request.seed}: {how}")
     if answer is not None and waiting:
         worker.train(waiting.popleft())
@@ -106,12 +110,13 @@ def _named(number: int) -> str:
     return signal.Signals(number).name if number in {each.value for each in signal.Signals} else "which has no name"
 
 
-def _results(requests: Sequence[Request], ends: Mapping[int, Finished | Exception]) -> list[Result]:
-    errors = {seed: end for seed, end in sorted(ends.items()) if isinstance(end, Exception)}
+def _results(requests: Sequence[Request], ends: Sequence[Finished | Exception]) -> list[Result]:
+    """The finished runs. What failed is raised, for the first seed, naming the others."""
+    pairs = sorted(zip((request.seed for request in requests), ends, strict=True), key=lambda pair: pair[0])
+    errors = {seed: end for seed, end in pairs if isinstance(end, Exception)}
     for seed, error in errors.items():
         others = [other for other in errors if other != seed]
         if others and isinstance(error, UserError):
             error.args = (f"{error} Seed{'s' * (len(others) > 1)} {', '.join(map(str, others))} failed as well.", *error.args[1:])
         raise error
-    finished = [ends[request.seed] for request in requests]
-    return [Result(Run(end.folder), end.report) for end in finished if isinstance(end, Finished)]
+    return [Result(Run(end.folder), end.report) for end in ends if isinstance(end, Finished)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pickle
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -17,7 +17,7 @@ from longtail.processes import spawned
 from longtail.runs.report import RunReport
 from longtail.spec.own_code import OwnFile, imported, use
 from longtail.spec.recipe import Setting
-from longtail.workflow.one_run import train_one
+from longtail.workflow.one_run import Prepared, train_one
 from longtail.workflow.request import Request
 from longtail.workflow.watcher import Silent
 
@@ -31,14 +31,15 @@ class Work:
     Args:
         threads: number of threads per worker.
         own: code of the user's own that the requests run.
-        setting: the setting, pickled, since it may name functions of that code, which must be run first.
-        data: the images, whose pixels lie in shared memory.
+        setting: the setting, pickled, since it may name functions of that code, which must be run first; None where each request
+            has a setting and data of its own.
+        data: the images, whose pixels lie in shared memory; None as for the setting.
     """
 
     threads: int
-    own: Sequence[OwnFile]
-    setting: bytes
-    data: Data
+    own: Sequence[OwnFile] = ()
+    setting: bytes | None = None
+    data: Data | None = None
 
 
 @dataclass(frozen=True)
@@ -96,38 +97,42 @@ class Worker:
 class _Notes(Silent):
     """Sends notes to the parent, with the seed that they are about."""
 
-    def __init__(self, connection: Connection, seed: int) -> None:
-        self.connection, self.seed = connection, seed
+    def __init__(self, connection: Connection) -> None:
+        self.connection, self.about = connection, ""
 
     def note(self, text: str) -> None:
-        self.connection.send(Note(f"seed {self.seed}: {text}"))
+        self.connection.send(Note(f"{self.about}: {text}"))
 
 
 def _train_requests(connection: Connection, work: Work) -> None:
     """Trains requests until the parent closes the connection."""
-    setting = None
+    notes = _Notes(connection)
+    source = None
     while True:
         try:
             request = connection.recv()
         except EOFError:
             return
         try:
-            setting = setting or _prepared(work)
-            result = train_one(request, setting, work.data, watcher=_Notes(connection, request.seed))
+            source = source or _begin(work, notes)
+            notes.about = f"seed {request.seed}" if work.data is not None else f"{request.method}, seed {request.seed}"
+            result = train_one(request, *source(request), watcher=notes)
             connection.send(Finished(result.folder, result.report))
         except Exception as error:
             connection.send(_sendable(error))
 
 
-def _prepared(work: Work) -> Setting:
-    """Prepares this process, and returns the setting."""
+def _begin(work: Work, notes: _Notes) -> Callable[[Request], tuple[Setting, Data]]:
+    """Prepares this process, and returns the function that gives the setting and the data of a request."""
     import torch
 
     torch.set_num_threads(work.threads)
     for file in work.own:
         imported(use(file))
-    setting: Setting = pickle.loads(work.setting)
-    return setting
+    if work.setting is None or work.data is None:
+        return Prepared(notes).of
+    given: tuple[Setting, Data] = pickle.loads(work.setting), work.data
+    return lambda request: given
 
 
 def _sendable(error: Exception) -> Exception:

@@ -1,0 +1,47 @@
+"""The experiment of a published cell: the request that trains it, its setting and its recipe."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from longtail.papers import Cell
+from longtail.runs.measured import identity_of
+from longtail.runs.seals import plain
+from longtail.spec.description import describe
+from longtail.spec.recipe import Recipe, Setting
+from longtail.workflow.request import Request
+from longtail.workflow.resolve import chosen_recipe, chosen_setting
+
+
+@dataclass(frozen=True)
+class Cells:
+    """Experiments of published cells, under the options that a user gives for all of them.
+
+    Args:
+        base: the options; its data, method, variants, changes and imbalance are those of each cell instead.
+    """
+
+    base: Request
+
+    def request(self, cell: Cell, *, seed: int = 0) -> Request:
+        """The request that trains the cell at one seed."""
+        column = cell.column
+        own: Mapping[str, Any] = {"variants": cell.variants, "changes": cell.changes, "imbalance": column.imbalance}
+        return replace(self.base, data=column.setting, method=cell.method, seed=seed, **own)
+
+    def setting(self, cell: Cell) -> Setting:
+        """The setting of the cell."""
+        return chosen_setting(self.request(cell))[0]
+
+    def recipe(self, cell: Cell) -> Recipe:
+        """The recipe of the cell."""
+        return chosen_recipe(self.request(cell), self.setting(cell))
+
+    def identify(self, cell: Cell, budget: str, largest_batch: int | None) -> str:
+        """The identity of the cell's experiment at a budget (`measured_of`)."""
+        request = replace(self.request(cell), budget=budget, epochs=None)
+        setting = replace(chosen_setting(request)[0], largest_batch=largest_batch)
+        return identity_of(*(json.loads(json.dumps(plain(describe(it)))) for it in (chosen_recipe(request, setting), setting)))
