@@ -20,7 +20,7 @@ FLOORS = (
     {"networks", "data", "sampling"},
     {"steps"},
     {"spec"},
-    {"recipes", "settings"},
+    {"recipes", "settings", "papers"},
     {"runs"},
     {"engine", "reporting"},
     {"workflow"},

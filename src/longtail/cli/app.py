@@ -31,6 +31,10 @@ INTERRUPTED = 130
 SHOWN_DATA = ("data", "imbalance", "split", "split_seed", "outside")
 SHOWN_TRAINING = ("epochs", "augment", "symmetry", "views", "device")
 RECIPE = (*SHOWN_DATA, "variants", "changes", "size", "backbone", "pretrained", "weights", *SHOWN_TRAINING)
+FOR_TABLES = (
+    *("runs", "root", "download", "epochs", "split_seed", "val", "backbone", "pretrained", "weights", "augment", "symmetry"),
+    *("views", "protocol", "jobs", "device", "precision", "deterministic", "graphs", "fresh", "tensorboard"),
+)
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -179,16 +183,51 @@ def verify(
 
 
 @app.command()
-@with_options("runs")
+@with_options(*FOR_TABLES)
 def table(
-    setting: Annotated[str, typer.Argument(help="A named setting, or the folder or CSV that was trained on.", metavar="DATA")],
-    budget: Annotated[str | None, typer.Option(help="Only runs at this budget: paper, common or fine-tuning.")] = None,
+    what: Annotated[
+        str,
+        typer.Argument(
+            help="A named setting, the folder or CSV that was trained on, or a published table: table1 to table5 (of the GCL "
+            "paper), gala, or a TOML file in their form.",
+            metavar="DATA|TABLE",
+        ),
+    ],
+    budget: Annotated[
+        str | None, typer.Option(help="Only runs at this budget, at which --run trains: paper, common or fine-tuning.")
+    ] = None,
+    form: Annotated[str, typer.Option("--format", help="text, markdown, latex, html or csv.")] = "text",
+    results: Annotated[
+        list[Path] | None,
+        typer.Option(help="JSONL of finished runs (longtail results), or a folder of such, read beside --runs.", metavar="PATH"),
+    ] = None,
+    plan: Annotated[bool, typer.Option("--plan", help="List what is missing of a published table, cheapest first.")] = False,
+    run: Annotated[bool, typer.Option("--run", help="Train what is missing of a published table.")] = False,
+    seeds: Annotated[int, typer.Option(help="Seeds 0 to N - 1 that each cell of a published table needs.", min=1)] = 1,
+    only: Annotated[
+        str | None, typer.Option(help="Cells of a published table, such as ce,gcl,cifar10_lt,100.", metavar="NAMES")
+    ] = None,
     **asked: Any,
 ) -> None:
-    """Show all finished runs of one setting side by side, with mean and standard deviation over seeds."""
-    from longtail.cli.look import run_table
+    """Show all finished runs of one setting side by side, or a published table beside what was measured."""
+    from longtail.cli.paper_runs import run_any_table
 
-    run_table(setting, asked["runs"], budget=budget)
+    own = {"plan": plan, "run": run, "seeds": seeds, "only": only}
+    base = as_request({**asked, "data": what, "budget": budget})
+    raise typer.Exit(run_any_table(what, base, own, results=results or [], form=form))
+
+
+@app.command()
+def results(
+    runs: Annotated[
+        list[Path], typer.Argument(help="Run folders, folders of such, or JSONL files of results.", metavar="RUN...")
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="JSONL to add them to, one line per run.", metavar="FILE")],
+) -> None:
+    """Add finished runs to a file of results, one line of text per run, which `longtail table --results` reads."""
+    from longtail.cli.look import run_results
+
+    run_results(runs, output)
 
 
 @app.command()

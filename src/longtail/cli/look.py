@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 
 from longtail.cli.options import in_flags
-from longtail.cli.show import console, say, text
+from longtail.cli.show import console, lines_on_stderr, say, text
 from longtail.cli.tables import differences, grid, rows_table
-from longtail.errors import UserError
+from longtail.errors import MissingFileError, UserError
 from longtail.results import GROUP_RANGES, counted
 
 if TYPE_CHECKING:
@@ -70,15 +70,43 @@ def run_list(what: str, *, as_json: bool) -> None:
     say("Next: longtail train DATA --method NAME" if what == "methods" else "Next: longtail train DATA")
 
 
-def run_table(setting: str, runs: Path, *, budget: str | None) -> None:
+def run_table(setting: str, runs: Path, *, budget: str | None, results: Sequence[Path], form: str) -> None:
     """Prints every finished run of a setting or of a folder of images, best mean recall last."""
+    from longtail.cli.tables import rows_sheet
+    from longtail.reporting.sheets import FORMATS, TEXT
+    from longtail.runs.results_file import results_in
     from longtail.runs.table import rows_of
 
-    rows = rows_of(runs, setting, budget=budget, note=lambda line: say(text(line)))
+    def note(line: str) -> None:
+        say(text(line))
+
+    with lines_on_stderr(form != TEXT):
+        rows = rows_of(runs, setting, budget=budget, further=results_in(results, note=note), note=note)
+    if form != TEXT:
+        print(FORMATS[form](rows_sheet(rows)), end="")
+        return
     say(rows_table(rows))
     for line in differences(rows):
         say(text(line))
     say(f"Next: longtail train {text(setting)} --method NAME")
+
+
+def run_results(runs: Sequence[Path], output: Path) -> None:
+    """Adds finished runs to a file of results."""
+    from longtail.runs.results_file import add_results, results_below, results_in
+
+    def note(line: str) -> None:
+        say(text(line))
+
+    found = []
+    for path in runs:
+        found += results_below(path, note=note) if path.is_dir() else results_in([path], note=note)
+    if not found:
+        raise MissingFileError(f"There is no finished run in {', '.join(map(repr, map(str, runs)))}.")
+    added = add_results(output, found, note=note)
+    again = counted(len(found) - added, "run")
+    say(f"{counted(added, 'run')} added to {text(output)}; {again} written anew, which it had.")
+    say(f"Next: longtail table TABLE --results {text(output)}")
 
 
 def run_doctor() -> None:

@@ -11,6 +11,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from longtail.cli.show import text
+from longtail.reporting.sheets import Sheet
 from longtail.results import GROUP_RANGES, GROUPS, GroupResult, counted, percent
 from longtail.runs.report import RunReport
 from longtail.runs.table import Row
@@ -111,6 +112,24 @@ def rows_table(rows: Sequence[Row]) -> Table:
         numbers = [_over_seeds(row.values(value)) for value in ("mean_recall", *GROUPS, "accuracy", "calibration_error")]
         table.add_row("\n".join(map(text, filter(None, names))), *numbers, f"{row.mean('seconds'):.0f}", str(len(row.reports)))
     return table
+
+
+def rows_sheet(rows: Sequence[Row]) -> Sheet:
+    """The rows for other programs: numbers in %, the deviation over seeds in a column of its own."""
+    numbers = ("mean_recall", *GROUPS, "accuracy", "calibration_error")
+    header = ["method", "differs", "budget", "protocol", "epochs", "views", "n", "seconds"]
+    header += [heading for name in ("all", *GROUPS, "accuracy", "ECE") for heading in (name, f"{name} ±")]
+    cells = []
+    for row in rows:
+        first = row.reports[0]
+        own = [f"{row.method}{_flag(first)}", row.differs, first.budget, first.protocol]
+        own += ["+".join(str(stage.epochs) for stage in first.stages), str(first.views), str(len(row.reports))]
+        own.append(f"{row.mean('seconds'):.0f}")
+        pairs = (mean_and_std(row.values(name)).split(" ± ") for name in numbers)
+        cells.append([*own, *(cell for pair in pairs for cell in (*pair, "")[:2])])
+    first = rows[0].reports[0]
+    title = f"{first.setting} · {first.epoch_rule} · test images, %"
+    return Sheet(title, header, cells, (_caption(first),), names=6)
 
 
 def stage_table(report: RunReport) -> Table:

@@ -104,8 +104,8 @@ def measured_of(cells: Iterable[Cell], results: Sequence[StoredResult], identify
         at: dict[Terms, dict[int, RunReport]] = {}
         for report in (result.report for identity in own for result in by_identity.get(identity, [])):
             at.setdefault(terms_of(report), {})[report.seed] = report
-        for terms in sorted(at, key=lambda each: (each.epochs, each)):
-            found.append(Measured(cell, terms, tuple(report for _, report in sorted(at[terms].items()))))
+        ordered = sorted(at, key=lambda each: (each.epochs, each))
+        found += [Measured(cell, terms, tuple(at[terms][seed] for seed in sorted(at[terms]))) for terms in ordered]
     return found
 
 

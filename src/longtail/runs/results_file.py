@@ -1,4 +1,4 @@
-"""Finished runs as small text: one line of JSON per run, with its record and its report without per-class lists. Needs no torch."""
+"""Finished runs as small text: one line of JSON per run, of its record and its report without the classes. Needs no torch."""
 
 from __future__ import annotations
 

@@ -16,6 +16,7 @@ from longtail.runs.folder import RunFolder
 from longtail.runs.layout import finished_runs, folder_name
 from longtail.runs.locks import Note, silent
 from longtail.runs.report import RunReport, read_report
+from longtail.runs.results_file import StoredResult, without_copies
 from longtail.spec.own_code import is_own, own_function
 
 IDENTITY = ("split", "recipe", "setting", "protocol", "precision")
@@ -48,7 +49,9 @@ class Row:
         return statistics.fmean(self.values(name))
 
 
-def rows_of(runs: Path, setting: str, *, budget: str | None = None, note: Note = silent) -> list[Row]:
+def rows_of(
+    runs: Path, setting: str, *, budget: str | None = None, further: Sequence[StoredResult] = (), note: Note = silent
+) -> list[Row]:
     """Reads all finished runs of a setting: one row per experiment with all its seeds, best mean recall last.
 
     Args:
@@ -56,6 +59,7 @@ def rows_of(runs: Path, setting: str, *, budget: str | None = None, note: Note =
         setting: a named setting, `file.py:function` (the file is run), the folder or CSV that was trained on, or the name under
             which its runs are kept.
         budget: budget of the runs to read; None for all.
+        further: results from elsewhere, of which those of the setting are read; those of runs below `runs` are left out.
         note: takes a line of text for the user, on a run whose record or report is damaged, which is left out.
 
     Raises:
@@ -63,16 +67,19 @@ def rows_of(runs: Path, setting: str, *, budget: str | None = None, note: Note =
     """
     kept, left_out = _name_of(setting), False
     found: dict[str, list[tuple[Record, RunReport]]] = {}
+    results = list[StoredResult]()
     for folder in finished_runs(runs, kept):
         try:
-            record, report = RunFolder(folder).record, read_report(folder)
-            identity = _identity(record)
+            result = StoredResult(RunFolder(folder).record, read_report(folder))
+            _identity(result.record)
         except UserError as error:
             note(f"Left out: {error}")
             left_out = True
-            continue
-        if budget in (None, report.budget):
-            found.setdefault(identity, []).append((record, report))
+        else:
+            results.append(result)
+    for result in without_copies([*results, *(each for each in further if each.record["setting"].get("name") == kept)]):
+        if budget in (None, result.report.budget):
+            found.setdefault(_identity(result.record), []).append((result.record, result.report))
     if not found:
         at = f" at the budget '{budget}'" if budget is not None else ""
         raise MissingFileError(

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 from longtail.papers import Cell
 from longtail.runs.measured import identity_of
 from longtail.runs.seals import plain
 from longtail.spec.description import describe
 from longtail.spec.recipe import Recipe, Setting
-from longtail.workflow.request import Request
+from longtail.workflow.request import Request, request_of
 from longtail.workflow.resolve import chosen_recipe, chosen_setting
 
 
@@ -28,9 +26,7 @@ class Cells:
 
     def request(self, cell: Cell, *, seed: int = 0) -> Request:
         """The request that trains the cell at one seed."""
-        column = cell.column
-        own: Mapping[str, Any] = {"variants": cell.variants, "changes": cell.changes, "imbalance": column.imbalance}
-        return replace(self.base, data=column.setting, method=cell.method, seed=seed, **own)
+        return request_of(cell, self.base, seed=seed)
 
     def setting(self, cell: Cell) -> Setting:
         """The setting of the cell."""

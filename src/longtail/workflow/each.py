@@ -37,6 +37,7 @@ def _one_by_one(requests: Sequence[Request], watcher: Watcher) -> list[Result | 
             outcomes.append(train_one(request, *source.of(request), watcher=watcher))
         except UserError as error:
             outcomes.append(error)
+            watcher.note(f"{request.method} on {data_of(request)}, seed {request.seed}: failed. {error}")
     return outcomes
 
 

@@ -76,9 +76,7 @@ def in_processes(requests: Sequence[Request], work: Work, watcher: Watcher, jobs
     return [ends[id(request)] for request in requests]
 
 
-def _take_answer(
-    worker: Worker, workers: list[Worker], waiting: deque[Request], ends: Ends, watcher: Watcher
-) -> None:
+def _take_answer(worker: Worker, workers: list[Worker], waiting: deque[Request], ends: Ends, watcher: Watcher) -> None:
     answer, request = worker.answer(), worker.request
     assert request is not None
     if isinstance(answer, Note):

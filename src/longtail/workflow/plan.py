@@ -39,12 +39,14 @@ class PlannedRun:
         terms: its budget, epochs and views.
         cost: arithmetic of its training, where `UNIT` is 1, without the stages that runs before it in the plan train as well;
             nan where its network cannot be run here.
+        needs_weights: whether it starts from pretrained weights of timm.
     """
 
     cell: Cell
     request: Request
     terms: Terms
     cost: float
+    needs_weights: bool = False
 
 
 @dataclass(frozen=True)
@@ -79,9 +81,9 @@ def plan_of(cells: Sequence[Cell], measured: Iterable[Measured], base: Request, 
         check(experiments.request(cell))
         setting, recipe = experiments.setting(cell), experiments.recipe(cell)
         terms = Terms(setting.budget, tuple(stage.epochs for stage in recipe.stages), setting.views)
-        stages = _stages(recipe, setting, base)
+        stages, needs_weights = _stages(recipe, setting, base), bool(parameters_of(setting.backbone).get("pretrained"))
         for seed in sorted(set(range(seeds)) - _seeds_of(cell, terms, done, base)):
-            planned = PlannedRun(cell, experiments.request(cell, seed=seed), terms, math.nan)
+            planned = PlannedRun(cell, experiments.request(cell, seed=seed), terms, math.nan, needs_weights)
             runs.append((planned, {(name, seed): cost for name, cost in stages.items()}))
     unreadable = _unreadable({run.cell.column.setting: run.request for run, _ in runs})
     return Plan(tuple(_cheapest_first(runs)), tuple(cell for cell in cells if not cell.method), unreadable)
@@ -132,7 +134,7 @@ def _cheapest_first(runs: list[tuple[PlannedRun, Stages]]) -> Iterator[PlannedRu
 def _training_images(setting: Setting, base: Request) -> float:
     """Number of training images: known of published data, else counted; nan where they cannot be read."""
     said = parameters_of(setting.data)
-    name, imbalance = said.get("name"), said.get("imbalance")
+    name, imbalance = str(said.get("name")), said.get("imbalance")
     if name in PUBLISHED:
         return PUBLISHED[name].images["train"]
     if name in CIFAR_CLASSES:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, get_type_hints
 
+from longtail.papers import Cell
 from longtail.results import GROUP_RULES
 
 AUTO = "auto"  # stands for a method that is chosen on validation images
@@ -112,6 +113,12 @@ class Request:
         for name in ("split", "root", "weights", "runs"):
             if isinstance(getattr(self, name), str):
                 object.__setattr__(self, name, Path(getattr(self, name)))
+
+
+def request_of(cell: Cell, base: Request, *, seed: int = 0) -> Request:
+    """The request that trains a published cell at one seed, under the options of `base` that a cell does not fix."""
+    own: dict[str, Any] = {"variants": cell.variants, "changes": cell.changes, "imbalance": cell.column.imbalance}
+    return replace(base, data=cell.column.setting, method=cell.method, seed=seed, **own)
 
 
 def signature(*further: inspect.Parameter) -> inspect.Signature:
