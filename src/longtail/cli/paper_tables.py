@@ -20,8 +20,8 @@ from longtail.workflow.request import Request, request_of
 
 NO_NUMBER = "–"
 OURS = (
-    "Measured: mean recall on the test images after the last epoch, ± standard deviation over n seeds (n in brackets), nothing "
-    "chosen on test images; the best epoch on them, as papers choose, is on a line of its own where it was looked for. "
+    "Measured: mean recall on the test images after the last epoch, ± standard deviation over n seeds, nothing chosen on test "
+    "images; the best epoch on them, as papers choose, is on a line of its own where it was looked for. "
     "Results of other epochs or budgets are lines of their own."
 )
 RECORD = (
@@ -60,7 +60,7 @@ def text_table(table: PaperTable, cells: Sequence[Cell], measured: Sequence[Meas
     for line in lines_of(table, cells, measured):
         is_name = line.label == "published"
         label = f"[bold]{text(line.method)}[/bold]" if is_name else f" {text(line.label)}"
-        shown.add_row(label, *(value.replace(" ", "", 1) if "±" in value else value for value in line.values))
+        shown.add_row(label, *(value.replace(" ±", "\n±") for value in line.values))
     return shown
 
 
@@ -96,14 +96,19 @@ def captions(table: PaperTable, cells: Sequence[Cell]) -> list[str]:
 
 
 def _measured_lines(table: PaperTable, method: str, terms: Terms, found: Sequence[Measured]) -> Iterator[Line]:
+    """Means with deviations, best epochs where they are known, differences, and numbers of seeds where they differ."""
     means = {each.cell.column: _with_deviation(each) for each in found}
-    differences = {each.cell.column: f"{each.difference:+.1f} ({len(each.reports)})" for each in found}
+    differences = {each.cell.column: f"{each.difference:+.1f}" for each in found}
     best = {each.cell.column: f"{each.best:.1f}" for each in found if not math.isnan(each.best)}
+    seeds = {each.cell.column: str(len(each.reports)) for each in found}
     transductive = ", transductive" * any(report.transductive for each in found for report in each.reports)
-    yield Line(method, terms.words + transductive, _in_columns(table, means))
+    same = len(set(seeds.values())) == 1
+    yield Line(method, terms.words + transductive + f", n={len(found[0].reports)}" * same, _in_columns(table, means))
     if best:
         yield Line(method, "best epoch on test", _in_columns(table, best))
-    yield Line(method, "difference (n)", _in_columns(table, differences))
+    yield Line(method, "difference", _in_columns(table, differences))
+    if not same:
+        yield Line(method, "n", _in_columns(table, seeds))
 
 
 def _with_deviation(each: Measured) -> str:

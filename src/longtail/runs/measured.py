@@ -97,9 +97,10 @@ def measured_of(cells: Iterable[Cell], results: Sequence[StoredResult], identify
         identify: identity of a cell's experiment at a budget, given the setting's `largest_batch`, which data may decide.
     """
     by_identity = _by_identity(results)
-    kinds = dict.fromkeys((each.report.budget, each.record["setting"].get("largest_batch")) for each in results)
     found = []
     for cell in (each for each in cells if each.method):
+        likely = [each for each in results if _may_be_of(cell, each)]
+        kinds = dict.fromkeys((each.report.budget, each.record["setting"].get("largest_batch")) for each in likely)
         own = dict.fromkeys(identify(cell, budget, largest) for budget, largest in kinds)
         at: dict[Terms, dict[int, RunReport]] = {}
         for report in (result.report for identity in own for result in by_identity.get(identity, [])):
@@ -113,6 +114,12 @@ def terms_of(report: RunReport) -> Terms:
     """The conditions of a result."""
     epochs = tuple(stage.epochs for stage in report.stages)
     return Terms(report.budget, epochs, report.views, report.images.get("val", 0))
+
+
+def _may_be_of(cell: Cell, result: StoredResult) -> bool:
+    """Whether a result may be of the cell, as far as its setting's name tells, which a user's own setting may choose."""
+    named = cell.column.setting
+    return ":" in named or str(result.record["setting"].get("name")).startswith(named)
 
 
 def _by_identity(results: Sequence[StoredResult]) -> dict[str, list[StoredResult]]:

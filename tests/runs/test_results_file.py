@@ -1,0 +1,101 @@
+"""Finished runs as lines of text: short, checked, and added without copies."""
+
+import json
+
+import pytest
+
+import longtail
+from commands import longtail as command
+from longtail.errors import MissingFileError
+from longtail.papers import read_table
+from longtail.runs.results_file import add_results, line_of, results_below, results_in, without_copies
+from made_results import made
+
+CE = read_table("table1").cells[0]
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs")
+    for seed in (0, 1):
+        longtail.train("digits_lt", method="ce", seed=seed, epochs=1, device="cpu", precision="32-true", runs=folder)
+    return folder
+
+
+def test_a_line_keeps_what_tables_need_and_leaves_out_classes_and_hosts():
+    result = made(CE, 0.5, best=0.6)
+    line = line_of(result)
+    assert len(line) < 6000
+    assert "\n" not in line
+    assert "host" not in line
+    content = json.loads(line)
+    assert content["version"] == 1
+    assert content["report"]["classes"] == content["report"]["test"]["recalls"] == []
+    assert content["report"]["stages"][0]["best_test_epoch"]["recalls"] is None
+    assert content["record"]["recipe"] == result.record["recipe"]
+
+
+def test_runs_are_read_from_their_folders_and_from_their_lines_alike(runs, tmp_path):
+    file = tmp_path / "results.jsonl"
+    said = command("results", runs, "-o", file)
+    assert (said.code, "2 runs added" in said.out) == (0, True)
+    here, there = results_below(runs), results_in([tmp_path])
+    assert [each.report.test.mean_recall for each in there] == [each.report.test.mean_recall for each in here]
+    assert [each.report.test.groups for each in there] == [each.report.test.groups for each in here]
+    assert all(each.since for each in there)
+    assert len(without_copies([*here, *there])) == 2
+    assert without_copies([*here, *there])[0].report.classes == here[0].report.classes
+    again = command("results", runs, "-o", file)
+    assert "0 runs added" in again.out
+    assert len(file.read_text().splitlines()) == 2
+
+
+def test_one_run_folder_is_enough_and_none_is_one_sentence(runs, tmp_path):
+    (report, _) = sorted(runs.rglob("report.json"))
+    assert len(results_below(report.parent)) == 1
+    (tmp_path / "empty").mkdir()
+    assert command("results", tmp_path / "empty", "-o", tmp_path / "x").sentence.startswith("There is no finished run in '")
+    with pytest.raises(MissingFileError, match="There is no file or folder of results"):
+        results_in([tmp_path / "none"])
+
+
+def test_damaged_and_foreign_lines_are_named_and_the_others_read(tmp_path):
+    good, file, notes = line_of(made(CE, 0.5)), tmp_path / "results.jsonl", []
+    newer = json.dumps({"version": 2, "record": {}, "report": {}})
+    wrong = good.replace('"seed": 0', '"seed": 5', 1)
+    bare = json.dumps({"version": 1, "record": {}, "report": json.loads(good)["report"]})
+    lines = [good, good[:100], "", '{"loss": 0.3}', newer, wrong, bare, "[1]", line_of(made(CE, 0.6, seed=1))]
+    file.write_text("\n".join(lines))
+    found = results_in([file], note=notes.append)
+    assert [each.report.seed for each in found] == [0, 1]
+    whats = [
+        "cut off or not JSON",
+        "no result of longtail",
+        "has version 2",
+        "checksum",
+        "lacks experiment",
+        "no result of longtail",
+    ]
+    assert len(notes) == len(whats)
+    for note, line, what in zip(notes, (2, 4, 5, 6, 7, 8), whats, strict=True):
+        assert note.startswith(f"Left out: '{file}, line {line}'")
+        assert what in note
+        assert "\n" not in note
+
+
+def test_adding_keeps_lines_that_cannot_be_read_and_replaces_those_of_the_same_experiment(tmp_path):
+    file = tmp_path / "results.jsonl"
+    file.write_text("# measured by hand\n" + line_of(made(CE, 0.5, experiment="a")) + "\n")
+    assert add_results(file, [made(CE, 0.7, experiment="a"), made(CE, 0.6, experiment="b"), made(CE, 0.6, experiment="b")]) == 1
+    assert file.read_text().splitlines()[0] == "# measured by hand"
+    assert [each.report.test.mean_recall for each in results_in([file])] == [0.7, 0.6]
+
+
+def test_the_table_of_a_setting_reads_them_beside_the_runs(runs, tmp_path):
+    file = tmp_path / "results.jsonl"
+    command("results", runs, "-o", file)
+    said = command("table", "digits_lt", "--runs", tmp_path / "none", "--results", file, "--format", "csv")
+    header, row = said.out.splitlines()
+    assert dict(zip(header.split(","), row.split(","), strict=False))["n"] == "2"
+    both = command("table", "digits_lt", "--runs", runs, "--results", file, "--format", "csv")
+    assert both.out == said.out
