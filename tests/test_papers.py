@@ -1,5 +1,6 @@
 """The published tables: how many numbers they have, some of these as the texts print them, and what they are named by exists."""
 
+import json
 from collections import Counter
 from dataclasses import fields, replace
 
@@ -8,8 +9,9 @@ import pytest
 from longtail import recipes, settings
 from longtail.errors import MissingFileError, UserError
 from longtail.papers import NAMES, Cell, is_published, read_table
+from longtail.papers.identities import FILE, stored_identity
 from longtail.spec.description import parameters_of
-from longtail.workflow.cells import Cells
+from longtail.workflow.cells import Cells, identities
 from longtail.workflow.request import Request
 
 CELLS = [cell for name in NAMES for cell in read_table(name).cells]
@@ -82,6 +84,13 @@ def test_ablations_are_different_recipes_and_the_paper_s_choice_is_the_default()
         identities = [Cells(Request("x")).identify(cell, "paper", None) for cell in read_table(table).cells]
         assert len(set(identities)) == 4
         assert identities[-1] == default
+
+
+def test_the_stored_identities_are_those_of_the_recipes():
+    """Else results that were measured before are of another experiment: write_identities() of workflow/cells.py stores it."""
+    assert json.loads(FILE.read_text()) == identities()
+    assert all(stored_identity(cell, budget) for cell in CELLS for budget in ("paper", "common"))
+    assert stored_identity(CELLS[0], "fine-tuning") is None
 
 
 OWN = """

@@ -14,9 +14,10 @@ from longtail.cli.progress import Bars
 from longtail.cli.show import lines_on_stderr, say, text
 from longtail.errors import UserError
 from longtail.papers import NAMES, Cell, PaperTable, is_published, read_table
+from longtail.papers.identities import stored_identity
 from longtail.reporting.sheets import FORMATS, TEXT, check_format
 from longtail.results import counted
-from longtail.runs.measured import Measured, measured_of
+from longtail.runs.measured import Identify, Measured, measured_of
 from longtail.runs.results_file import results_below, results_in, without_copies
 from longtail.spec.description import unknown
 from longtail.workflow.request import Request, default_of
@@ -29,6 +30,7 @@ KINDS: tuple[Callable[[Cell], str], ...] = (
     lambda cell: cell.column.setting,
     lambda cell: str(cell.column.imbalance),
 )
+OF_IDENTITY = ("backbone", "pretrained", "weights", "augment", "symmetry", "split_seed")
 SHARED = ("data", "runs", "budget")  # options that the tables of settings have as well
 
 
@@ -107,17 +109,28 @@ def chosen_cells(table: PaperTable, only: str | None) -> list[Cell]:
 
 
 def _measured(cells: Sequence[Cell], base: Request, results: Sequence[Path]) -> list[Measured]:
-    """What was measured for the cells; torch is loaded only where there are results."""
+    """What was measured for the cells."""
 
     def note(line: str) -> None:
         say(text(line))
 
     found = [*results_in(results, note=note), *results_below(base.runs, note=note)]
-    if not found:
-        return []
-    from longtail.workflow.cells import Cells
+    return measured_of(cells, without_copies(found), _identify(base))
 
-    return measured_of(cells, without_copies(found), Cells(base).identify)
+
+def _identify(base: Request) -> Identify:
+    """Identities of cells: the stored ones, which need no torch, unless an option of `base` makes other experiments of them."""
+    usual = all(getattr(base, name) == default_of(FIELDS[name]) for name in OF_IDENTITY)
+
+    def identity(cell: Cell, budget: str, largest_batch: int | None) -> str:
+        stored = stored_identity(cell, budget) if usual and largest_batch is None else None
+        if stored is not None:
+            return stored
+        from longtail.workflow.cells import Cells
+
+        return Cells(base).identify(cell, budget, largest_batch)
+
+    return identity
 
 
 def _show(name: str, table: PaperTable, cells: Sequence[Cell], measured: Sequence[Measured], base: Request, form: str) -> None:

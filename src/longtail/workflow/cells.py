@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, replace
 
-from longtail.papers import Cell
+from longtail.papers import NAMES, Cell, read_table
+from longtail.papers.identities import BUDGETS, FILE, key_of
 from longtail.runs.measured import identity_of
 from longtail.runs.seals import plain
 from longtail.spec.description import describe
@@ -41,3 +42,17 @@ class Cells:
         request = replace(self.request(cell), budget=budget, epochs=None)
         setting = replace(chosen_setting(request)[0], largest_batch=largest_batch)
         return identity_of(*(json.loads(json.dumps(plain(describe(it)))) for it in (chosen_recipe(request, setting), setting)))
+
+
+def identities() -> dict[str, dict[str, dict[str, str]]]:
+    """The identities of all published cells of the package, at the budgets that they are stored for."""
+    cells, found = Cells(Request("")), dict[str, dict[str, dict[str, str]]]()
+    for cell in (cell for name in NAMES for cell in read_table(name).cells):
+        own = {budget: cells.identify(cell, budget, None) for budget in BUDGETS}
+        found.setdefault(cell.table, {})[key_of(cell)] = own
+    return found
+
+
+def write_identities() -> None:
+    """Writes the stored identities of the package's published cells."""
+    FILE.write_text(json.dumps(identities(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
