@@ -13,12 +13,10 @@ from statistics import mean, stdev
 import pytest
 
 from commands import longtail
-from longtail.cli.options import as_request, command_of
 from longtail.cli.paper_runs import chosen_cells
 from longtail.papers import read_table
 from longtail.runs.results_file import line_of, results_below
 from longtail.runs.seals import read_json
-from longtail.workflow.request import Request
 from made_results import made
 
 TABLE = Path(__file__).parents[1] / "made_table.toml"
@@ -167,30 +165,6 @@ def test_only_some_cells(trained):
 )
 def test_mistakes_are_one_sentence(tmp_path, words, sentence):
     assert sentence in longtail("table", *words, "--runs", tmp_path).sentence.replace("`", "'").replace("--views", "'views'")
-
-
-def test_the_command_of_a_request_makes_the_request():
-    request = Request(
-        "digits_lt", "gcl", variants={"cloud": "power(exponent=1/3)"}, imbalance=20, epochs=3, fresh=True, refit=False
-    )
-    words = command_of(request)
-    assert words == (
-        "longtail train digits_lt --method gcl --no-refit --with 'cloud=power(exponent=1/3)' --imbalance 20 --epochs 3 --fresh"
-    )
-    assert (
-        as_request(
-            {
-                "data": "digits_lt",
-                "method": "gcl",
-                "variants": ["cloud=power(exponent=1/3)"],
-                "imbalance": 20.0,
-                "epochs": 3,
-                "fresh": True,
-                "refit": False,
-            }
-        )
-        == request
-    )
 
 
 def test_a_killed_table_goes_on_where_it_was(tmp_path):

@@ -1,6 +1,7 @@
 """Finished runs as lines of text: short, checked, and added without copies."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -99,3 +100,13 @@ def test_the_table_of_a_setting_reads_them_beside_the_runs(runs, tmp_path):
     assert dict(zip(header.split(","), row.split(","), strict=False))["n"] == "2"
     both = command("table", "digits_lt", "--runs", runs, "--results", file, "--format", "csv")
     assert both.out == said.out
+
+
+def test_the_repository_s_results_are_small_and_whole():
+    notes = []
+    for file in sorted((Path(__file__).parents[2] / "benchmarks" / "results").glob("*.jsonl")):
+        lines = file.read_text().splitlines()
+        assert len(results_in([file], note=notes.append)) == len(lines) > 0
+        assert max(map(len, lines)) < 10_000
+        assert "host" not in file.read_text()
+    assert notes == []

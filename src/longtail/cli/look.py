@@ -104,8 +104,8 @@ def run_results(runs: Sequence[Path], output: Path) -> None:
     if not found:
         raise MissingFileError(f"There is no finished run in {', '.join(map(repr, map(str, runs)))}.")
     added = add_results(output, found, note=note)
-    again = counted(len(found) - added, "run")
-    say(f"{counted(added, 'run')} added to {text(output)}; {again} written anew, which it had.")
+    again = f"; {counted(len(found) - added, 'run')} written anew" if added < len(found) else ""
+    say(f"{counted(added, 'run')} added to {text(output)}{again}")
     say(f"Next: longtail table TABLE --results {text(output)}")
 
 

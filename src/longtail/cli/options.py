@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import inspect
 import re
-import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import fields
 from pathlib import Path
@@ -111,19 +110,3 @@ def _in_flag(found: re.Match[str]) -> str:
     if value.startswith("{"):
         return " ".join(f"{flag(name)} {key}={each}" for key, each in ast.literal_eval(value).items())
     return f"{flag(name)} {value}"
-
-
-def command_of(request: Request) -> str:
-    """The `longtail train` command of a request, with the options that are not as usual; `jobs` and `runs` are left out."""
-    words = ["longtail", "train", str(request.data)]
-    for name, each in FIELDS.items():
-        value = getattr(request, name)
-        if name in ("data", "jobs", "runs") or value == default_of(each):
-            continue
-        if isinstance(value, Mapping):
-            words += [word for key, given in value.items() for word in (flag(name), f"{key}={given}")]
-        elif isinstance(value, bool):
-            words.append(flag(name) if value else str(each.metadata["flag"]).partition("/")[2])
-        else:
-            words += [flag(name), str(value)]
-    return shlex.join(words)

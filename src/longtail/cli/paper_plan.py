@@ -6,11 +6,12 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from longtail.cli.options import command_of, in_flags
+from longtail.cli.options import in_flags
 from longtail.cli.show import say, text
 from longtail.cli.tables import grid
 from longtail.reporting.sheets import FORMATS, TEXT, Sheet
 from longtail.results import counted
+from longtail.workflow.command import command_of
 
 if TYPE_CHECKING:
     from longtail.workflow.plan import Plan, PlannedRun

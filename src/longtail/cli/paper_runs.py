@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from longtail.cli.look import run_table
-from longtail.cli.options import FIELDS, flag, in_flags
+from longtail.cli.options import FIELDS, in_flags
 from longtail.cli.paper_plan import show_plan
 from longtail.cli.paper_tables import captions, record_sheet, sheet_of, text_table
 from longtail.cli.progress import Bars
@@ -20,7 +20,7 @@ from longtail.results import counted
 from longtail.runs.measured import Identify, Measured, measured_of
 from longtail.runs.results_file import results_below, results_in, without_copies
 from longtail.spec.description import unknown
-from longtail.workflow.request import Request, default_of
+from longtail.workflow.request import Request, default_of, flag
 
 if TYPE_CHECKING:
     from longtail.workflow.plan import PlannedRun

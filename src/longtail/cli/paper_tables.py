@@ -10,12 +10,12 @@ from typing import Any
 
 from rich.table import Table
 
-from longtail.cli.options import command_of
 from longtail.cli.show import text
 from longtail.cli.tables import grid
 from longtail.papers import Cell, Column, PaperTable
 from longtail.reporting.sheets import Sheet
 from longtail.runs.measured import Measured, Terms
+from longtail.workflow.command import command_of
 from longtail.workflow.request import Request, request_of
 
 NO_NUMBER = "–"
