@@ -16,7 +16,7 @@ FLOORS = (
     {"errors", "text", "processes"},
     {"results"},
     {"choosing", "weighting", "schedules"},
-    {"losses", "heads", "inference", "metrics"},
+    {"losses", "heads", "inference", "metrics", "bootstrap"},
     {"networks", "data", "sampling"},
     {"steps"},
     {"spec"},
