@@ -18,6 +18,7 @@ from torch import Tensor
 from longtail.errors import UserError
 from longtail.results import wilson
 
+PARTS = 5
 Prior = Float[Tensor, " classes"]
 Labels = Int[Tensor, " images"]
 
@@ -102,6 +103,49 @@ def one_standard_error(comparisons: Sequence[Comparison], costs: Sequence[float]
     """
     close = [index for index, comparison in enumerate(comparisons) if comparison.cannot_be_told_apart]
     return min(close, key=lambda index: (costs[index], -comparisons[index].recall, index))
+
+
+@dataclass(frozen=True)
+class Strengths:
+    """Strengths chosen among a grid, as indices into it.
+
+    Args:
+        best: the one chosen on all images.
+        of_parts: the one chosen for each part of the images, on the other parts.
+        part: part of each image (M,).
+    """
+
+    best: int
+    of_parts: Int[Tensor, " parts"]
+    part: Int[Tensor, " images"]
+
+    @property
+    def of_images(self) -> Int[Tensor, " images"]:
+        """The one chosen for each image without it and the other images of its part."""
+        return self.of_parts[self.part]
+
+
+def chosen_strengths(hits: Bool[Tensor, "grid images"], labels: Labels, prior: Prior, odd: Sequence[float]) -> Strengths:
+    """Chooses the strength with the highest accuracy under the prior, of equal ones the most usual.
+
+    It is chosen for each fifth of the images on the other four as well, so that its own choice does not favour a result.
+
+    Args:
+        hits: whether each image is classified correctly at each strength of the grid.
+        labels: class of each image.
+        prior: class frequencies in use; only ratios matter.
+        odd: how unusual each strength is, 0 for the usual one, which is chosen where no class with images has a share.
+    """
+
+    def best(shown: Tensor) -> int:
+        if not bool(prior[labels[shown]].sum() > 0):
+            return min(range(len(odd)), key=odd.__getitem__)
+        recalls = (hits[:, shown].double() @ image_weights(labels[shown], prior)).tolist()
+        return max(range(len(recalls)), key=lambda index: (round(recalls[index], 12), -odd[index]))
+
+    part = folds_of(labels, PARTS, seed=0)
+    of_parts = torch.tensor([best(part != number) for number in range(PARTS)])
+    return Strengths(best(part >= 0), of_parts, part)
 
 
 def recall_interval(recalls: Float[Tensor, " classes"], counts: Int[Tensor, " classes"]) -> tuple[float, float]:

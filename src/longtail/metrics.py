@@ -82,12 +82,16 @@ def accuracy_under_prior(recalls: Recalls, prior: Float[Tensor, " classes"]) -> 
     return ((recalls[known] * prior[known]).sum() / prior[known].sum()).item()
 
 
-def expected_calibration_error(probabilities: Scores, labels: Labels, bins: int = 15) -> float:
-    """sum_b |b| / M |accuracy_b - confidence_b| over right-closed bins of the confidence (Guo et al., ICML 2017, Eq. 3)."""
+def expected_calibration_error(probabilities: Scores, labels: Labels, bins: int = 15, weights: Tensor | None = None) -> float:
+    """sum_b |b| / M |accuracy_b - confidence_b| over right-closed bins of the confidence (Guo et al., ICML 2017, Eq. 3).
+
+    With weights (M,), of which only ratios matter, an image counts as its weight, such as under a class prior.
+    """
     confidence, predicted = probabilities.double().max(1)
     bin_of = (confidence * bins).ceil().long().clamp(1, bins) - 1
-    gap = (predicted == labels).double() - confidence
-    return (torch.zeros(bins, dtype=torch.float64).index_add_(0, bin_of, gap).abs().sum() / len(labels)).item()
+    share = torch.ones_like(confidence) if weights is None else weights.double()
+    gap = ((predicted == labels).double() - confidence) * share
+    return (torch.zeros(bins, dtype=torch.float64).index_add_(0, bin_of, gap).abs().sum() / share.sum()).item()
 
 
 def open_f_measure(predicted: Labels, labels: Labels) -> float:

@@ -5,6 +5,7 @@ names the split to fit it on, and `fitted(rule, predictions)` is the rule with t
 classified later. A rule of your own declares its split with `fitted_on`. `open_set` returns labels and is not such a rule.
 """
 
+from longtail.inference.adapted import adapted
 from longtail.inference.adjusted import logit_adjusted, tau_normalised
 from longtail.inference.calibrated import temperature_scaled
 from longtail.inference.causal import deconfounded
@@ -20,6 +21,7 @@ __all__ = [
     "Predictions",
     "Reference",
     "Scores",
+    "adapted",
     "as_trained",
     "deconfounded",
     "fitted",

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from longtail.choosing import image_weights
 from longtail.errors import UserError
-from longtail.inference.fitting import fitted_on, not_fitted
+from longtail.inference.fitting import fitted_on, keywords_of, not_fitted
 from longtail.inference.predictions import InferenceRule, Predictions, Scores
-from longtail.metrics import mean_recall
 from longtail.weighting import as_counts
 
 
@@ -19,7 +19,8 @@ def logit_adjusted(predictions: Predictions, *, tau: float | None = 1.0, target:
     """Subtracts the log class frequency from the logits, and adds that of the use: z_j - tau log(n_j / N) + log target_j.
 
     Source: Menon et al., ICLR 2021, Eq. 9 (post hoc). It is meant for a network trained with plain cross-entropy. If tau is None,
-    it is fitted: the value among 0, 0.1, ..., 2 with the highest mean recall on the validation images.
+    it is fitted: the value among 0, 0.1, ..., 2 with the highest mean recall on the validation images, or, with a `target`, the
+    highest accuracy for these frequencies.
 
     Args:
         tau: strength with which the training frequencies are removed.
@@ -33,7 +34,7 @@ def logit_adjusted(predictions: Predictions, *, tau: float | None = 1.0, target:
     counts = as_counts(predictions.class_counts).to(predictions.logits.device)
     shift = -tau * (counts / counts.sum()).log()
     if target is not None:
-        shift = shift + _log_target(target, len(counts)).to(shift.device)
+        shift = shift + log_frequencies(target, len(counts)).to(shift.device)
     return predictions.logits + shift.to(predictions.logits.dtype)
 
 
@@ -55,8 +56,12 @@ def tau_normalised(predictions: Predictions, *, tau: float | None = None) -> Sco
     return scores
 
 
-def _log_target(target: Sequence[float], classes: int) -> Tensor:
-    """log of the class frequencies in use (C,); of a class that does not occur, that of the smallest float32."""
+def log_frequencies(target: Sequence[float], classes: int) -> Tensor:
+    """log of class frequencies (C,), which are scaled to sum 1; of a class that does not occur, that of the smallest float32.
+
+    Raises:
+        UserError: `target` is not one finite number per class, none below 0 and one above it.
+    """
     wanted = torch.tensor(target, dtype=torch.float64)
     if wanted.shape != (classes,) or not bool(torch.isfinite(wanted).all() and (wanted >= 0).all() and wanted.sum() > 0):
         raise UserError(f"`target` must be {classes} finite numbers, one per class, none below 0 and one above it.")
@@ -64,6 +69,11 @@ def _log_target(target: Sequence[float], classes: int) -> Tensor:
 
 
 def best_tau(rule: InferenceRule, val: Predictions) -> float:
-    """The tau among 0, 0.1, ..., 2 with the highest mean recall on the validation images; the smallest if several are equal."""
-    grid = [step / 10 for step in range(21)]
-    return max(grid, key=lambda tau: mean_recall(rule(val, tau=tau), val.labels))
+    """The tau among 0, 0.1, ..., 2 with the highest accuracy on the validation images; the smallest if several are equal.
+
+    The accuracy is that under the rule's `target`; without one it is the mean recall.
+    """
+    grid, target = [step / 10 for step in range(21)], keywords_of(rule).get("target")
+    prior = torch.ones(len(val.class_counts)) if target is None else torch.as_tensor(target, dtype=torch.float64)
+    weights = image_weights(val.labels, prior)
+    return max(grid, key=lambda tau: round(float((rule(val, tau=tau).argmax(1) == val.labels).double() @ weights), 12))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import torch
+from torch import Tensor
 
 from longtail.inference.fitting import fitted_on, not_fitted
 from longtail.inference.predictions import Predictions, Scores
@@ -22,16 +23,20 @@ def temperature_scaled(predictions: Predictions, *, temperature: float | None = 
     return predictions.logits / temperature
 
 
-def best_temperature(val: Predictions) -> float:
-    """The T that minimises mean_i CE(z_i / T, y_i), found by bisection on log T.
+def best_temperature(val: Predictions, weights: Tensor | None = None) -> float:
+    """The T that minimises sum_i w_i CE(z_i / T, y_i), found by bisection on log T.
 
-    As a function of 1 / T the mean is convex, with the derivative mean_i (sum_j p_ij z_ij - z_iy), p = softmax(z / T).
+    As a function of 1 / T the sum is convex, with the derivative sum_i w_i (sum_j p_ij z_ij - z_iy), p = softmax(z / T).
+
+    Args:
+        weights: weight of each image (M,), w >= 0, such as `choosing.image_weights`; None where they weigh the same.
     """
     logits = val.logits.double()
-    true_logit = logits.gather(1, val.labels[:, None]).mean()
+    share = torch.full((len(logits),), 1 / max(len(logits), 1), dtype=torch.float64) if weights is None else weights.double()
+    true_logit = logits.gather(1, val.labels[:, None])[:, 0] @ share
     low, high = math.log(1e-3), math.log(1e3)
     for _ in range(40):
         middle = (low + high) / 2
-        expected = torch.tensordot((logits / math.exp(middle)).softmax(1), logits, dims=2) / len(logits)
+        expected = ((logits / math.exp(middle)).softmax(1) * logits).sum(1) @ share
         low, high = (middle, high) if expected > true_logit else (low, middle)
     return math.exp((low + high) / 2)

@@ -34,6 +34,9 @@ class Loss(nn.Module):
         Any other head is refused when the stage begins.
     draws_random_numbers: whether `forward` draws random numbers. If so, it takes `generator=None` as a keyword and draws from
         that generator alone; training steps pass it the epoch's generator, so that a resumed run draws the same numbers.
+    balances: whether the plain logits of a network that was trained with it are meant for classes that are all alike in
+        frequency; if not, they are for the frequencies in which the stage draws and weights the classes. No step reads it: it
+        tells `longtail predict --prior` what to adjust.
     reduced: method that averages over all processes what `forward` adds to its own buffers, so that the buffers stay equal in
         all processes.
     feature_loss: name of the submodule under which a stage's loss on features is added; use it for nothing else.
@@ -62,6 +65,7 @@ class Loss(nn.Module):
     scale: float = 1.0
     requires_head: ClassVar[type[Head] | None] = None
     draws_random_numbers: ClassVar[bool] = False
+    balances: ClassVar[bool] = False
 
     def __init__(self, class_counts: Counts, *, weight: Counts | None = None) -> None:
         super().__init__()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import ClassVar, Literal, get_args
 
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -89,6 +89,7 @@ class ClassBalancedLoss(Loss):
     1.0357...
     """
 
+    balances: ClassVar[bool] = True
     class_weight: Tensor
 
     def __init__(

@@ -47,6 +47,7 @@ class ExpertsLoss(Loss):
     """
 
     requires_head: ClassVar[type[Head] | None] = ExpertsHead
+    balances: ClassVar[bool] = True
     adjustment: Tensor
 
     def __init__(

@@ -6,7 +6,7 @@ Zhang, Qin, Ren, Wang, Chen, Hong: "Gradient-Aware Logit Adjustment Loss for Lon
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import ClassVar, Literal, get_args
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -55,6 +55,7 @@ class GALALoss(Loss):
     [0.546, 0.8348, 0.0]
     """
 
+    balances: ClassVar[bool] = True
     positive: Tensor
     negative: Tensor
     theta: Tensor

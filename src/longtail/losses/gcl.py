@@ -32,6 +32,7 @@ class CloudedLoss(Loss):
 
     requires_head: ClassVar[type[Head] | None] = CosineHead
     draws_random_numbers: ClassVar[bool] = True
+    balances: ClassVar[bool] = True
     cloud_size: Tensor
 
     def __init__(self, class_counts: Counts, *, scale: float, gamma: float, cloud: Cloud, weight: Counts | None) -> None:

@@ -6,6 +6,8 @@ Ren et al.: "Balanced Meta-Softmax for Long-Tailed Visual Recognition", NeurIPS 
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from jaxtyping import Float
 from torch import Tensor
 
@@ -37,6 +39,7 @@ class LogitAdjustedLoss(Loss):
     0.03743...
     """
 
+    balances: ClassVar[bool] = True
     adjustment: Tensor
 
     def __init__(self, class_counts: Counts, *, tau: float = 1.0, smoothing: float = 0.0, weight: Counts | None = None) -> None:
@@ -68,6 +71,8 @@ class BalancedSoftmaxLoss(Loss):
     >>> BalancedSoftmaxLoss([100, 10, 1])(torch.tensor([[2.0, 1.0, 0.0]]), torch.tensor([0])).item()
     0.03743...
     """
+
+    balances: ClassVar[bool] = True
 
     def __init__(self, class_counts: Counts, *, smoothing: float = 0.0, weight: Counts | None = None) -> None:
         super().__init__(class_counts, weight=weight)

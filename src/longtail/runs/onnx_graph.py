@@ -14,20 +14,22 @@ from torch import Tensor, nn
 
 from longtail.data.symmetry import mean_over_views
 from longtail.errors import UserError
-from longtail.inference import InferenceRule, Predictions, as_trained, logit_adjusted
+from longtail.inference import InferenceRule, Predictions, as_trained, logit_adjusted, temperature_scaled
+from longtail.inference.adapted import innermost_rule
 from longtail.inference.fitting import function_of
 from longtail.networks.classifier import Classifier
 from longtail.runs.affine import affine
 from longtail.runs.serving import Predictor
 
+OF_LOGITS = (as_trained, logit_adjusted, temperature_scaled)  # rules that are linear in each logit
 PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 
 
 class ScoringNetwork(nn.Module):
     """Scores (B, C) of uint8 images (B, 3, S, S): normalisation, views, network and rule in one module that can be traced.
 
-    A rule that is linear on a linear head is folded into the last layer; logit adjustment on another head is added to its logits;
-    any other rule is a part of the module.
+    A rule that is linear on a linear head is folded into the last layer; one that is linear in the logits of another head is a
+    factor and a summand of these; any other rule is a part of the module.
     """
 
     factor: Tensor
@@ -43,8 +45,11 @@ class ScoringNetwork(nn.Module):
         layer = affine(model.head, config, rule)
         self.backbone, self.head = model.backbone, layer or model.head
         self.rule = as_trained if layer is not None else rule
-        if function_of(self.rule) is logit_adjusted:
-            self.register_buffer("offset", self._scores(*_zeros(model, len(config["classes"]))))
+        if function_of(innermost_rule(self.rule)) in OF_LOGITS and self.rule is not as_trained:
+            features, logits = _zeros(model, len(config["classes"]))
+            offset = self._scores(features, logits)
+            self.register_buffer("offset", offset.float())
+            self.register_buffer("slope", (self._scores(features, logits + 1) - offset).float())
             self.rule = self._added
 
     def forward(self, images: Tensor) -> Tensor:
@@ -59,12 +64,12 @@ class ScoringNetwork(nn.Module):
         return self.rule(Predictions(features, logits, labels, self.get_buffer("class_counts"), dict(self.head.state_dict())))
 
     def _added(self, predictions: Predictions) -> Tensor:
-        return predictions.logits + self.get_buffer("offset")
+        return predictions.logits * self.get_buffer("slope") + self.get_buffer("offset")
 
 
 def _zeros(model: Classifier, classes: int) -> tuple[Tensor, Tensor]:
     features: Any = model.backbone.num_features
-    return torch.zeros(1, features), torch.zeros(1, classes)
+    return torch.zeros(1, features, dtype=torch.float64), torch.zeros(1, classes, dtype=torch.float64)
 
 
 def onnx_bytes(predictor: Predictor) -> bytes:

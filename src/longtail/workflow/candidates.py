@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from longtail.choosing import Comparison, Prior, folds_of, image_weights
+from longtail.choosing import Comparison, Prior, chosen_strengths
 from longtail.engine.evaluation import ForwardPasses
 from longtail.errors import UserError
 from longtail.inference import InferenceRule
@@ -17,7 +17,6 @@ from longtail.workflow.request import Request
 from longtail.workflow.resolve import recipe_function
 
 USUAL = "ce"
-PARTS = 5
 Hits = Bool[Tensor, " images"]
 RuleAt = Callable[[float | None], InferenceRule]
 
@@ -45,7 +44,7 @@ class Reading:
         variants = {self.keyword: self.usual if tau is None else tau} if self.keyword else {}
         if self.keyword and target is not None:
             variants |= {"target": target}  # type: ignore[dict-item]
-        return replace(request, method=self.method, variants=variants)
+        return replace(request, method=self.method, variants=variants, prior=None)
 
 
 @dataclass(frozen=True)
@@ -122,19 +121,5 @@ def tried(
     if not reading.grid:
         return Tried(reading, right(None))
     every = torch.stack([right(tau) for tau in reading.grid])
-    best = _best(reading, labels, prior)
-    part = folds_of(labels, PARTS, seed=0)
-    chosen = torch.tensor([best(every, part != number) for number in range(PARTS)])
-    return Tried(reading, every[chosen[part], torch.arange(len(labels))], reading.grid[best(every, part >= 0)])
-
-
-def _best(reading: Reading, labels: Tensor, prior: Tensor) -> Callable[[Tensor, Tensor], int]:
-    """Function that gives the index of the strength with the highest accuracy under the prior, of equal ones the most usual."""
-
-    def best(hits: Tensor, shown: Tensor) -> int:
-        if not bool(prior[labels[shown]].sum() > 0):
-            return reading.grid.index(reading.usual)
-        recalls = (hits[:, shown].double() @ image_weights(labels[shown], prior)).tolist()
-        return max(range(len(recalls)), key=lambda i: (round(recalls[i], 12), -abs(reading.grid[i] - reading.usual)))
-
-    return best
+    strengths = chosen_strengths(every, labels, prior, [abs(tau - reading.usual) for tau in reading.grid])
+    return Tried(reading, every[strengths.of_images, torch.arange(len(labels))], reading.grid[strengths.best])
