@@ -10,12 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
-from longtail.runs.folder import RunFolder
-from longtail.runs.judging import regrouped_report
-from longtail.runs.layout import chosen_run
+from longtail.runs.judged import adjusted_to, stored_predictions
+from longtail.runs.judging import judged_again
 from longtail.runs.report import RunReport
 from longtail.text import unguarded
 
@@ -39,6 +37,7 @@ class Answer:
         log: one entry per epoch (log.jsonl).
         stored: predicted classes (M,) as the run wrote them, before its scores were rounded to half precision; None, as in runs
             of release 0.1.0, for those of the highest scores.
+        notes: sentences on what `longtail tune` changed and on the class frequencies that the scores are adjusted to.
     """
 
     name: str
@@ -52,6 +51,7 @@ class Answer:
     files: Sequence[str]
     log: Sequence[Mapping[str, Any]]
     stored: Array | None = None
+    notes: Sequence[str] = ()
 
     @property
     def classes(self) -> list[str]:
@@ -65,23 +65,27 @@ class Answer:
         return predicted
 
 
-def read_answer(folder: Path, name: str, *, groups: str) -> Answer:
-    """Reads a finished run, or the run that a comparison chose; damaged files are refused.
+def read_answer(folder: Path, name: str, *, groups: str, prior: str | None = None, trust_code: bool = False) -> Answer:
+    """Reads a finished run, or the run that a comparison chose, as it is in use; damaged files are refused.
+
+    The scores of a run that `longtail tune` tuned are the tuned ones, and the report's results are of these.
 
     Args:
         folder: folder of the run or of the comparison.
         name: what the run is called in the report.
         groups: rule that gathers classes in groups.
+        prior: class prior that the scores are adjusted to: uniform, train, or a CSV label,share; None to leave them as they are.
+        trust_code: run the user's own code that the model is made of, which a tuned run may need.
 
     Raises:
         MissingFileError: the folder holds no finished run.
-        UserError: a file of the run is damaged.
+        UserError: a file of the run is damaged, or its scores cannot be adjusted to the prior.
     """
-    run = RunFolder(chosen_run(folder))
-    report = regrouped_report(run.folder, groups=groups)
-    with np.load(io.BytesIO(run.read("predictions.npz"))) as stored:
-        arrays = {key: stored[key].astype(np.float32) for key in ("scores", "logits", "features")}
-        labels, predicted = stored["labels"], stored.get("predicted")
+    judged = judged_again(folder, groups=groups, trust_code=trust_code)
+    judged = judged if prior is None else adjusted_to(judged, prior)
+    run, report, labels = judged.run, judged.report, judged.labels.numpy()
+    stored = stored_predictions(run)
+    arrays = {"scores": judged.scores.numpy(), "logits": stored["logits"], "features": stored["features"]}
     lines = run.read("log.jsonl").decode().splitlines()
     return Answer(
         name=name,
@@ -91,7 +95,8 @@ def read_answer(folder: Path, name: str, *, groups: str) -> Answer:
         labels=labels,
         files=_test_files(run.read("split.csv").decode(errors="surrogateescape"), len(labels)),
         log=[json.loads(line) for line in lines],
-        stored=predicted,
+        stored=judged.scores.argmax(1).numpy(),
+        notes=judged.notes,
         **arrays,
     )
 

@@ -31,7 +31,7 @@ class RareClass:
     recall: str
 
 
-def model_card(report: RunReport, record: Mapping[str, Any], *, size: int, own_code: bool) -> str:
+def model_card(report: RunReport, record: Mapping[str, Any], *, size: int, own_code: bool, tuned: str = "") -> str:
     """The text of README.md. Names that come from the user are shown as they are, and nothing in them is taken for Markdown.
 
     Args:
@@ -39,6 +39,7 @@ def model_card(report: RunReport, record: Mapping[str, Any], *, size: int, own_c
         record: the content of record.json.
         size: side of the images in pixels.
         own_code: whether the model is made of a user's own code.
+        tuned: sentence on what `longtail tune` chose for the run; "" for nothing.
     """
     from jinja2 import Environment, StrictUndefined
 
@@ -49,6 +50,7 @@ def model_card(report: RunReport, record: Mapping[str, Any], *, size: int, own_c
         record=record,
         size=size,
         own_code=own_code,
+        tuned=tuned,
         tags=["image-classification", "long-tailed", "class-imbalance", report.method],
         counts=report.class_counts,
         ranges=GROUP_RANGES[report.group_rule],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,11 @@ from longtail.data.symmetry import check_views
 from longtail.errors import BadFolder, UserError
 from longtail.metrics import Groups, accuracy_under_prior, group_means, group_results, report
 from longtail.results import counted
+from longtail.runs.judged import Judged, stored_judgement
 from longtail.runs.layout import chosen_run
 from longtail.runs.report import EpochResult, RunReport, StageResult, read_report
-from longtail.runs.serving import load
+from longtail.runs.run import Run
+from longtail.runs.serving import Predictor, load
 
 
 def regrouped_report(folder: Path, *, groups: str, views: int | None = None) -> RunReport:
@@ -51,7 +54,23 @@ def regrouped_report(folder: Path, *, groups: str, views: int | None = None) -> 
     return replace(_in_groups(measured, groups), test=test)
 
 
-def report_on_images(
+def judged_again(folder: Path, *, groups: str, views: int | None = None, trust_code: bool = False) -> Judged:
+    """A finished run on its own test images, in other groups, with what `longtail tune` chose for it; see `regrouped_report`.
+
+    Raises:
+        MissingFileError: the folder holds no finished run, or the run stored no predictions.
+        UserError: the predictions are stored for another number of views.
+    """
+    report = regrouped_report(folder, groups=groups, views=views)
+    return stored_judgement(Run(chosen_run(folder)), report, trust_code=trust_code)
+
+
+def report_on_images(folder: Path, path: Path, **how: Any) -> RunReport:
+    """The report of `judged_on_images`."""
+    return judged_on_images(folder, path, **how).report
+
+
+def judged_on_images(
     folder: Path,
     path: Path,
     *,
@@ -60,7 +79,7 @@ def report_on_images(
     outside: bool = False,
     trust_code: bool = False,
     views: int | None = None,
-) -> RunReport:
+) -> Judged:
     """Evaluates the run's classifier on a labelled folder or CSV; classes are matched by name.
 
     The report leaves out validation recall and stages, which concern the run's own images.
@@ -95,9 +114,10 @@ def report_on_images(
     labels = torch.tensor([label_of[name] for name in listing.labels])
     members = shot_groups(measured.class_counts, rule=groups)
     views = predictor.views if views is None else views
-    test = report(_scores(predictor, listing.root, listing.files, views), labels, members)
-    images = {**measured.images, "test": len(labels)}
-    return replace(_in_groups(measured, groups), images=images, test=test, val_mean_recall=None, stages=(), views=views)
+    scores = _scores(predictor, listing.root, listing.files, views)
+    images, test = {**measured.images, "test": len(labels)}, report(scores, labels, members)
+    found = replace(_in_groups(measured, groups), images=images, test=test, val_mean_recall=None, stages=(), views=views)
+    return Judged(Run(run), found, labels, scores, predictor.notes)
 
 
 def accuracy_under(measured: RunReport, prior: str) -> float:
@@ -140,15 +160,33 @@ def _epoch_in_groups(epoch: EpochResult, members: Groups) -> EpochResult:
     return replace(epoch, groups=group_means(torch.tensor(epoch.recalls, dtype=torch.float64), members) if known else {})
 
 
-def _scores(predictor: Any, root: Path, files: tuple[str, ...], views: int) -> Tensor:
-    parts, waiting = [], []
-    for image in read_all(root, files, predictor.config["size"], predictor.config["interpolation"]):
+def _scores(predictor: Predictor, root: Path, files: tuple[str, ...], views: int) -> Tensor:
+    return torch.cat([predictor.scores(pixels, views=views) for pixels in pixels_of_files(root, files, predictor.config)])
+
+
+def pixels_of_files(
+    root: Path, files: Sequence[str], config: Mapping[str, Any], *, contents: Sequence[str] = (), at_once: int = 256
+) -> Iterator[Tensor]:
+    """The images in chunks of uint8 pixels (B, 3, S, S), as the model of that configuration takes them.
+
+    Args:
+        root: folder that the files are relative to.
+        files: the image files.
+        config: the checked values of the run's model/config.json.
+        contents: hash of the content that each file should have; "" for any.
+        at_once: number of images in a chunk.
+
+    Raises:
+        CorruptImage: a file cannot be read as an image.
+        BadFolder: a file has another content.
+    """
+    waiting = []
+    for number, image in enumerate(read_all(root, files, config["size"], config["interpolation"]), 1):
         if isinstance(image, Exception):
             raise image
+        if contents and contents[number - 1] not in ("", image.digest):
+            raise BadFolder(f"'{root / files[number - 1]}' is not the image that the run was trained with; put that back.")
         waiting.append(image.pixels)
-        if len(waiting) == 256:
-            parts.append(predictor.scores(torch.stack(waiting), views=views))
+        if len(waiting) == at_once or number == len(files):
+            yield torch.stack(waiting)
             waiting = []
-    if waiting:
-        parts.append(predictor.scores(torch.stack(waiting), views=views))
-    return torch.cat(parts)

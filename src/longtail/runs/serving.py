@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
@@ -12,12 +13,14 @@ from torch import Tensor
 
 from longtail.data.images import Decoded, Interpolation, as_tensor, open_rgb, read_all, squared, to_rgb
 from longtail.errors import CorruptImage, WrongTypeError
-from longtail.inference import InferenceRule
+from longtail.inference import InferenceRule, adapted
 from longtail.networks.classifier import Classifier
 from longtail.runs.devices import chosen_device
+from longtail.runs.frequencies import shift_to
 from longtail.runs.layout import chosen_run
 from longtail.runs.model_reading import predictions_of, read_model, scores_of
 from longtail.runs.run import Run
+from longtail.runs.tuned import in_use
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -40,10 +43,13 @@ class Prediction:
 
 
 class Predictor:
-    """A trained classifier with its class names, its image size, its inference rule, and the views that it was evaluated with."""
+    """A trained classifier with its class names, its image size, its inference rule, and the views that it was evaluated with.
 
-    def __init__(self, model: Classifier, config: Mapping[str, Any], rule: InferenceRule) -> None:
-        self.model, self.config, self.rule = model.eval(), config, rule
+    Its `notes` are sentences on what `longtail tune` changed and on the class frequencies that the scores are adjusted to.
+    """
+
+    def __init__(self, model: Classifier, config: Mapping[str, Any], rule: InferenceRule, notes: Sequence[str] = ()) -> None:
+        self.model, self.config, self.rule, self.notes = model.eval(), config, rule, tuple(notes)
         self.classes: tuple[str, ...] = tuple(config["classes"])
         self._square = {"size": config["size"], "interpolation": config["interpolation"]}
         self.views: int = config.get("views", 1)
@@ -105,23 +111,31 @@ class Predictor:
             yield Prediction(self.classes[best], row[best], dict(zip(self.classes, row, strict=True)))
 
 
-def load(folder: str | Path, *, device: str = "auto", trust_code: bool = False) -> Predictor:
-    """Loads the classifier of a finished run, or of the run that a comparison chose.
+def load(folder: str | Path, *, device: str = "auto", trust_code: bool = False, prior: str | None = None) -> Predictor:
+    """Loads the classifier of a finished run, or of the run that a comparison chose, with what `longtail tune` chose for it.
 
     Args:
         folder: folder of the run or of the comparison.
         device: where the network computes, in float32: "cpu", "cuda", or "auto" for CUDA where it is available, as in
             `longtail.train`. Scores are returned on the CPU; on a GPU they differ from those of a CPU by rounding.
         trust_code: run the user's own code that the run was trained with (a loss, head or rule), if the model needs any.
+        prior: class frequencies in use, which the scores are adjusted to: uniform, train, or a CSV with the header label,share;
+            None for those that the run's scores are meant for.
 
     Raises:
         MissingFileError: the folder holds no finished run.
-        UserError: the model needs a user's own code, and `trust_code` is False; or there is no such device.
+        UserError: the model needs a user's own code, and `trust_code` is False; there is no such device or prior; or the scores
+            cannot be adjusted to the prior.
         DamagedFile: the stored model is not as it was written; the message names the file.
     """
-    kind = chosen_device(device)
-    model, config, rule = read_model(Run(chosen_run(Path(folder))), trust_code=trust_code)
-    return Predictor(model.to(kind), config, rule)
+    kind, run = chosen_device(device), Run(chosen_run(Path(folder)))
+    model, config, rule = read_model(run, trust_code=trust_code)
+    rule, notes = in_use(run, rule, len(config["classes"]))
+    if prior is not None:
+        shift = shift_to(run, prior, config["classes"], config["class_counts"])
+        rule = partial(adapted, rule=rule, offset=tuple(shift.offset.tolist())) if shift.offset.any() else rule
+        notes.append(shift.sentence)
+    return Predictor(model.to(kind), config, rule, notes)
 
 
 def pixels_of(image: Input, size: int, interpolation: Interpolation = "bilinear") -> Tensor:

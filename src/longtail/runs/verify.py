@@ -16,6 +16,7 @@ from longtail.runs.folder import CHECKSUMS, RECORD, REPORT, RunFolder
 from longtail.runs.layout import ANSWERS, CHECKPOINTS, FRESH, chosen_run, stages_of
 from longtail.runs.report import read_report
 from longtail.runs.seals import REMEDY, check_state, is_sealed, read_json
+from longtail.runs.tuned import AGAIN, TUNED, read_tuned
 
 AGES = (("day", 86400), ("hour", 3600), ("minute", 60))
 
@@ -105,6 +106,8 @@ def _run_findings(run: RunFolder, seen: set[Path]) -> Iterator[Finding]:
     remedy = f"The same training command {how}."
     yield from _sealed(run, remedy)
     yield from _listed(run, remedy)
+    if (run.folder / TUNED).exists():
+        yield _checked(run.folder / TUNED, partial(read_tuned, run), AGAIN)
     yield from stages
     yield from _checkpoints(run)
 
