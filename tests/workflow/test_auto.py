@@ -137,8 +137,12 @@ def test_in_python_it_is_the_default(photos, said, stored):
             "--folds is for the choice among methods (--method auto), and here the",
         ),
         (("--method", "ce", "--no-refit"), "--no-refit is for the choice among methods"),
-        (("--method", "ce", "--prior", "train"), "--prior is for the choice among methods"),
+        (("--method", "ce", "--prior", "train"), "--prior is for auto and for methods with a rule that takes class frequencies"),
         (("--with", "tau=1"), "--with and --set belong to one method; name it with --method NAME."),
+        (
+            ("--method", "logit_adjusted_post_hoc", "--prior", "train", "--with", "target=1,1,1,1"),
+            "--prior and the variant target both set the class frequencies in use; give one of them.",
+        ),
         (
             ("--prior", "nowhere.csv"),
             "There is no prior 'nowhere.csv'; give uniform, train, or a CSV with the header label,share.",

@@ -108,13 +108,10 @@ def show(
 
 
 @app.command()
-@with_options("views", "groups", "max_pixels", "outside", "device")
+@with_options("views", "groups", "prior", "max_pixels", "outside", "device")
 def evaluate(
     run: RUN,
     data: Annotated[Path | None, typer.Argument(help="A labelled folder or CSV; the run's own test images if not given.")] = None,
-    prior: Annotated[
-        str, typer.Option(help="Class prior where the classifier will be used: uniform, train, or a CSV label,share.")
-    ] = "uniform",
     trust_code: TRUST = False,
     report: REPORT = True,
     **asked: Any,
@@ -123,12 +120,12 @@ def evaluate(
     from longtail.cli.commands import run_evaluate
 
     _limit(asked)
-    how = {name: asked[name] for name in ("groups", "outside", "device", "views")}
-    run_evaluate(run, data, prior=prior, trust_code=trust_code, report=report, **how)
+    how = {name: asked[name] for name in ("groups", "prior", "outside", "device", "views")}
+    run_evaluate(run, data, trust_code=trust_code, report=report, **how)
 
 
 @app.command()
-@with_options("views", "max_pixels", "device")
+@with_options("views", "prior", "max_pixels", "device")
 def predict(
     run: RUN,
     images: Annotated[list[Path], typer.Argument(help="Image files or folders of them.", metavar="IMAGES...")],
@@ -142,7 +139,8 @@ def predict(
     from longtail.cli.commands import run_predict
 
     _limit(asked)
-    run_predict(run, images, output, device=asked["device"], trust_code=trust_code, views=asked["views"])
+    how = {name: asked[name] for name in ("device", "views", "prior")}
+    run_predict(run, images, output, trust_code=trust_code, **how)
 
 
 @app.command()
@@ -261,6 +259,48 @@ def report(
     how: dict[str, Any] = {name: asked[name] for name in ("groups", "outside", "device")}
     how |= {"images": images, "pictures": not no_images, "tsne": tuple(filter(None, tsne.split(","))), "trust_code": trust_code}
     run_report(folders, output, **how)
+
+
+@app.command()
+@with_options("groups", "prior")
+def compare(
+    folders: Annotated[
+        list[Path],
+        typer.Argument(help="Run folders, or RUNS/SETTING/METHOD for all seeds; the first is the baseline.", metavar="RUN..."),
+    ],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="CSV to write, with every class; - for standard output.")
+    ] = None,
+    json: Json = False,
+    trust_code: TRUST = False,
+    **asked: Any,
+) -> None:
+    """Compare runs on the same test images: differences with paired 95 % intervals, over images and seeds."""
+    from longtail.cli.compare import run_compare
+
+    how = {"groups": asked["groups"], "prior": asked["prior"], "trust_code": trust_code, "as_json": json}
+    run_compare(folders, output, **how)
+
+
+@app.command()
+@with_options("prior", "root", "max_pixels", "outside", "device")
+def tune(
+    run: RUN,
+    data: Annotated[
+        Path | None, typer.Argument(help="The folder or CSV that the run was trained on; not needed for named settings.")
+    ] = None,
+    undo: Annotated[bool, typer.Option("--undo", help="Remove what was chosen; the run is as it was trained.")] = False,
+    trust_code: TRUST = False,
+    **asked: Any,
+) -> None:
+    """Choose the strength of a run's rule and a temperature on its validation images, and store them beside the run."""
+    from longtail.cli.tune import run_tune, run_undo
+
+    _limit(asked)
+    if undo:
+        return run_undo(run)
+    how = {name: asked[name] for name in ("prior", "root", "outside", "device")}
+    return run_tune(run, data, trust_code=trust_code, **how)
 
 
 @app.command("list")

@@ -22,10 +22,13 @@ from longtail.results import counted, percent
 from longtail.runs.code import needs_trust
 from longtail.runs.devices import chosen_device
 from longtail.runs.files import csv_text
-from longtail.runs.judging import accuracy_under, regrouped_report, report_on_images
+from longtail.runs.judged import Judged, adjusted_to
+from longtail.runs.judging import accuracy_under, judged_again, judged_on_images, regrouped_report
 from longtail.runs.layout import chosen_run, demo_figure, demo_page
 from longtail.runs.output import check_output, is_standard_output, write_output
+from longtail.runs.report import RunReport
 from longtail.runs.serving import Prediction, load
+from longtail.runs.tuned import TUNED
 from longtail.text import guarded, visible
 from longtail.workflow.auto import choose_method
 from longtail.workflow.demo import NAMES, demonstrate, recall_figure
@@ -103,7 +106,7 @@ def run_evaluate(
     folder: Path,
     data: Path | None,
     *,
-    prior: str,
+    prior: str | None,
     groups: str,
     device: str = "auto",
     outside: bool = False,
@@ -114,19 +117,54 @@ def run_evaluate(
     """Prints a finished run's results with other groups or another prior, or on other labelled images."""
     device = chosen_device(device)
     if data is None:
-        measured = regrouped_report(folder, groups=groups, views=views)
+        reports, notes = _on_own_images(folder, groups, views, prior, trust_code=trust_code)
     else:
         how: dict[str, Any] = {"device": device, "outside": outside, "trust_code": trust_code, "views": views}
-        measured = report_on_images(folder, data, groups=groups, **how)
-    say(result_table({measured.method: measured}))
+        reports, notes = _with_prior(judged_on_images(folder, data, groups=groups, **how), prior)
+    measured, *_ = reports.values()
+    say(result_table(reports))
     missing = [entry.name for entry, count in zip(measured.classes, measured.test.test_counts, strict=True) if not count]
     if missing:
         say(f"Not evaluated, since there are no test images: {text(', '.join(missing))}")
-    if prior != "uniform":
-        say(f"Expected accuracy under the class prior '{text(prior)}': {percent(accuracy_under(measured, prior), unit=' %')}")
+    for note in notes:
+        say(text(in_flags(note)))
+    if prior is not None:
+        shares = [percent(accuracy_under(each, prior), unit=" %") for each in reports.values()]
+        adjusted = f"; with adjusted scores {shares[1]}" if len(shares) > 1 else ""
+        say(f"Expected accuracy under the class prior '{text(prior)}': {shares[0]}{adjusted}")
     page = chosen_run(folder) / EVALUATION
     add_report([folder], wanted=report and data is None, groups=groups, output=page, device=device, trust_code=trust_code)
     _closing(folder, _to_predict(folder), "to use it")
+
+
+def _on_own_images(
+    folder: Path, groups: str, views: int | None, prior: str | None, *, trust_code: bool
+) -> tuple[dict[str, RunReport], list[str]]:
+    """Results on the run's own test images, by what is evaluated, and sentences; runs without predictions have their report."""
+    report = regrouped_report(folder, groups=groups, views=views)
+    if prior is None and not (chosen_run(folder) / TUNED).exists():
+        return {report.method: report}, []
+    try:
+        judged = judged_again(folder, groups=groups, views=views, trust_code=trust_code)
+    except MissingFileError as error:
+        return {report.method: report}, [f"The scores are neither tuned nor adjusted: {error}"]
+    return _with_prior(judged, prior)
+
+
+def _with_prior(judged: Judged, prior: str | None) -> tuple[dict[str, RunReport], list[str]]:
+    """The results as they are and, where the scores can be adjusted to the prior, adjusted to it; and sentences on both."""
+    method = judged.report.method
+    reports = {method: judged.report}
+    if prior is None:
+        return reports, list(judged.notes)
+    accuracy_under(judged.report, prior)  # refuses a prior that is none
+    try:
+        adjusted = adjusted_to(judged, prior)
+    except UserError as error:
+        return reports, [*judged.notes, str(error)]
+    if adjusted.report is not judged.report:
+        reports["adjusted"] = adjusted.report
+    return reports, list(adjusted.notes)
 
 
 def run_predict(
@@ -137,6 +175,7 @@ def run_predict(
     device: str = "auto",
     trust_code: bool = False,
     views: int | None = None,
+    prior: str | None = None,
 ) -> None:
     """Predicts the classes of images and writes a CSV; files that cannot be read are named and left out."""
     if views is not None:
@@ -145,7 +184,9 @@ def run_predict(
     if output is not None or folder.is_dir():  # what else is no run folder, `load` says
         check_output(target)
     with lines_on_stderr(is_standard_output(target)):
-        predictor = load(folder, device=device, trust_code=trust_code)
+        predictor = load(folder, device=device, trust_code=trust_code, prior=prior)
+        for note in predictor.notes:
+            say(text(in_flags(note)))
         files = _files(paths)
         _refuse_to_replace(target, folder, files)
         found = _predictions(predictor.read(files, views=views))

@@ -60,7 +60,7 @@ def choose_method(request: Request, watcher: Watcher) -> Auto:
     run = Run(answers_folder(request.runs, setting.name, request.seed, key), note=watcher.note)
     anew = run.folder / FRESH
     trials = replace(trials, folder=(anew if request.fresh else run.folder) / "candidates")
-    said_of = [request.groups, request.prior]
+    said_of = [request.groups, request.class_prior]
     stored = None if request.fresh else _stored(run, key, said_of, readings)
     candidates, chosen, every = stored or _chosen(trials, readings)
     result = _final(trials, candidates[chosen], data, request.protocol)
@@ -84,12 +84,12 @@ def _check(request: Request) -> None:
 
 
 def _trials(request: Request, setting: Setting, data: Data, watcher: Watcher) -> Trials:
-    parts, prior = validation_parts(data, request), read_prior(request.prior, data.classes, data.class_counts)
+    parts, prior = validation_parts(data, request), read_prior(request.class_prior, data.classes, data.class_counts)
     shown = {"validation": [label for part in parts for label in part.splits["val"].labels], "test": data.test.labels}
     for name, labels in shown.items():
         if not bool(prior[torch.tensor(labels)].sum() > 0):
-            raise UserError(f"The class prior '{request.prior}' gives no share to any class that has {name} images.")
-    target = None if request.prior == "uniform" else tuple(prior.tolist())
+            raise UserError(f"The class prior '{request.class_prior}' gives no share to any class that has {name} images.")
+    target = None if request.class_prior == "uniform" else tuple(prior.tolist())
     blind = replace(request, protocol="clean")  # the paper's protocol would read the test images after each epoch
     return Trials(blind, setting, parts, prior, target, request.runs, watcher)
 

@@ -24,6 +24,7 @@ from longtail.runs.report import report_text, write_report
 from longtail.runs.run import Run
 from longtail.runs.seals import sha256
 from longtail.runs.starts import Start, add_start, this_start
+from longtail.runs.tuned import undo
 from longtail.spec.description import describe
 from longtail.spec.experiment import Experiment
 from longtail.spec.identity import libraries, sources
@@ -62,6 +63,8 @@ def finish(job: Job, run: Run) -> None:
     how: Any = {"groups": groups, "views": experiment.setting.views}
     recipe, data = experiment.recipe, experiment.data
     replay = cuda_replay(fabric.device, experiment.precision) if job.request.graphs else None
+    if undo(run):
+        job.watcher.note("What `longtail tune` chose for the former weights is removed; tune again.")
     add_start(run, job.start)
     keep_code(run, own_files(job.request))
     job.watcher.begin(experiment)

@@ -18,6 +18,7 @@ from longtail.runs.report import RunReport
 from longtail.runs.run import Run
 from longtail.runs.seen import SeenFiles
 from longtail.runs.siblings import contents_of, said_of_siblings
+from longtail.runs.tuned import undo
 from longtail.runs.verify import check_copy, damaged, read_back
 from longtail.spec.description import parameters_of
 from longtail.spec.experiment import Experiment
@@ -28,7 +29,7 @@ from longtail.workflow.fine_tuning import weights_of
 from longtail.workflow.job import Job, finish
 from longtail.workflow.precision import settled_precision
 from longtail.workflow.request import AUTO, Request
-from longtail.workflow.resolve import check, chosen_recipe, chosen_setting, has_own_data, own_paths
+from longtail.workflow.resolve import check, chosen_recipe, chosen_setting, for_prior, has_own_data, own_paths
 from longtail.workflow.symmetry import with_symmetry
 from longtail.workflow.watcher import Watcher
 
@@ -120,6 +121,7 @@ def job_of(request: Request, experiment: Experiment, watcher: Watcher) -> Job:
 def train_one(request: Request, setting: Setting, data: Data, *, watcher: Watcher) -> Result:
     """Trains, evaluates and stores one recipe at one seed; a finished run is read back, an unfinished one continues."""
     limit_pixels(request.max_pixels)
+    request = for_prior(request, data)
     recipe = chosen_recipe(request, setting)
     needs_val = reference_of(recipe.inference) == "val"
     data = hold_out(data, request.val if request.val is not None else 0.1 * needs_val, seed=request.split_seed)
@@ -137,6 +139,7 @@ def train_one(request: Request, setting: Setting, data: Data, *, watcher: Watche
             anew.open(job.record)
             finish(job, anew)
             run.take(anew)
+            undo(run)
         elif damage := list(damaged(run)) if run.finished else []:
             watcher.note(f"{' '.join(damage)} What is damaged is made anew.")
             finish(job, run)

@@ -49,7 +49,12 @@ class Request:
     refit: bool = option(
         METHOD, "Train the method that auto chose again, on training and validation images.", True, flag="--refit/--no-refit"
     )
-    prior: str = option(METHOD, "Class frequencies in use, for auto: uniform, train, or a CSV label,share.", "uniform")
+    prior: str | None = option(
+        METHOD,
+        "Class frequencies in use: uniform, train (those of the training images), or a CSV label,share. auto chooses for them, "
+        "uniform if not given; of the methods, those with a rule that takes a target adjust to them.",
+        metavar="PRIOR",
+    )
     variants: Mapping[str, Any] = option(
         METHOD, "A variant of the method, such as sampler=effective_number.", {}, flag="--with", metavar="NAME=VALUE"
     )
@@ -113,6 +118,11 @@ class Request:
         for name in ("split", "root", "weights", "runs"):
             if isinstance(getattr(self, name), str):
                 object.__setattr__(self, name, Path(getattr(self, name)))
+
+    @property
+    def class_prior(self) -> str:
+        """Name of the class prior that a method is chosen for."""
+        return self.prior or "uniform"
 
 
 def request_of(cell: Cell, base: Request, *, seed: int = 0) -> Request:

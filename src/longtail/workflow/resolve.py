@@ -13,6 +13,8 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from longtail import recipes, settings
 from longtail.data.augmentation import check_augmentation
+from longtail.data.priors import read_prior
+from longtail.data.splits import Data
 from longtail.data.symmetry import check_views
 from longtail.errors import UserError, WrongTypeError
 from longtail.results import GROUP_RULES
@@ -55,6 +57,7 @@ def check(request: Request) -> None:
             raise UserError(unknown({"groups": "group rule"}.get(name, name), getattr(request, name), values))
     if request.method != AUTO:
         _refuse_options_of_auto(request)
+        _check_prior(request)
     check_augmentation(request.augment, request.symmetry)
     if request.views is not None:
         check_views(request.views)
@@ -67,10 +70,36 @@ def _refuse_options_of_auto(request: Request) -> None:
         "candidates": request.candidates is not None,
         "folds": request.folds != 1,
         "refit=False": not request.refit,
-        "prior": request.prior != "uniform",
     }
     for name in (name for name, asked in given.items() if asked):
         raise UserError(f"`{name}` is for the choice among methods (`method=auto`), and here the method is '{request.method}'.")
+
+
+def _check_prior(request: Request) -> None:
+    """Refuses class frequencies in use for a method whose rule takes none, and those that a variant gives as well."""
+    if request.prior is None:
+        return
+    if "target" not in parameters_of(recipe_function(request.method)):
+        raise UserError(
+            f"`prior` is for auto and for methods with a rule that takes class frequencies in use (logit_adjusted_post_hoc, "
+            f"logit_adjusted); '{request.method}' has none. Leave it out here, and give it to `longtail evaluate` and `predict`, "
+            f"which adjust the scores of a finished run."
+        )
+    if "target" in request.variants:
+        raise UserError("`prior` and the variant target both set the class frequencies in use; give one of them.")
+
+
+def for_prior(request: Request, data: Data) -> Request:
+    """The request with the class frequencies of its prior as the target of the method's rule; equal ones need none.
+
+    Raises:
+        UserError: there is no such prior.
+    """
+    if request.prior is None:
+        return request
+    shares = read_prior(request.prior, data.classes, data.class_counts)
+    target = None if request.prior == "uniform" else tuple(shares.tolist())
+    return replace(request, prior=None, variants={**request.variants, "target": target})
 
 
 def _check_types(request: Request) -> None:

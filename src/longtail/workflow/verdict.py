@@ -33,7 +33,7 @@ def verdict(every: Sequence[Tried], candidates: Sequence[Candidate], chosen: int
         report: report of the chosen method, on the test images.
     """
     labels, data, request = trials.labels, trials.parts[0], trials.request
-    said = [_choice(candidates, chosen, _measured(request.prior, labels, data))]
+    said = [_choice(candidates, chosen, _measured(request.class_prior, labels, data))]
     plain = next((index for index, candidate in enumerate(candidates) if candidate.reading.method == "ce"), None)
     if plain is not None and plain != chosen:
         said.append(_against_cross_entropy(every[plain].hits, every[chosen].hits, labels, data, request.groups))
@@ -42,9 +42,8 @@ def verdict(every: Sequence[Tried], candidates: Sequence[Candidate], chosen: int
     interval = recall_interval(torch.tensor(report.test.recalls), torch.tensor(report.test.test_counts))
     evaluated = _of_classes(sum(count > 0 for count in report.test.test_counts), len(report.test.test_counts))
     images, recall = f"{report.images['test']:,} test images{evaluated}", _with(report.test.mean_recall, interval)
-    in_use = (
-        "" if request.prior == "uniform" else f", {_measure(request.prior)} {percent(accuracy_under(report, request.prior))} %"
-    )
+    prior = request.class_prior
+    in_use = "" if prior == "uniform" else f", {_measure(prior)} {percent(accuracy_under(report, prior))} %"
     return [*said, f"On the {images}, which nothing was chosen on: mean recall {recall}{in_use}."]
 
 
@@ -99,7 +98,7 @@ def _against_cross_entropy(plain: Tensor, chosen: Tensor, labels: Tensor, data: 
 def _why_not(candidates: Sequence[Candidate], labels: Tensor, data: Data, request: Request) -> str:
     """Why re-balancing does not pay here."""
     begin = "Re-balancing does not pay here:"
-    if request.prior == "train":
+    if request.class_prior == "train":
         return f"{begin} in use the classes come as often as in training."
     ratio = imbalance_factor(data.class_counts)
     if ratio < NO_TAIL:

@@ -1,0 +1,58 @@
+"""The command that tunes a finished run, and what it prints."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from longtail.cli.options import in_flags
+from longtail.cli.show import console, result_table, say, text
+from longtail.results import percent
+from longtail.workflow.tuning import OWN, Tuning, tune, untune
+
+
+def run_tune(folder: Path, data: Path | None, **how: Any) -> None:
+    """Tunes the run, and prints what was chosen, what it changes on validation images, and the result on the test images."""
+    found = tune(folder, data, **how)
+    say(text(in_flags(found.tuned.sentence)))
+    say(_validation_table(found))
+    say(_gain(found))
+    if found.before is not None and found.after is not None:
+        say(result_table({"as trained": found.before, "tuned": found.after}))
+    console.print(f"Run folder: [bold]{text(folder)}[/bold]", highlight=False, soft_wrap=True)
+    say(text(f"predict, evaluate, compare and export use these values; longtail tune {folder} --undo removes them."))
+
+
+def run_undo(folder: Path) -> None:
+    """Removes what was chosen for a run."""
+    said = "is as it was trained again" if untune(folder) else "was not tuned; nothing is changed"
+    say(text(f"'{folder}' {said}."))
+
+
+def _validation_table(found: Tuning) -> Table:
+    table = Table(title="validation images; after: with values chosen for each fifth on the others", title_justify="left")
+    table.add_column("")
+    for heading in ("before", "after"):
+        table.add_column(heading, justify="right")
+    before, after = found.tuned.before, found.tuned.after
+    table.add_row(text(_measure(found)), percent(before["accuracy"], unit=" %"), percent(after["accuracy"], unit=" %"))
+    table.add_row("negative log-likelihood", f"{before['nll']:.3f}", f"{after['nll']:.3f}")
+    errors = (percent(each["calibration_error"], unit=" %") for each in (before, after))
+    table.add_row("calibration error (ECE)", *errors)
+    return table
+
+
+def _measure(found: Tuning) -> str:
+    prior = found.tuned.prior
+    if prior == "uniform":
+        return "mean recall"
+    return "accuracy for the frequencies of its rule" if prior == OWN else f"accuracy under {Path(prior).name}"
+
+
+def _gain(found: Tuning) -> str:
+    gain = found.gain
+    noise = ", within noise" if gain.within_noise else ""
+    kept = "" if found.tuned.strength or found.tuned.target else " The rule is kept: no other strength did better."
+    return f"Gain: {100 * gain.value:+.1f} points, 95 % interval {100 * gain.low:+.1f} to {100 * gain.high:+.1f}{noise}.{kept}"

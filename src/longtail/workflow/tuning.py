@@ -1,0 +1,294 @@
+"""Chooses the strength of a finished run's rule and the temperature of its scores on its validation images."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor
+
+from longtail.bootstrap import Difference, difference
+from longtail.choosing import Prior, Strengths, chosen_strengths, image_weights
+from longtail.data.priors import read_prior
+from longtail.errors import MissingFileError, UserError
+from longtail.inference import InferenceRule, Predictions, as_trained, fitted, logit_adjusted, rebalanced
+from longtail.inference.calibrated import best_temperature
+from longtail.inference.fitting import function_of, keywords_of
+from longtail.metrics import expected_calibration_error
+from longtail.runs.card import CARD, model_card
+from longtail.runs.code import needs_trust
+from longtail.runs.devices import chosen_device
+from longtail.runs.files import encoded
+from longtail.runs.folder import CHECKSUMS
+from longtail.runs.frequencies import STRENGTH, Frequencies, recorded_frequencies, trained_frequencies
+from longtail.runs.judging import judged_again, regrouped_report
+from longtail.runs.layout import chosen_run
+from longtail.runs.model_reading import read_model
+from longtail.runs.report import RunReport, read_report
+from longtail.runs.run import Run
+from longtail.runs.seals import sha256, write_json
+from longtail.runs.tuned import Tuned, read_tuned, tuned_rule, undo, write_tuned
+from longtail.spec.description import parameters_of
+from longtail.workflow.validation import Place, validation_predictions
+
+OWN = "that of its rule"  # the class prior of a rule that was given class frequencies
+TO_TWO = tuple(step / 10 for step in range(21))
+AROUND_ZERO = tuple(step / 10 for step in range(-10, 11))
+TO_FOUR = tuple(step / 10 for step in range(41))
+Grid = tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """What was chosen for a run, and what changed.
+
+    Args:
+        folder: the run folder.
+        tuned: the values that were chosen.
+        gain: difference of the accuracies under the prior on the validation images, after and before, with its interval.
+        before, after: results on the stored test predictions; None where the run stored none.
+    """
+
+    folder: Path
+    tuned: Tuned
+    gain: Difference
+    before: RunReport | None
+    after: RunReport | None
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is tuned: a rule on validation images, for a class prior.
+
+    Args:
+        rule: the run's fitted rule, as it is applied to validation images.
+        val: predictions on them.
+        prior: class frequencies in use (C,).
+        target: the same for rules that add their log; None where all classes are alike.
+        keyword: the keyword of the rule's strength; "" where it has none.
+        grid: strengths to choose among.
+        usual: the one that is chosen among equal ones.
+        present: class frequencies that the scores are meant for as they are.
+    """
+
+    rule: InferenceRule
+    val: Predictions
+    prior: Prior
+    target: tuple[float, ...] | None
+    keyword: str
+    grid: Grid
+    usual: float
+    present: Frequencies
+
+    def scores(self, strength: float | None) -> Tensor:
+        """Scores (M, C) at a strength, adjusted to the prior; None for the run's own, as they are."""
+        if strength is None:
+            return self.rule(self.val)
+        given = {self.keyword: strength} if self.keyword else {}
+        return tuned_rule(self.rule, given, 1.0, self.target, adjust=True)(self.val)
+
+    def hits(self, scores: Tensor) -> Tensor:
+        """Whether each image is classified correctly (M,)."""
+        return scores.argmax(1) == self.val.labels
+
+
+def tune(
+    run: str | Path,
+    data: str | Path | None = None,
+    *,
+    prior: str | None = None,
+    root: str | Path | None = None,
+    outside: bool = False,
+    device: str = "auto",
+    trust_code: bool = False,
+) -> Tuning:
+    """Chooses the strength of the run's rule and a temperature on its validation images, and stores them beside the run.
+
+    The strength (tau of logit adjustment, tau-normalisation and prediction re-balancing, alpha of TDE) is the one with the
+    highest accuracy under the class prior; plain scores get logit adjustment. Then scores are divided by the temperature with the
+    lowest negative log-likelihood, images weighing as the prior says. Each is kept as it was where, chosen for each fifth of the
+    images on the other four, it makes that number worse. Test images are looked at once afterwards, to report the result.
+    `longtail.load`, `predict`, `evaluate`, `compare` and `export` use the values; `untune` removes them.
+
+    Args:
+        run: folder of the run, or of a comparison, of which the chosen run is tuned.
+        data: the folder or CSV that it was trained on; not needed for named settings.
+        prior: class frequencies in use: uniform, train, or a CSV label,share; None for those of the rule, else uniform.
+        root: folder that holds the data of named settings; $LONGTAIL_DATA or ./data if not given.
+        outside: whether a CSV may name files outside its folder.
+        device: where the network computes: auto, cpu or cuda.
+        trust_code: run the user's own code that the run was trained with, if the model needs any.
+
+    Raises:
+        UserError: the run has no validation images, or they are not where they are said to be; there is no such prior.
+    """
+    kind, own = chosen_device(device), Run(chosen_run(Path(run)))
+    report = read_report(own.folder)
+    model, config, rule = read_model(own, trust_code=trust_code)
+    place = Place(None if data is None else Path(data), None if root is None else Path(root), outside)
+    shares, name = _wanted(rule, prior, config)
+    val = validation_predictions(own, model.eval().to(kind), config, place)
+    if not bool(shares[val.labels].sum() > 0):
+        raise UserError(f"The class prior '{name}' gives no share to any class that has validation images.")
+    target = None if bool((shares == shares[0]).all()) else tuple(shares.tolist())
+    problem = _problem(own, rule, val, shares, target, report)
+    tuned, gain = _chosen(problem, name)
+    with own.locked():
+        write_tuned(own, tuned)
+        _write_card(own, report, config)
+    return Tuning(own.folder, tuned, gain, *_on_test_images(own, trust_code=trust_code))
+
+
+def untune(run: str | Path) -> bool:
+    """Removes what `tune` stored for a run, and says whether there was anything."""
+    own = Run(chosen_run(Path(run)))
+    report = read_report(own.folder)
+    with own.locked():
+        there = undo(own)
+        if there:
+            _write_card(own, report, own.read_json("model/config.json")["longtail"])
+    return there
+
+
+def _wanted(rule: InferenceRule, prior: str | None, config: Mapping[str, Any]) -> tuple[Prior, str]:
+    """The class frequencies in use (C,), and their name."""
+    given = keywords_of(rule).get("target")
+    if prior is None and given is not None:
+        return torch.tensor(given, dtype=torch.float64), OWN
+    return read_prior(prior or "uniform", config["classes"], config["class_counts"]), prior or "uniform"
+
+
+def _problem(
+    run: Run, rule: InferenceRule, val: Predictions, prior: Prior, target: tuple[float, ...] | None, report: RunReport
+) -> Problem:
+    function = function_of(rule)
+    if function is rebalanced:  # the run's sums are over its test images
+        rule = fitted(partial(rebalanced, tau=parameters_of(rule)["tau"], source="val"), val)
+    present = recorded_frequencies(run.record, report.class_counts)
+    keyword = STRENGTH.get(function, "tau" if function is as_trained and present.shares is not None else "")
+    grid, usual = _grid(run, function, report) if keyword else ((0.0,), 0.0)
+    if keyword and function not in (as_trained, logit_adjusted):
+        usual = float(parameters_of(rule)[keyword])
+    return Problem(rule, val, prior, target, keyword, grid, usual, present)
+
+
+def _grid(run: Run, function: Any, report: RunReport) -> tuple[Grid, float]:
+    """Strengths to choose among, and the usual one: around 0 for networks that were trained to give equal frequencies."""
+    if function not in (as_trained, logit_adjusted):
+        return (TO_TWO if STRENGTH[function] == "tau" else TO_FOUR), 1.0
+    try:
+        trained = trained_frequencies(run.record, report.class_counts).shares
+    except UserError:
+        trained = None
+    balanced = trained is not None and bool((trained == trained[0]).all())
+    return (AROUND_ZERO, 0.0) if balanced else (TO_TWO, 1.0)
+
+
+def _chosen(problem: Problem, name: str) -> tuple[Tuned, Difference]:
+    """Chooses strength and temperature, and measures them with values that were chosen on other images."""
+    val, present = problem.val, problem.scores(None)
+    strengths, adjusted = _strengths(problem)
+    hits = [problem.hits(each)[None] for each in (present, adjusted)]
+    weights = image_weights(val.labels, problem.prior)
+    adjust = _may_adjust(problem) and bool((hits[1].double() @ weights) >= (hits[0].double() @ weights))
+    best = problem.grid[strengths.best] if adjust else None
+    after = adjusted if adjust else present
+    meant = problem.prior if adjust or problem.present.shares is None else problem.present.shares
+    meant = meant if bool(meant[val.labels].sum() > 0) else problem.prior
+    temperature, cooled = _temperature(problem, best, after, meant, strengths, adjust=adjust)
+    strength = {problem.keyword: best} if best is not None and problem.keyword else {}
+    numbers = [_measured(scores, val.labels, problem.prior, meant) for scores in (present, cooled)]
+    frequencies = problem.target if adjust else None
+    tuned = Tuned(name, frequencies, strength, temperature, adjust, len(val.labels), *numbers)
+    gain = difference(hits[0], problem.hits(after)[None], val.labels, problem.prior, paired=True)
+    return tuned, gain
+
+
+def _may_adjust(problem: Problem) -> bool:
+    """Whether the scores can be meant for the prior: by a strength, or since they are meant for equal frequencies now."""
+    known = problem.present.shares
+    equal = known is not None and bool((known == known[0]).all())
+    return bool(problem.keyword) or (equal and (problem.target is None or problem.present.probabilities))
+
+
+def _strengths(problem: Problem) -> tuple[Strengths, Tensor]:
+    """The strengths, and the scores (M, C) of each image at the strength that was chosen without it."""
+    labels, odd = problem.val.labels, [abs(each - problem.usual) for each in problem.grid]
+    if not _may_adjust(problem):
+        every = torch.stack([problem.hits(problem.scores(None))])
+        return chosen_strengths(every, labels, problem.prior, odd), problem.scores(None)
+    every = torch.stack([problem.hits(problem.scores(each)) for each in problem.grid])
+    strengths = chosen_strengths(every, labels, problem.prior, odd)
+    scores = problem.scores(problem.usual).clone()
+    for index in sorted(set(strengths.of_parts.tolist())):
+        shown = strengths.of_images == index
+        scores[shown] = problem.scores(problem.grid[index])[shown]
+    return strengths, scores
+
+
+def _temperature(
+    problem: Problem, best: float | None, scores: Tensor, meant: Prior, strengths: Strengths, *, adjust: bool
+) -> tuple[float, Tensor]:
+    """The temperature for the scores at the best strength, and the scores (M, C) at temperatures that were chosen without them.
+
+    Args:
+        scores: scores of each image at the strength that was chosen without it.
+        meant: class frequencies that the scores are meant for, as which images weigh.
+    """
+    labels, cooled = problem.val.labels, scores.clone()
+    for part, index in enumerate(strengths.of_parts.tolist()):
+        shown, others = strengths.part == part, strengths.part != part
+        if bool(shown.any()) and bool(meant[labels[others]].sum() > 0):
+            there = problem.scores(problem.grid[index]) if adjust else scores
+            cooled[shown] = scores[shown] / _fitted_temperature(problem.val, there, others, meant)
+    if _likelihood(cooled, labels, meant) > _likelihood(scores, labels, meant):
+        return 1.0, scores
+    return _fitted_temperature(problem.val, problem.scores(best), torch.ones_like(labels, dtype=torch.bool), meant), cooled
+
+
+def _fitted_temperature(val: Predictions, scores: Tensor, shown: Tensor, meant: Prior) -> float:
+    labels = val.labels[shown]
+    some = replace(val, features=val.features[shown], logits=scores[shown], labels=labels)
+    return best_temperature(some, image_weights(labels, meant))
+
+
+def _likelihood(scores: Tensor, labels: Tensor, prior: Prior) -> float:
+    """Mean negative log-likelihood of the labels, images weighing as the prior says."""
+    return float(F.cross_entropy(scores.double(), labels, reduction="none") @ image_weights(labels, prior))
+
+
+def _measured(scores: Tensor, labels: Tensor, prior: Prior, meant: Prior) -> dict[str, float]:
+    """Accuracy under the prior; log-likelihood and calibration error under the frequencies that the scores are meant for."""
+    right = (scores.argmax(1) == labels).double()
+    return {
+        "accuracy": float(right @ image_weights(labels, prior)),
+        "nll": _likelihood(scores, labels, meant),
+        "calibration_error": expected_calibration_error(scores.softmax(1), labels, weights=image_weights(labels, meant)),
+    }
+
+
+def _on_test_images(run: Run, *, trust_code: bool) -> tuple[RunReport | None, RunReport | None]:
+    """Results before and after on the predictions that are stored; None where there are none."""
+    try:
+        before = regrouped_report(run.folder, groups=read_report(run.folder).group_rule)
+        return before, judged_again(run.folder, groups=before.group_rule, trust_code=trust_code).report
+    except MissingFileError:
+        return None, None
+
+
+def _write_card(run: Run, report: RunReport, config: Mapping[str, Any]) -> None:
+    """Writes the model card anew with what was chosen, and its checksum; runs of release 0.1.0 have none."""
+    if CARD not in run.checksums:
+        return
+    tuned = read_tuned(run)
+    said = "" if tuned is None else tuned.sentence
+    card = encoded(model_card(report, run.record, size=config["size"], own_code=needs_trust(run.folder), tuned=said))
+    files = {**run.checksums, CARD: sha256(card)}
+    run.write(CARD, card)
+    write_json(run.folder, CHECKSUMS, {"experiment": run.record["experiment"], "files": files})
+    run.__dict__.pop("checksums", None)

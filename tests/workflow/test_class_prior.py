@@ -1,0 +1,58 @@
+"""`prior` for one method: it becomes the target of the rule, and is part of the experiment."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+import longtail
+from commands import longtail as command
+from commands import paint
+from longtail.errors import UserError
+from longtail.runs.seals import read_json
+from longtail.workflow.request import Request
+from longtail.workflow.resolve import check, for_prior
+
+COUNTS = {"apple": 20, "berry": 8, "citron": 5}
+SHORT = {"epochs": 1, "size": 8, "backbone": "resnet8", "device": "cpu"}
+DATA = SimpleNamespace(classes=("a", "b", "c"), class_counts=[6, 3, 1])
+
+
+def asked(method, **options):
+    return Request("photos", method, **options)
+
+
+def test_the_prior_becomes_the_target_of_the_rule():
+    found = for_prior(asked("logit_adjusted_post_hoc", prior="train", variants={"tau": 0.5}), DATA)
+    assert found.variants["tau"] == 0.5
+    assert found.variants["target"] == pytest.approx((0.6, 0.3, 0.1))
+    assert found.prior is None
+    assert for_prior(asked("logit_adjusted", prior="uniform"), DATA).variants == {"target": None}
+    assert for_prior(asked("gcl"), DATA).variants == {}
+    assert asked("auto").class_prior == "uniform"
+
+
+def test_it_is_refused_where_no_rule_uses_it():
+    for method in ("ce", "gcl", "tau_norm"):
+        with pytest.raises(UserError, match=f"'{method}' has none"):
+            check(asked(method, prior="uniform"))
+    check(asked("logit_adjusted", prior="uniform"))
+
+
+@pytest.mark.slow
+def test_a_run_for_a_class_prior(tmp_path):
+    """Its scores are the logits less the log of the training frequencies, plus that of the prior; equal ones change nothing."""
+    photos, shares = paint(tmp_path / "photos", COUNTS), tmp_path / "shares.csv"
+    shares.write_text("label,share\napple,1\nberry,2\ncitron,1\n")
+    how = {**SHORT, "method": "logit_adjusted_post_hoc", "runs": tmp_path / "runs"}
+    run = longtail.train(photos, prior=str(shares), **how)
+    assert read_json(run.folder, "record.json")["recipe"]["inference"]["target"] == [0.25, 0.5, 0.25]
+    with np.load(run.folder / "predictions.npz") as stored:
+        logits, scores = (torch.from_numpy(stored[name].astype(np.float32)) for name in ("logits", "scores"))
+    logs = torch.tensor(run.report.class_counts, dtype=torch.float64)
+    expected = logits - (logs / logs.sum()).log() + torch.tensor([0.25, 0.5, 0.25]).log()
+    torch.testing.assert_close(scores, expected.float(), atol=0.02, rtol=0)
+    assert longtail.train(photos, prior="uniform", **how).folder == longtail.train(photos, **how).folder != run.folder
+    said = command("predict", run.folder, photos / "berry", "--prior", "uniform")
+    assert "the run's own are meant for the class frequencies that its rule was given" in said.text
