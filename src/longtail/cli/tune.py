@@ -8,7 +8,8 @@ from typing import Any
 from rich.table import Table
 
 from longtail.cli.options import in_flags
-from longtail.cli.show import console, result_table, say, text
+from longtail.cli.show import console, say, text
+from longtail.cli.tables import result_table
 from longtail.results import percent
 from longtail.workflow.tuning import OWN, Tuning, tune, untune
 
