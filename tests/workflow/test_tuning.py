@@ -14,6 +14,8 @@ import longtail
 from commands import longtail as command
 from commands import paint, truncated
 from longtail.errors import DamagedFile
+from longtail.inference import Predictions, as_trained
+from longtail.runs.frequencies import Frequencies
 from longtail.runs.judged import adjusted_to
 from longtail.runs.judging import judged_again
 from longtail.runs.report import read_report
@@ -22,6 +24,7 @@ from longtail.runs.seals import read_json, write_json
 from longtail.runs.tuned import Tuned, read_tuned, write_tuned
 from longtail.runs.verify import verify
 from longtail.workflow import tuning
+from longtail.workflow.tuned_values import Problem, chosen_values
 
 FORMER = Path(__file__).parents[1] / "fixtures" / "runs_0_1_0" / "digits_lt" / "logit_adjusted_post_hoc" / "0-89fc7a"
 COUNTS = {"apple": 60, "berry": 20, "citron": 10}
@@ -194,7 +197,7 @@ def test_a_choice_for_a_class_prior_is_right_for_it():
     """The same evidence where the rare class makes up nine tenths: log 9 more for it than for the other."""
     target = (0.1, 0.9)
     problem = problem_of(prior=torch.tensor(target, dtype=torch.float64), target=target)
-    tuned, gain = tuning._chosen(problem, "shares.csv")
+    tuned, gain = chosen_values(problem, "shares.csv")
     assert (tuned.target, tuned.frequencies) == (True, target)
     assert gain.value > 0.1
     scores = problem.scores(1.0)
@@ -208,15 +211,15 @@ def problem_of(**changes):
     labels = torch.tensor([0] * 90 + [1] * 90)
     evidence = torch.randn(180, generator=generator) + torch.where(labels == 1, 1.0, -1.0)
     logits = torch.stack([torch.zeros(180), 2 * evidence + float((counts[1] / counts[0]).log())], 1)
-    val = tuning.Predictions(torch.zeros(180, 1), logits, labels, counts)
-    present = tuning.Frequencies(counts / counts.sum(), "the training frequencies")
-    whole = tuning.Problem(tuning.as_trained, val, torch.ones(2, dtype=torch.float64), None, "tau", tuning.TO_TWO, 1.0, present)
+    val = Predictions(torch.zeros(180, 1), logits, labels, counts)
+    present = Frequencies(counts / counts.sum(), "the training frequencies")
+    whole = Problem(as_trained, val, torch.ones(2, dtype=torch.float64), None, "tau", tuning.TO_TWO, 1.0, present)
     return replace(whole, **changes)
 
 
 def test_the_theoretical_strength_is_found_and_the_temperature_is_one():
     """The evidence is N(-1, 1) or N(1, 1), so 2 x is the log likelihood ratio: tau 1 and T 1 are right."""
-    tuned, gain = tuning._chosen(problem_of(), "uniform")
+    tuned, gain = chosen_values(problem_of(), "uniform")
     assert tuned.strength["tau"] == pytest.approx(1.0, abs=0.4)
     assert tuned.temperature == pytest.approx(1.0, abs=0.3)
     assert not gain.within_noise
@@ -226,7 +229,7 @@ def test_the_theoretical_strength_is_found_and_the_temperature_is_one():
 def test_scores_that_are_too_sure_get_a_temperature():
     problem = problem_of()
     sure = replace(problem.val, logits=problem.val.logits * 5)
-    tuned, _ = tuning._chosen(replace(problem, val=sure, keyword="", grid=(0.0,), usual=0.0), "uniform")
+    tuned, _ = chosen_values(replace(problem, val=sure, keyword="", grid=(0.0,), usual=0.0), "uniform")
     assert tuned.strength == {}
     assert tuned.temperature == pytest.approx(5.0, rel=0.4)
     assert tuned.after["nll"] < tuned.before["nll"]
@@ -237,7 +240,7 @@ def test_a_rule_that_no_strength_improves_is_kept():
     problem = problem_of()
     perfect = replace(problem.val, logits=torch.stack([problem.val.labels == 0, problem.val.labels == 1], 1).float() * 50)
     bad = replace(problem, val=perfect, grid=(30.0, 40.0), usual=30.0)
-    tuned, gain = tuning._chosen(bad, "uniform")
+    tuned, gain = chosen_values(bad, "uniform")
     assert (tuned.strength, tuned.target, tuned.frequencies) == ({}, False, None)
     assert gain.value == 0.0
     assert json.dumps(tuned.before)

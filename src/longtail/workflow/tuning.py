@@ -3,44 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F  # noqa: N812
-from torch import Tensor
 
-from longtail.bootstrap import Difference, difference
-from longtail.choosing import Prior, Strengths, chosen_strengths, image_weights
+from longtail.bootstrap import Difference
+from longtail.choosing import Prior
 from longtail.data.priors import read_prior
 from longtail.errors import MissingFileError, UserError
 from longtail.inference import InferenceRule, Predictions, as_trained, fitted, logit_adjusted, rebalanced
-from longtail.inference.calibrated import best_temperature
 from longtail.inference.fitting import function_of, keywords_of
-from longtail.metrics import expected_calibration_error
 from longtail.runs.card import CARD, model_card
 from longtail.runs.code import needs_trust
 from longtail.runs.devices import chosen_device
 from longtail.runs.files import encoded
 from longtail.runs.folder import CHECKSUMS
-from longtail.runs.frequencies import STRENGTH, Frequencies, recorded_frequencies, trained_frequencies
+from longtail.runs.frequencies import STRENGTH, recorded_frequencies, trained_frequencies
 from longtail.runs.judging import judged_again, regrouped_report
 from longtail.runs.layout import chosen_run
 from longtail.runs.model_reading import read_model
 from longtail.runs.report import RunReport, read_report
 from longtail.runs.run import Run
 from longtail.runs.seals import sha256, write_json
-from longtail.runs.tuned import Tuned, read_tuned, tuned_rule, undo, write_tuned
+from longtail.runs.tuned import Tuned, read_tuned, undo, write_tuned
 from longtail.spec.description import parameters_of
+from longtail.workflow.tuned_values import Grid, Problem, chosen_values
 from longtail.workflow.validation import Place, validation_predictions
 
 OWN = "that of its rule"  # the class prior of a rule that was given class frequencies
 TO_TWO = tuple(step / 10 for step in range(21))
 AROUND_ZERO = tuple(step / 10 for step in range(-10, 11))
 TO_FOUR = tuple(step / 10 for step in range(41))
-Grid = tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -59,42 +55,6 @@ class Tuning:
     gain: Difference
     before: RunReport | None
     after: RunReport | None
-
-
-@dataclass(frozen=True)
-class Problem:
-    """What is tuned: a rule on validation images, for a class prior.
-
-    Args:
-        rule: the run's fitted rule, as it is applied to validation images.
-        val: predictions on them.
-        prior: class frequencies in use (C,).
-        target: the same for rules that add their log; None where all classes are alike.
-        keyword: the keyword of the rule's strength; "" where it has none.
-        grid: strengths to choose among.
-        usual: the one that is chosen among equal ones.
-        present: class frequencies that the scores are meant for as they are.
-    """
-
-    rule: InferenceRule
-    val: Predictions
-    prior: Prior
-    target: tuple[float, ...] | None
-    keyword: str
-    grid: Grid
-    usual: float
-    present: Frequencies
-
-    def scores(self, strength: float | None) -> Tensor:
-        """Scores (M, C) at a strength, adjusted to the prior; None for the run's own, as they are."""
-        if strength is None:
-            return self.rule(self.val)
-        given = {self.keyword: strength} if self.keyword else {}
-        return tuned_rule(self.rule, given, 1.0, self.target, adjust=True)(self.val)
-
-    def hits(self, scores: Tensor) -> Tensor:
-        """Whether each image is classified correctly (M,)."""
-        return scores.argmax(1) == self.val.labels
 
 
 def tune(
@@ -137,7 +97,7 @@ def tune(
         raise UserError(f"The class prior '{name}' gives no share to any class that has validation images.")
     target = None if bool((shares == shares[0]).all()) else tuple(shares.tolist())
     problem = _problem(own, rule, val, shares, target, report)
-    tuned, gain = _chosen(problem, name)
+    tuned, gain = chosen_values(problem, name)
     with own.locked():
         write_tuned(own, tuned)
         _write_card(own, report, config)
@@ -187,89 +147,6 @@ def _grid(run: Run, function: Any, report: RunReport) -> tuple[Grid, float]:
         trained = None
     balanced = trained is not None and bool((trained == trained[0]).all())
     return (AROUND_ZERO, 0.0) if balanced else (TO_TWO, 1.0)
-
-
-def _chosen(problem: Problem, name: str) -> tuple[Tuned, Difference]:
-    """Chooses strength and temperature, and measures them with values that were chosen on other images."""
-    val, present = problem.val, problem.scores(None)
-    strengths, adjusted = _strengths(problem)
-    hits = [problem.hits(each)[None] for each in (present, adjusted)]
-    weights = image_weights(val.labels, problem.prior)
-    adjust = _may_adjust(problem) and bool((hits[1].double() @ weights) >= (hits[0].double() @ weights))
-    best = problem.grid[strengths.best] if adjust else None
-    after = adjusted if adjust else present
-    meant = problem.prior if adjust or problem.present.shares is None else problem.present.shares
-    meant = meant if bool(meant[val.labels].sum() > 0) else problem.prior
-    temperature, cooled = _temperature(problem, best, after, meant, strengths, adjust=adjust)
-    strength = {problem.keyword: best} if best is not None and problem.keyword else {}
-    numbers = [_measured(scores, val.labels, problem.prior, meant) for scores in (present, cooled)]
-    frequencies = problem.target if adjust else None
-    tuned = Tuned(name, frequencies, strength, temperature, adjust, len(val.labels), *numbers)
-    gain = difference(hits[0], problem.hits(after)[None], val.labels, problem.prior, paired=True)
-    return tuned, gain
-
-
-def _may_adjust(problem: Problem) -> bool:
-    """Whether the scores can be meant for the prior: by a strength, or since they are meant for equal frequencies now."""
-    known = problem.present.shares
-    equal = known is not None and bool((known == known[0]).all())
-    return bool(problem.keyword) or (equal and (problem.target is None or problem.present.probabilities))
-
-
-def _strengths(problem: Problem) -> tuple[Strengths, Tensor]:
-    """The strengths, and the scores (M, C) of each image at the strength that was chosen without it."""
-    labels, odd = problem.val.labels, [abs(each - problem.usual) for each in problem.grid]
-    if not _may_adjust(problem):
-        every = torch.stack([problem.hits(problem.scores(None))])
-        return chosen_strengths(every, labels, problem.prior, odd), problem.scores(None)
-    every = torch.stack([problem.hits(problem.scores(each)) for each in problem.grid])
-    strengths = chosen_strengths(every, labels, problem.prior, odd)
-    scores = problem.scores(problem.usual).clone()
-    for index in sorted(set(strengths.of_parts.tolist())):
-        shown = strengths.of_images == index
-        scores[shown] = problem.scores(problem.grid[index])[shown]
-    return strengths, scores
-
-
-def _temperature(
-    problem: Problem, best: float | None, scores: Tensor, meant: Prior, strengths: Strengths, *, adjust: bool
-) -> tuple[float, Tensor]:
-    """The temperature for the scores at the best strength, and the scores (M, C) at temperatures that were chosen without them.
-
-    Args:
-        scores: scores of each image at the strength that was chosen without it.
-        meant: class frequencies that the scores are meant for, as which images weigh.
-    """
-    labels, cooled = problem.val.labels, scores.clone()
-    for part, index in enumerate(strengths.of_parts.tolist()):
-        shown, others = strengths.part == part, strengths.part != part
-        if bool(shown.any()) and bool(meant[labels[others]].sum() > 0):
-            there = problem.scores(problem.grid[index]) if adjust else scores
-            cooled[shown] = scores[shown] / _fitted_temperature(problem.val, there, others, meant)
-    if _likelihood(cooled, labels, meant) > _likelihood(scores, labels, meant):
-        return 1.0, scores
-    return _fitted_temperature(problem.val, problem.scores(best), torch.ones_like(labels, dtype=torch.bool), meant), cooled
-
-
-def _fitted_temperature(val: Predictions, scores: Tensor, shown: Tensor, meant: Prior) -> float:
-    labels = val.labels[shown]
-    some = replace(val, features=val.features[shown], logits=scores[shown], labels=labels)
-    return best_temperature(some, image_weights(labels, meant))
-
-
-def _likelihood(scores: Tensor, labels: Tensor, prior: Prior) -> float:
-    """Mean negative log-likelihood of the labels, images weighing as the prior says."""
-    return float(F.cross_entropy(scores.double(), labels, reduction="none") @ image_weights(labels, prior))
-
-
-def _measured(scores: Tensor, labels: Tensor, prior: Prior, meant: Prior) -> dict[str, float]:
-    """Accuracy under the prior; log-likelihood and calibration error under the frequencies that the scores are meant for."""
-    right = (scores.argmax(1) == labels).double()
-    return {
-        "accuracy": float(right @ image_weights(labels, prior)),
-        "nll": _likelihood(scores, labels, meant),
-        "calibration_error": expected_calibration_error(scores.softmax(1), labels, weights=image_weights(labels, meant)),
-    }
 
 
 def _on_test_images(run: Run, *, trust_code: bool) -> tuple[RunReport | None, RunReport | None]:
