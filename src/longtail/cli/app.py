@@ -205,12 +205,14 @@ def table(
     only: Annotated[
         str | None, typer.Option(help="Cells of a published table, such as ce,gcl,cifar10_lt,100.", metavar="NAMES")
     ] = None,
+    on: ON = None,
+    slurm: SLURM = None,
     **asked: Any,
 ) -> None:
     """Show all finished runs of one setting side by side, or a published table beside what was measured."""
     from longtail.cli.paper_runs import run_any_table
 
-    own = {"plan": plan, "run": run, "seeds": seeds, "only": only}
+    own = {"plan": plan, "run": run, "seeds": seeds, "only": only, "on": on, "slurm": slurm}
     base = as_request({**asked, "data": what, "budget": budget})
     raise typer.Exit(run_any_table(what, base, own, results=results or [], form=form))
 

@@ -10,7 +10,7 @@ from statistics import fmean
 from typing import Any
 
 from longtail.cli.jobs import done_as_jobs, say_failures
-from longtail.cli.options import in_flags
+from longtail.cli.options import in_flags, sbatch_options
 from longtail.cli.progress import Bars
 from longtail.cli.report import add_report
 from longtail.cli.show import console, lines_on_stderr, say, text
@@ -75,7 +75,8 @@ def run_train(
 ) -> None:
     """Trains one method at one or more seeds, or chooses one at each seed; here, or as jobs of the scheduler `on`."""
     requests = [request] if seeds is None else [replace(request, seed=seed) for seed in range(seeds)]
-    if on is not None or slurm:
+    sbatch_options(on, slurm)
+    if on is not None:
         _train_as_jobs(requests, on, slurm, report=report, pictures=pictures)
     elif request.method == AUTO:
         for each in requests:
@@ -91,7 +92,7 @@ def run_train(
         _closing(results[0].folder, _to_predict(results[0].folder), "to use it")
 
 
-def _train_as_jobs(requests: Sequence[Request], on: str | None, slurm: Sequence[str], *, report: bool, pictures: bool) -> None:
+def _train_as_jobs(requests: Sequence[Request], on: str, slurm: Sequence[str], *, report: bool, pictures: bool) -> None:
     outcomes = done_as_jobs(requests, on, slurm)
     folders = [each.folder for each in outcomes if each.folder is not None]
     pages = [[folder] for folder in folders] if requests[0].method == AUTO else [folders]

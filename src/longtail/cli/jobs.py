@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from longtail.cli.options import in_flags
+from longtail.cli.options import in_flags, sbatch_options
 from longtail.cli.progress import Bars
 from longtail.cli.show import say, text
 from longtail.cli.tables import trained_tables
-from longtail.errors import TrainingFailed, UserError
+from longtail.errors import TrainingFailed
 from longtail.runs.layout import jobs_folder
 from longtail.runs.run import Run
 from longtail.workflow.auto import stored_verdict
@@ -16,7 +16,7 @@ from longtail.workflow.cluster import Outcome, run_requests
 from longtail.workflow.request import AUTO, Request
 
 
-def done_as_jobs(requests: Sequence[Request], on: str | None, slurm: Sequence[str]) -> list[Outcome]:
+def done_as_jobs(requests: Sequence[Request], on: str, slurm: Sequence[str]) -> list[Outcome]:
     """Trains the requests, each as a job, and prints the results of those that are finished.
 
     Args:
@@ -26,9 +26,7 @@ def done_as_jobs(requests: Sequence[Request], on: str | None, slurm: Sequence[st
     Raises:
         UserError: an option or a request cannot be used.
     """
-    if on is None:
-        raise UserError("`slurm` has options of sbatch; they need `on=slurm`.")
-    first, options = requests[0], {key: value if mark else True for key, mark, value in (each.partition("=") for each in slurm)}
+    first, options = requests[0], sbatch_options(on, slurm)
     with Bars() as bars:
         outcomes = run_requests(requests, on=on, folder=jobs_folder(first.runs), watcher=bars, jobs=first.jobs, options=options)
     for table in trained_tables([each.report for each in outcomes if each.report is not None]):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import inspect
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
@@ -40,6 +40,17 @@ SLURM = Annotated[
         rich_help_panel=TRAINING,
     ),
 ]
+
+
+def sbatch_options(on: str | None, slurm: Sequence[str]) -> dict[str, str | bool]:
+    """The options of sbatch by name, of KEY=VALUE, or of KEY alone.
+
+    Raises:
+        UserError: there are some, but no scheduler is asked for.
+    """
+    if on is None and slurm:
+        raise UserError("`slurm` has options of sbatch; they need `on=slurm`.")
+    return {key: value if mark else True for key, mark, value in (each.partition("=") for each in slurm)}
 
 
 def with_options(*names: str, **defaults: Any) -> Callable[[Callable[..., None]], Callable[..., None]]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from longtail.cli.look import run_table
-from longtail.cli.options import FIELDS, in_flags
+from longtail.cli.options import FIELDS, in_flags, sbatch_options
 from longtail.cli.paper_plan import show_plan
 from longtail.cli.paper_tables import captions, record_sheet, sheet_of, text_table
 from longtail.cli.progress import Bars
@@ -23,7 +23,7 @@ from longtail.spec.description import unknown
 from longtail.workflow.request import Request, default_of, flag
 
 if TYPE_CHECKING:
-    from longtail.workflow.plan import PlannedRun
+    from longtail.workflow.plan import Plan, PlannedRun
 
 KINDS: tuple[Callable[[Cell], str], ...] = (
     lambda cell: cell.method,
@@ -43,7 +43,7 @@ def run_any_table(what: str, base: Request, own: Mapping[str, Any], *, results: 
     check_format(form)
     if is_published(what):
         return run_paper_table(what, base, **own, results=results, form=form)
-    usual = {"plan": False, "run": False, "seeds": 1, "only": None}
+    usual = {"plan": False, "run": False, "seeds": 1, "only": None, "on": None, "slurm": None}
     given = [f"--{name}" for name, value in own.items() if value != usual[name]]
     given += [flag(name) for name in FIELDS if name not in SHARED and getattr(base, name) != default_of(FIELDS[name])]
     if given:
@@ -62,6 +62,8 @@ def run_paper_table(
     run: bool,
     results: Sequence[Path],
     form: str,
+    on: str | None = None,
+    slurm: Sequence[str] | None = None,
 ) -> int:
     """Shows a published table beside what was measured, or what is missing of it, which it trains if asked to.
 
@@ -73,17 +75,25 @@ def run_paper_table(
         plan, run: whether what is missing is listed, and whether it is trained.
         results: files of finished runs, or folders of such, that are read beside the runs below `base.runs`.
         form: format of the table or of the list.
+        on: scheduler that trains what is missing, slurm or local; None for this process.
+        slurm: options of sbatch as KEY=VALUE, or KEY alone.
 
     Returns:
         Exit code: 1 where a run failed, else 0.
     """
+    options = sbatch_options(on, slurm or ())
     table = read_table(name)
     cells = chosen_cells(table, only)
     with lines_on_stderr(form != TEXT):
         measured = _measured(cells, base, results)
         failures = 0
         if plan or run:
-            failures = _plan_and_train(cells, measured, base, seeds=seeds, show=plan, train=run, form=form)
+            from longtail.workflow.plan import plan_of
+
+            missing = plan_of(cells, measured, base, seeds=seeds)
+            if plan:
+                show_plan(missing, TEXT if run else form)
+            failures = _trained(missing, on, options) if run and missing.runs else 0
         if run or not plan:
             _show(name, table, cells, _measured(cells, base, results) if run else measured, base, form)
         elif form == TEXT:
@@ -145,19 +155,12 @@ def _show(name: str, table: PaperTable, cells: Sequence[Cell], measured: Sequenc
         print(FORMATS[form](sheet), end="")
 
 
-def _plan_and_train(
-    cells: Sequence[Cell], measured: Sequence[Measured], base: Request, *, seeds: int, show: bool, train: bool, form: str
-) -> int:
-    """Lists what is missing or trains it, and returns the number of failed runs."""
-    from longtail.workflow.plan import carry_out, plan_of
+def _trained(plan: Plan, on: str | None, options: Mapping[str, str | bool]) -> int:
+    """Trains what is missing, and returns the number of failed runs."""
+    from longtail.workflow.plan import carry_out
 
-    plan = plan_of(cells, measured, base, seeds=seeds)
-    if show:
-        show_plan(plan, TEXT if train else form)
-    if not train or not plan.runs:
-        return 0
     with Bars() as bars:
-        outcomes = carry_out(plan, watcher=bars)
+        outcomes = carry_out(plan, watcher=bars, on=on, options=options)
     failed = [(run, end) for run, end in zip(plan.runs, outcomes, strict=True) if isinstance(end, UserError)]
     for sentence in dict.fromkeys(str(end) for _, end in failed):
         names = [_named(run) for run, end in failed if str(end) == sentence]

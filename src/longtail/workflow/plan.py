@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from longtail.data.imbalance import exponential_counts
 from longtail.data.published import PUBLISHED
 from longtail.errors import UserError
 from longtail.inference import reference_of
 from longtail.papers import Cell
+from longtail.runs.layout import jobs_folder
 from longtail.runs.measured import Measured, Terms
+from longtail.runs.run import Run
 from longtail.settings import cifar10_lt
 from longtail.spec.cost import plain_size, stage_costs
 from longtail.spec.description import digest, parameters_of
 from longtail.spec.recipe import Recipe, Setting
 from longtail.workflow.cells import Cells
+from longtail.workflow.cluster import Outcome, run_requests
 from longtail.workflow.each import train_each
 from longtail.workflow.one_run import Result
 from longtail.workflow.request import Request
@@ -89,12 +93,27 @@ def plan_of(cells: Sequence[Cell], measured: Iterable[Measured], base: Request, 
     return Plan(tuple(_cheapest_first(runs)), tuple(cell for cell in cells if not cell.method), unreadable)
 
 
-def carry_out(plan: Plan, *, watcher: Watcher) -> list[Result | UserError]:
+def carry_out(
+    plan: Plan, *, watcher: Watcher, on: str | None = None, options: Mapping[str, str | bool] | None = None
+) -> list[Result | UserError]:
     """Trains the runs of the plan in their order, and returns the finished run or the error of each.
 
-    Here a scheduler may take the requests instead of the processes of this machine.
+    Args:
+        on: scheduler that trains each run as a job, slurm or local; None for processes of this machine.
+        options: options of sbatch by name.
     """
-    return train_each([run.request for run in plan.runs], watcher=watcher)
+    requests = [run.request for run in plan.runs]
+    if on is None:
+        return train_each(requests, watcher=watcher)
+    first = requests[0]
+    how: dict[str, Any] = {"folder": jobs_folder(first.runs), "jobs": first.jobs, "options": options}
+    return [_result(each) for each in run_requests(requests, on=on, watcher=watcher, **how)]
+
+
+def _result(outcome: Outcome) -> Result | UserError:
+    if outcome.folder is None or outcome.report is None:
+        return UserError(outcome.problem)
+    return Result(Run(outcome.folder), outcome.report)
 
 
 def _seeds_of(cell: Cell, terms: Terms, measured: Iterable[Measured], base: Request) -> set[int]:

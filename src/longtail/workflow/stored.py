@@ -143,7 +143,8 @@ def _restored(value: Any) -> Any:
 
 def _states(request: Request) -> Iterator[Sequence[Any]]:
     """Name, size and time of every file that the request reads, as far as that can be told without opening images."""
-    for option in (request.split, request.weights, Path(request.prior)):
+    prior = None if request.prior is None else Path(request.prior)
+    for option in (request.split, request.weights, prior):
         if option is not None:
             yield from (_state(path) for path in ([option] if option.is_file() else sorted(option.glob("*.json"))))
     if not has_own_data(request):
