@@ -71,6 +71,13 @@ def test_images_are_shown_where_they_are_known_and_wanted(trained, tmp_path):
     assert "t-SNE" in reported(longtail(*asked, "--tsne", "auto")).read_text()
 
 
+def test_a_prior_adjusts_the_scores_and_is_said(trained, tmp_path):
+    said, _ = trained
+    page = reported(longtail("report", said.folder, "--prior", "uniform", "-o", tmp_path / "page.html")).read_text()
+    assert "ce: Scores are adjusted to the class prior &#39;uniform&#39;" in page
+    assert "adjusted to the class prior" not in reported(said).read_text()
+
+
 def test_evaluate_writes_a_page_with_its_groups_beside_that_of_the_training(trained):
     said, root = trained
     before = reported(said).read_text()

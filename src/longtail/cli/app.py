@@ -231,7 +231,7 @@ def results(
 
 
 @app.command()
-@with_options("groups", "outside", "device", "max_pixels")
+@with_options("groups", "prior", "outside", "device", "max_pixels")
 def report(
     folders: Annotated[
         list[Path], typer.Argument(help="Folders of finished runs, as training commands print them.", metavar="RUN...")
@@ -258,7 +258,8 @@ def report(
     """Write a page of figures and tables on finished runs, side by side: who gained, who paid, and how surely."""
     from longtail.cli.report import run_report
 
-    how: dict[str, Any] = {name: asked[name] for name in ("groups", "outside", "device")}
+    _limit(asked)
+    how: dict[str, Any] = {name: asked[name] for name in ("groups", "prior", "outside", "device")}
     how |= {"images": images, "pictures": not no_images, "tsne": tuple(filter(None, tsne.split(","))), "trust_code": trust_code}
     run_report(folders, output, **how)
 

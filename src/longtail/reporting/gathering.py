@@ -31,19 +31,21 @@ class Choice:
     verdict: Sequence[str]
 
 
-def read_answers(folders: Sequence[Path], *, groups: str) -> list[Answer]:
+def read_answers(folders: Sequence[Path], *, groups: str, prior: str | None = None, trust_code: bool = False) -> list[Answer]:
     """Reads finished runs, each once, and gives each a name of its own.
 
     Args:
         folders: folders of runs, or of comparisons, of which the chosen runs are read.
         groups: rule that gathers classes in groups.
+        prior: class prior that the scores are adjusted to: uniform, train, or a CSV label,share; None to leave them as they are.
+        trust_code: run the user's own code that a model is made of, which a tuned run may need.
 
     Raises:
         MissingFileError: a folder holds no finished run.
         UserError: a file is damaged, or the runs have other classes or test images than the first.
     """
     runs = {chosen_run(folder).resolve(): chosen_run(folder) for folder in folders}.values()
-    unnamed = [read_answer(run, "", groups=groups) for run in runs]
+    unnamed = [read_answer(run, "", groups=groups, prior=prior, trust_code=trust_code) for run in runs]
     answers = [replace(answer, name=name) for answer, name in zip(unnamed, names_of(unnamed), strict=True)]
     for other in answers[1:]:
         _check_comparable(answers[0], other)

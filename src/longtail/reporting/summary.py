@@ -43,6 +43,8 @@ def _cautions(answers: Sequence[Answer]) -> Iterator[str]:
         yield "Intervals are at 95 %; those of differences come from a paired bootstrap over the test images, not over seeds."
     else:
         yield "Intervals are at 95 % and speak of the test images, not of other seeds."
+    for answer in answers:
+        yield from (f"{answer.name}: {note}" for note in answer.notes)
     if any(answer.report.transductive for answer in answers):
         named = ", ".join(answer.name for answer in answers if answer.report.transductive)
         yield f"The rule of {named} saw all test images at once, without their labels (transductive)."

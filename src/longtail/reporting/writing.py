@@ -23,6 +23,7 @@ def write_report_page(
     output: str | Path | None = None,
     *,
     groups: str = "shots",
+    prior: str | None = None,
     wording: Callable[[str], str] = str,
     **wanted: Any,
 ) -> Path:
@@ -34,6 +35,7 @@ def write_report_page(
         runs: folders of finished runs, or of comparisons, which share their classes and test images.
         output: page to write, which ends in .html; report.html in the folder of the first run if not given.
         groups: rule that gathers classes in groups: "shots" or "auto".
+        prior: class prior that the scores are adjusted to: uniform, train, or a CSV label,share; None to leave them as they are.
         wording: changes sentences of a comparison, such as the names of options in them.
         wanted: what is shown beside the results, as fields of `longtail.reporting.contents.Wanted`: `images=` says where the
             images are, `pictures=False` leaves them out, `tsne=("auto",)` draws an embedding.
@@ -46,9 +48,10 @@ def write_report_page(
     page = folders[0] / PAGE if output is None else Path(output)
     folder_of(page)
     check_output(page)
-    answers = read_answers(folders, groups=groups)
+    shown = Wanted(**wanted)
+    answers = read_answers(folders, groups=groups, prior=prior, trust_code=shown.trust_code)
     choices = [choice for choice in map(read_choice, dict.fromkeys(folders)) if choice is not None]
-    return write_sections(page, *_headings(answers), list(sections(answers, choices, wording, Wanted(**wanted))))
+    return write_sections(page, *_headings(answers), list(sections(answers, choices, wording, shown)))
 
 
 def _headings(answers: Sequence[Answer]) -> tuple[str, str]:
