@@ -127,7 +127,7 @@ def test_a_table_of_jobs_equals_one_process_and_a_killed_job_is_made_again_alone
 
 
 ON_ONE_CORE = "import os; os.sched_setaffinity(0, [*os.sched_getaffinity(0)][:1]); from longtail.cli import main; main()"
-LONG = {**TINY, "epochs": 15}
+LONG = {**TINY, "epochs": 120}  # so that the signals find it at work on a busy machine, too
 WORDS = [word for name, value in LONG.items() for word in (f"--{name}", value)]
 
 
