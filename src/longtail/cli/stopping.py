@@ -31,7 +31,9 @@ class Stopped(SystemExit):
     @property
     def sentence(self) -> str:
         """Sentence for the user."""
-        what = f"Stopped by {signal.Signals(self.number).name}. What has been stored is kept; the same command goes on from there."
+        what = (
+            f"Stopped by {signal.Signals(self.number).name}. What has been stored is kept; the same command goes on from there."
+        )
         return f"{what} {requeued()}" if self.requeue else what
 
 

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import nn
 
-from longtail.heads.base import Features, Head, Logits, at_least_float32, class_vectors
+from longtail.heads.base import Features, Head, Logits, class_vectors
 
 
 class LinearHead(Head):
@@ -29,7 +29,8 @@ class LinearHead(Head):
 
     def forward(self, features: Features) -> Logits:
         with torch.autocast(features.device.type, enabled=False):
-            return F.linear(at_least_float32(features), self.weight, self.bias) * self.scale
+            features = self.checked(features, self.weight.shape[1])
+            return F.linear(features, self.weight.to(features.dtype), self.bias.to(features.dtype)) * self.scale
 
 
 class CosineHead(Head):
@@ -50,8 +51,9 @@ class CosineHead(Head):
 
     def forward(self, features: Features) -> Logits:
         with torch.autocast(features.device.type, enabled=False):
-            unit_features = F.normalize(at_least_float32(features), dim=1, eps=1e-12)
-            return F.linear(unit_features, F.normalize(self.weight, dim=1, eps=1e-12)) * self.scale
+            unit_features = F.normalize(self.checked(features, self.weight.shape[1]), dim=1, eps=1e-12)
+            unit_weight = F.normalize(self.weight.to(unit_features.dtype), dim=1, eps=1e-12)
+            return F.linear(unit_features, unit_weight) * self.scale
 
 
 class ScaledHead(Head):
@@ -71,5 +73,6 @@ class ScaledHead(Head):
 
     def forward(self, features: Features) -> Logits:
         with torch.autocast(features.device.type, enabled=False):
-            logits: Logits = self.inner(at_least_float32(features)) * self.class_scale * self.scale
+            features = self.checked(features, class_vectors(self).shape[1])
+            logits: Logits = self.inner(features) * self.class_scale.to(features.dtype) * self.scale
             return logits
