@@ -12,14 +12,15 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F  # noqa: N812
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
+from longtail.arguments import Numbers, as_labels, as_tensor, as_vector, described, exact
 from longtail.errors import UserError
 from longtail.results import wilson
 
-Prior = Float[Tensor, " classes"]
-Labels = Int[Tensor, " images"]
+Prior = Numbers
+Labels = Numbers
 
 
 @dataclass(frozen=True)
@@ -48,10 +49,14 @@ def image_weights(labels: Labels, prior: Prior) -> Float[Tensor, " images"]:
     """Weight of each image, prior_j / n_j of its class, scaled to sum 1; a class without images is left out.
 
     Raises:
-        UserError: no class with images has a share of the prior.
+        UserError: no class with images has a share of the prior, a label is no class index, or the prior is not finite.
     """
-    counts = torch.bincount(labels, minlength=len(prior)).double()
-    weights = (prior.double() / counts.clamp(min=1))[labels]
+    shares = exact(as_tensor("image_weights", prior, "prior")).cpu()
+    if shares.ndim != 1 or not bool(shares.isfinite().all() and (shares >= 0).all()):
+        raise UserError("`prior` must be one finite number per class, none below 0.")
+    classes = as_labels("image_weights", as_tensor("image_weights", labels, "labels").cpu(), classes=len(shares))
+    counts = torch.bincount(classes, minlength=len(shares)).double()
+    weights = (shares / counts.clamp(min=1))[classes]
     if not bool(weights.sum() > 0):
         raise UserError("Images of a class with a share of the prior are needed; there are none.")
     return weights / weights.sum()
@@ -62,7 +67,7 @@ def effective_images(labels: Labels, prior: Prior) -> float:
     return float(1 / (image_weights(labels, prior) ** 2).sum())
 
 
-def compared(hits: Bool[Tensor, "candidates images"], labels: Labels, prior: Prior, *, draws: int = 2000) -> list[Comparison]:
+def compared(hits: Numbers, labels: Labels, prior: Prior, *, draws: int = 2000) -> list[Comparison]:
     """Compares candidates by the accuracy under the prior, with a paired bootstrap over images.
 
     In each draw, n images (`effective_images`) are drawn with replacement, each with its weight, the same for all candidates; a
@@ -70,16 +75,21 @@ def compared(hits: Bool[Tensor, "candidates images"], labels: Labels, prior: Pri
     the error above 0 where a few images all speak for the same candidate.
 
     Args:
-        hits: whether each candidate classifies each image correctly.
+        hits: whether each candidate classifies each image correctly (candidates, images), truth values or 0 and 1.
         labels: class of each image; a class without images enters nothing.
         prior: class frequencies in use; only ratios matter.
         draws: number of bootstrap draws.
 
     Raises:
-        UserError: there is no candidate, or no class with images has a share of the prior.
+        UserError: there is no candidate, shapes do not fit, or no class with images has a share of the prior.
     """
+    hits = as_tensor("compared", hits, "hits").cpu()
     if not len(hits):
         raise UserError("There is no candidate to compare.")
+    if hits.ndim != 2 or hits.shape[1] != len(labels) or not bool(((hits == 0) | (hits == 1)).all()):
+        raise UserError(
+            f"compared needs truth values of shape (candidates, {len(labels)}) as `hits`, one per image; got {described(hits)}."
+        )
     weights, images = image_weights(labels, prior), effective_images(labels, prior)
     generator = torch.Generator().manual_seed(0)
     size = round(images) + 1
@@ -104,8 +114,10 @@ def one_standard_error(comparisons: Sequence[Comparison], costs: Sequence[float]
     return min(close, key=lambda index: (costs[index], -comparisons[index].recall, index))
 
 
-def recall_interval(recalls: Float[Tensor, " classes"], counts: Int[Tensor, " classes"]) -> tuple[float, float]:
+def recall_interval(recalls: Numbers, counts: Numbers) -> tuple[float, float]:
     """95 % interval of the mean recall over the classes that have images: `wilson` at the effective number of images."""
+    recalls = exact(as_tensor("recall_interval", recalls, "recalls"))
+    counts = exact(as_vector("recall_interval", counts, length=len(recalls), name="counts"))
     known = counts > 0
     if not bool(known.any()):
         return 0.0, 1.0
@@ -118,6 +130,9 @@ def folds_of(labels: Labels, folds: int, *, seed: int) -> Int[Tensor, " images"]
 
     A class of fewer images than folds has none in some folds.
     """
+    if folds < 1:
+        raise UserError(f"`folds` must be at least 1; got {folds}.")
+    labels = as_labels("folds_of", as_tensor("folds_of", labels, "labels").cpu())
     generator = torch.Generator().manual_seed(seed)
     fold = torch.empty_like(labels)
     for label in torch.nonzero(torch.bincount(labels)).flatten().tolist():

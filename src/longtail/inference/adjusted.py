@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 
+from longtail.arguments import Numbers, as_tensor, exact
 from longtail.errors import UserError
 from longtail.inference.fitting import fitted_on, not_fitted
-from longtail.inference.predictions import InferenceRule, Predictions, Scores
+from longtail.inference.predictions import InferenceRule, Predictions, Scores, like
 from longtail.metrics import mean_recall
-from longtail.weighting import as_counts
+from longtail.weighting import as_counts, in_order
 
 
 @fitted_on("val", keyword="tau", learn=lambda rule, val: {"tau": best_tau(rule, val)})
-def logit_adjusted(predictions: Predictions, *, tau: float | None = 1.0, target: Sequence[float] | None = None) -> Scores:
+def logit_adjusted(predictions: Predictions, *, tau: float | None = 1.0, target: Numbers | None = None) -> Scores:
     """Subtracts the log class frequency from the logits, and adds that of the use: z_j - tau log(n_j / N) + log target_j.
 
     Source: Menon et al., ICLR 2021, Eq. 9 (post hoc). It is meant for a network trained with plain cross-entropy. If tau is None,
@@ -30,11 +29,11 @@ def logit_adjusted(predictions: Predictions, *, tau: float | None = 1.0, target:
     """
     if tau is None:
         raise not_fitted(logit_adjusted)
-    counts = as_counts(predictions.class_counts).to(predictions.logits.device)
+    counts = as_counts(predictions.class_counts)
     shift = -tau * (counts / counts.sum()).log()
     if target is not None:
         shift = shift + _log_target(target, len(counts)).to(shift.device)
-    return predictions.logits + shift.to(predictions.logits.dtype)
+    return predictions.logits + like(shift, predictions.logits)
 
 
 @fitted_on("val", keyword="tau", learn=lambda rule, val: {"tau": best_tau(rule, val)})
@@ -55,9 +54,9 @@ def tau_normalised(predictions: Predictions, *, tau: float | None = None) -> Sco
     return scores
 
 
-def _log_target(target: Sequence[float], classes: int) -> Tensor:
+def _log_target(target: Numbers, classes: int) -> Tensor:
     """log of the class frequencies in use (C,); of a class that does not occur, that of the smallest float32."""
-    wanted = torch.tensor(target, dtype=torch.float64)
+    wanted = exact(as_tensor("logit_adjusted", in_order("target", target), "target"))
     if wanted.shape != (classes,) or not bool(torch.isfinite(wanted).all() and (wanted >= 0).all() and wanted.sum() > 0):
         raise UserError(f"`target` must be {classes} finite numbers, one per class, none below 0 and one above it.")
     return (wanted / wanted.sum()).clamp(min=torch.finfo(torch.float32).tiny).log()

@@ -6,6 +6,8 @@ import math
 
 import torch
 
+from longtail.arguments import exact
+from longtail.errors import UserError
 from longtail.inference.fitting import fitted_on, not_fitted
 from longtail.inference.predictions import Predictions, Scores
 
@@ -19,6 +21,8 @@ def temperature_scaled(predictions: Predictions, *, temperature: float | None = 
     """
     if temperature is None:
         raise not_fitted(temperature_scaled)
+    if not temperature > 0:
+        raise UserError(f"`temperature` must be above 0; got {temperature}.")
     return predictions.logits / temperature
 
 
@@ -27,8 +31,8 @@ def best_temperature(val: Predictions) -> float:
 
     As a function of 1 / T the mean is convex, with the derivative mean_i (sum_j p_ij z_ij - z_iy), p = softmax(z / T).
     """
-    logits = val.logits.double()
-    true_logit = logits.gather(1, val.labels[:, None]).mean()
+    logits = exact(val.logits)
+    true_logit = logits.gather(1, val.labels.to(logits.device)[:, None]).mean()
     low, high = math.log(1e-3), math.log(1e3)
     for _ in range(40):
         middle = (low + high) / 2
