@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import IntEnum
+from threading import RLock
 from typing import SupportsIndex
 
 import numpy as np
@@ -15,6 +17,8 @@ from torch.utils.data import Sampler
 from longtail.arguments import Numbers, as_labels, as_vector
 from longtail.errors import UserError, WrongTypeError
 from longtail.weighting import Progress, Rule, uniform
+
+_GLOBAL = RLock()
 
 
 class Stream(IntEnum):
@@ -124,6 +128,14 @@ def whole(owner: str, name: str, value: object) -> int:
     if isinstance(value, bool) or not hasattr(value, "__index__"):
         raise WrongTypeError(f"{owner} needs a whole number as `{name}`; got {value!r}.")
     return int(value)
+
+
+@contextmanager
+def own_random_numbers(seed: int = 0) -> Iterator[None]:
+    """Seeds torch's global generator of the CPU inside the context, and restores it afterwards; one thread at a time."""
+    with _GLOBAL, torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        yield
 
 
 def epoch_seed(*parts: int) -> int:

@@ -109,8 +109,8 @@ class Feed:
 def cut(images: int, batch_size: int, *, drop_last: bool = False, training: bool = False) -> list[int]:
     """Sizes of the batches that so many images are cut into.
 
-    The last batch may be smaller, or is left out with `drop_last`, unless it is the only one. In training a last batch of a single
-    image is joined to the one before: a batch norm learns nothing of one image, and fails where the map is 1 x 1.
+    The last batch may be smaller, or is left out with `drop_last`, unless it is the only one. In training a last batch of a
+    single image is joined to the one before: a batch norm learns nothing of one image, and fails where the map is 1 x 1.
 
     >>> cut(9, 4), cut(9, 4, training=True), cut(9, 4, drop_last=True)
     ([4, 4, 1], [4, 5], [4, 4])

@@ -51,8 +51,8 @@ class AlignedHead(Head):
         self.confidence = _confidence(weight.shape[1], start).to(weight)
 
     def forward(self, features: Features) -> Logits:
+        features = self.checked(features, class_vectors(self).shape[1])
         with torch.autocast(features.device.type, enabled=False):
-            features = self.checked(features, class_vectors(self).shape[1])
             logits, confidence = self.inner(features), linear(features, self.confidence).sigmoid()
             scale, shift = self.class_scale.to(features.dtype), self.class_shift.to(features.dtype)
             aligned: Logits = (1 + confidence * scale) * logits + confidence * shift

@@ -51,8 +51,8 @@ class ExpertsHead(Head):
 
     def expert_logits(self, features: Features) -> Float[Tensor, "batch experts classes"]:
         """Logits (B, E, C) of every expert, from features (B, D)."""
+        features = self.checked(features, self.weight.shape[1])
         with torch.autocast(features.device.type, enabled=False):
-            features = self.checked(features, self.weight.shape[1])
             unit_features, unit_weight = (self._unit_parts(rows) for rows in (features, self.weight.to(features.dtype)))
             return torch.einsum("bed,ced->bec", unit_features, unit_weight) * self.scale
 

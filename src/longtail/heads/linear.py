@@ -28,8 +28,8 @@ class LinearHead(Head):
         self.weight, self.bias = linear.weight, linear.bias
 
     def forward(self, features: Features) -> Logits:
+        features = self.checked(features, self.weight.shape[1])
         with torch.autocast(features.device.type, enabled=False):
-            features = self.checked(features, self.weight.shape[1])
             return F.linear(features, self.weight.to(features.dtype), self.bias.to(features.dtype)) * self.scale
 
 
@@ -50,8 +50,9 @@ class CosineHead(Head):
         self.weight = nn.Parameter(F.normalize(torch.empty(num_classes, in_features).uniform_(-1, 1), dim=1))
 
     def forward(self, features: Features) -> Logits:
+        features = self.checked(features, self.weight.shape[1])
         with torch.autocast(features.device.type, enabled=False):
-            unit_features = F.normalize(self.checked(features, self.weight.shape[1]), dim=1, eps=1e-12)
+            unit_features = F.normalize(features, dim=1, eps=1e-12)
             unit_weight = F.normalize(self.weight.to(unit_features.dtype), dim=1, eps=1e-12)
             return F.linear(unit_features, unit_weight) * self.scale
 
@@ -72,7 +73,7 @@ class ScaledHead(Head):
         self.class_scale = nn.Parameter(torch.ones(len(weight), dtype=weight.dtype, device=weight.device))
 
     def forward(self, features: Features) -> Logits:
+        features = self.checked(features, class_vectors(self).shape[1])
         with torch.autocast(features.device.type, enabled=False):
-            features = self.checked(features, class_vectors(self).shape[1])
             logits: Logits = self.inner(features) * self.class_scale.to(features.dtype) * self.scale
             return logits

@@ -54,8 +54,9 @@ class MetaHead(Head):
         self.register_buffer("memory", torch.zeros_like(weight, requires_grad=False))
 
     def forward(self, features: Features) -> Logits:
+        features = self.checked(features, self.weight.shape[1])
         with torch.autocast(features.device.type, enabled=False):
-            embedded = self.embed(self.checked(features, self.weight.shape[1]))
+            embedded = self.embed(features)
             unit_weight = F.normalize(self.weight.to(embedded.dtype), dim=1, eps=1e-12)
             return F.linear(embedded, unit_weight) * self.cosine_scale * self.scale
 
@@ -67,8 +68,9 @@ class MetaHead(Head):
 
     def meta_embedding(self, features: Features) -> Features:
         """v_meta itself, whose length is not bounded."""
+        features = self.checked(features, self.weight.shape[1])
         with torch.autocast(features.device.type, enabled=False):
-            enriched, nearest = self._enriched(self.checked(features, self.weight.shape[1]))
+            enriched, nearest = self._enriched(features)
             return enriched / nearest
 
     def _enriched(self, features: Features) -> tuple[Tensor, Tensor]:

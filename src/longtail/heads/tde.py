@@ -60,8 +60,8 @@ class CausalHead(Head):
         self.register_buffer("shrinkage", torch.tensor(float(shrinkage)))
 
     def forward(self, features: Features) -> Logits:
+        features = self.checked(features, self.weight.shape[1])
         with torch.autocast(features.device.type, enabled=False):
-            features = self.checked(features, self.weight.shape[1])
             if self.learning:
                 self.remember(features)
             weight = shrunk(self.weight.to(features.dtype).view(-1, *self.average.shape), self.shrinkage)

@@ -25,7 +25,7 @@ class Loss(PreciseModule):
 
     A loss of your own derives from this class, passes `class_counts` and `weight` to `super().__init__` and implements
     `forward`, which is called under autocast, begins with `logits, labels = self.checked(logits, labels)` and returns a scalar.
-    Images with the label -100 have no part in the loss. The engine uses the attributes as follows:
+    The engine uses the attributes as follows:
 
     class_counts: buffer (C,), float64 (float32 on devices without), training images per class, checked here and never changed.
     weight: buffer (C,), of the same type, weight of every image of a class. At the beginning of each epoch the engine overwrites
@@ -41,6 +41,7 @@ class Loss(PreciseModule):
         all processes.
     learning: whether `forward` may change the loss's own buffers: in training mode, where gradients are recorded. In evaluation
         mode it draws no random numbers either.
+    ignores: whether images with the label -100 are left out, as by torch's losses; else it is refused where it can be read.
     takes_cosines: whether the logits are cosines, which the loss scales; of others it warns once (`range`), unless the loss is
         trained by the engine, which checks the head.
     feature_loss: name of the submodule under which a stage's loss on features is added; use it for nothing else.
@@ -71,6 +72,7 @@ class Loss(PreciseModule):
     requires_head: ClassVar[type[Head] | None] = None
     draws_random_numbers: ClassVar[bool] = False
     takes_cosines: ClassVar[bool] = False
+    ignores: ClassVar[bool] = True
 
     def __init__(self, class_counts: Counts, *, weight: Counts | None = None) -> None:
         super().__init__()
@@ -120,7 +122,8 @@ class Loss(PreciseModule):
                 f"{name} needs class indices of shape (B,); got {given.dtype} labels of shape {tuple(given.shape)}. For mixed "
                 f"labels, call the loss once per label and mix the two values, as in longtail.steps.mixup."
             )
-        return as_labels(name, given, classes=len(self.class_counts), images=images, also=(IGNORED,))
+        also = (IGNORED,) if self.ignores else ()
+        return as_labels(name, given, classes=len(self.class_counts), images=images, also=also)
 
     def check_device(self, values: Tensor) -> None:
         """Refuses values on another device than the loss."""

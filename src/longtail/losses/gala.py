@@ -6,7 +6,7 @@ Zhang, Qin, Ren, Wang, Chen, Hong: "Gradient-Aware Logit Adjustment Loss for Lon
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import ClassVar, Literal, get_args
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -36,7 +36,8 @@ class GALALoss(Loss):
     in the paper's form it is 0 until gradients have been accumulated. For softmax phi equals theta, so at lambda_1 = lambda_2
     the forms agree. The loss accumulates in training mode where gradients are recorded, only there: in eval mode, and under
     torch.no_grad in any mode, the margin is applied but not updated. Mixup calls the loss twice per step and so accumulates
-    twice. At test time the plain logits are used.
+    twice. At test time the plain logits are used. Since each batch changes the loss of the next, an image without a class (-100)
+    is refused where labels can be read, on the CPU; on a GPU it is left out.
 
     Source: ICASSP 2024, main equation; code followed: lt-project-repository/lt-project@1eea15d, which also adds
     -lambda_2 log(phi_{y_i} + 1e-3) to every logit of an image, which changes nothing and is left out here. The code keeps two
@@ -57,6 +58,7 @@ class GALALoss(Loss):
     [0.546, 0.8348, 0.0]
     """
 
+    ignores: ClassVar[bool] = False
     positive: Tensor
     negative: Tensor
     theta: Tensor

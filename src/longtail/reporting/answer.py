@@ -71,7 +71,8 @@ def read_answer(folder: Path, name: str, *, groups: str) -> Answer:
     run = RunFolder(chosen_run(folder))
     report = regrouped_report(run.folder, groups=groups)
     with np.load(io.BytesIO(run.read("predictions.npz"))) as stored:
-        arrays = {key: stored[key].astype(np.float32) for key in ("scores", "logits", "features")}
+        arrays = {key: stored[key].astype(np.float32) for key in ("logits", "features")}
+        arrays["scores"] = stored["scores"].astype(np.float32) if "scores" in stored else arrays["logits"]
         labels = stored["labels"]
     lines = run.read("log.jsonl").decode().splitlines()
     return Answer(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,9 @@ from longtail.data.listing import list_images
 from longtail.data.priors import read_prior
 from longtail.data.symmetry import check_views
 from longtail.errors import BadFolder, UserError
-from longtail.metrics import Groups, accuracy_under_prior, group_means, group_results, report
+from longtail.metrics import Groups, accuracy_under_prior, as_scored, group_means, group_results, result_of
 from longtail.results import counted
+from longtail.running import RunningResult
 from longtail.runs.layout import chosen_run
 from longtail.runs.report import EpochResult, RunReport, StageResult, read_report
 from longtail.runs.serving import load
@@ -95,7 +97,7 @@ def report_on_images(
     labels = torch.tensor([label_of[name] for name in listing.labels])
     members = shot_groups(measured.class_counts, rule=groups)
     views = predictor.views if views is None else views
-    test = report(_scores(predictor, listing.root, listing.files, views), labels, members)
+    test = result_of(_counted(predictor, listing.root, listing.files, labels, views), members)
     images = {**measured.images, "test": len(labels)}
     return replace(_in_groups(measured, groups), images=images, test=test, val_mean_recall=None, stages=(), views=views)
 
@@ -140,15 +142,18 @@ def _epoch_in_groups(epoch: EpochResult, members: Groups) -> EpochResult:
     return replace(epoch, groups=group_means(torch.tensor(epoch.recalls, dtype=torch.float64), members) if known else {})
 
 
-def _scores(predictor: Any, root: Path, files: tuple[str, ...], views: int) -> Tensor:
-    parts, waiting = [], []
-    for image in read_all(root, files, predictor.config["size"], predictor.config["interpolation"]):
-        if isinstance(image, Exception):
-            raise image
-        waiting.append(image.pixels)
-        if len(waiting) == 256:
-            parts.append(predictor.scores(torch.stack(waiting), views=views))
-            waiting = []
-    if waiting:
-        parts.append(predictor.scores(torch.stack(waiting), views=views))
-    return torch.cat(parts)
+def _counted(predictor: Any, root: Path, files: tuple[str, ...], labels: Tensor, views: int) -> RunningResult:
+    """What is counted of the images, a batch at a time, so that there may be any number of them."""
+    running = RunningResult(len(predictor.classes))
+    images = iter(read_all(root, files, predictor.config["size"], predictor.config["interpolation"]))
+    for truth in torch.split(labels, 256):
+        pixels = torch.stack([_read(image) for image in islice(images, len(truth))])
+        running.add(*as_scored("evaluate", predictor.scores(pixels, views=views), truth))
+    return running
+
+
+def _read(image: Any) -> Tensor:
+    if isinstance(image, Exception):
+        raise image
+    pixels: Tensor = image.pixels
+    return pixels
