@@ -15,7 +15,7 @@ ROOT = Path(longtail.__file__).parent
 FLOORS = (
     {"errors", "text", "processes"},
     {"results"},
-    {"choosing", "weighting", "schedules"},
+    {"arguments", "choosing", "running", "schedules", "weighting"},
     {"losses", "heads", "inference", "metrics", "bootstrap"},
     {"networks", "data", "sampling"},
     {"steps"},

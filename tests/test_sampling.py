@@ -2,6 +2,7 @@
 
 from functools import partial
 
+import jaxtyping
 import numpy as np
 import pytest
 import torch
@@ -97,8 +98,87 @@ def test_a_class_index_without_images_takes_no_part():
 def test_works_in_a_dataloader(rule):
     sampler = EpochSampler(LABELS, rule=rule, seed=2)
     loader = DataLoader(TensorDataset(torch.arange(100)), batch_size=32, sampler=sampler)
-    assert torch.cat([batch for (batch,) in loader]).tolist() == list(sampler)
+    orders = [torch.cat([batch for (batch,) in loader]).tolist() for _ in range(3)]
+    assert orders == [epoch_of(EpochSampler(LABELS, rule=rule, seed=2), epoch) for epoch in range(3)]
+    assert len({tuple(order) for order in orders}) == 3
+    sampler.set_epoch(1)
+    assert torch.cat([batch for (batch,) in loader]).tolist() == orders[1], "a resumed loop continues at its epoch"
+    assert sampler.epoch == 2
     assert len(loader) == 4
+
+
+def test_an_epoch_that_is_broken_off_counts_as_one():
+    sampler = EpochSampler(LABELS, seed=2)
+    next(iter(sampler))
+    assert list(sampler) == epoch_of(EpochSampler(LABELS, seed=2), 1)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_workers_and_plain_loops_see_the_same_epochs(workers):
+    loader = DataLoader(
+        TensorDataset(torch.arange(100)),
+        batch_size=50,
+        sampler=EpochSampler(LABELS),
+        num_workers=workers,
+        persistent_workers=workers > 0,
+    )
+    seen = [torch.cat([batch for (batch,) in loader]).tolist() for _ in range(2)]
+    assert seen == [epoch_of(EpochSampler(LABELS), epoch) for epoch in range(2)]
+
+
+@pytest.mark.parametrize("rule", [weighting.progressive, partial(weighting.deferred, rule=weighting.power)])
+def test_epochs_beyond_the_last_are_drawn_as_the_last(rule):
+    sampler = EpochSampler(LABELS, rule=rule)
+    for epoch in (1, 2, 7):
+        drawn = np.bincount(LABELS[epoch_of(sampler, epoch)], minlength=4)
+        assert np.abs(drawn - 25).max() < 20, "class-balanced"
+
+
+def test_drawing_leaves_the_global_random_numbers():
+    before, numpys = torch.get_rng_state(), np.random.get_state()[1].copy()
+    list(EpochSampler(LABELS, rule=weighting.power))
+    assert torch.equal(torch.get_rng_state(), before)
+    assert (np.random.get_state()[1] == numpys).all()
+
+
+@pytest.mark.parametrize("kind", [np.asarray, torch.as_tensor, np.ndarray.tolist])
+@pytest.mark.parametrize("dtype", ["uint8", "int8", "uint16", "int32", ">i8"])
+def test_labels_of_any_integer_type_are_the_same_labels(kind, dtype):
+    given = kind(LABELS.astype(dtype if kind is not torch.as_tensor else dtype.replace(">i8", "int64")))
+    sampler = EpochSampler(given, rule=weighting.power, seed=np.int64(3))
+    assert list(sampler) == list(EpochSampler(LABELS, rule=weighting.power, seed=3))
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"labels": []}, "needs the label of at least one image"),
+        ({"labels": [0, -1]}, r"class indices from 0 as `labels`; `labels\[1\]` is -1"),
+        ({"labels": [0, -100]}, r"`labels\[1\]` is -100"),
+        ({"labels": [0.0, 1.0]}, "as integers; got torch.float64"),
+        ({"labels": [True, False]}, "as integers; got torch.bool"),
+        ({"labels": ["a", "b"]}, "a list of numbers; got list"),
+        ({"labels": [[0], [1]]}, r"class indices of shape \(B,\)"),
+        ({"seed": 1.5}, "a whole number as `seed`; got 1.5"),
+        ({"seed": -1}, "seed=-1"),
+        ({"rank": 1}, "rank=1, world=1"),
+        ({"world": 0}, "world=0"),
+        ({"epochs": "3"}, "whole number as `epochs`; got '3'"),
+        ({"rule": lambda counts, progress: torch.ones(5)}, r"of shape \(2,\); got"),
+        ({"rule": lambda counts, progress: -counts}, "weights that are negative"),
+        ({"rule": lambda counts, progress: counts / 0.0}, "not finite"),
+    ],
+)
+def test_what_a_sampler_cannot_use_is_refused(given, said, monkeypatch):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+    with pytest.raises(ValueError, match=said):
+        list(EpochSampler(**{"labels": [0, 1], **given}))
+
+
+def test_set_epoch_takes_whole_numbers_alone(monkeypatch):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+    with pytest.raises(TypeError, match=r"set_epoch needs a whole number as `epoch`; got 0.5"):
+        EpochSampler(LABELS).set_epoch(0.5)
 
 
 def test_epoch_seed_mixes_its_parts():

@@ -14,6 +14,8 @@ from longtail.weighting import Progress
 
 COUNTS = [100, 10, 1]
 
+pytestmark = pytest.mark.filterwarnings("ignore:.* but it takes cosines")
+
 
 class Watched(nn.Module):
     """A model that keeps its input; the logits are the first numbers of each image."""

@@ -20,13 +20,15 @@ import math
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
+from longtail.arguments import Numbers, as_hits, as_labels, as_tensor
 from longtail.choosing import Labels, Prior, effective_images, image_weights
+from longtail.errors import UserError
 from longtail.results import Z95
 
-Hits = Bool[Tensor, "seeds images"]
+Hits = Numbers  # truth values (seeds, images)
 Outcomes = Float[Tensor, " images"]
 T95 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)  # quantiles of Student's t at 97.5 %, from 1 degree on
 AT_ONCE = 2**22  # numbers that are drawn in one step
@@ -58,11 +60,12 @@ def difference(first: Hits, second: Hits, labels: Labels, prior: Prior, *, paire
         draws: number of bootstrap draws.
 
     Raises:
-        UserError: no class with images has a share of the prior.
+        UserError: shapes do not fit, a label is no class index, or no class with images has a share of the prior.
     """
     weights = image_weights(labels, prior)
+    labels, hits = _checked("difference", first, second, labels, paired=paired)
     used = weights > 0
-    weights, labels, hits = weights[used], labels[used], [each[:, used].double() for each in (first, second)]
+    weights, labels, hits = weights[used], labels[used], [each[:, used] for each in hits]
     outcomes = hits[1].mean(0) - hits[0].mean(0)
     sign = _orientation(outcomes)
     value = float(sign * outcomes @ weights)
@@ -78,15 +81,31 @@ def class_differences(first: Hits, second: Hits, labels: Labels, classes: int, *
     Of one class the interval is that of Bonett and Price (2012): with two more images, on which one method alone is right, the
     mean m and the variance v of the outcomes give m -+ 1.96 sqrt(v / (n + 2)).
     """
+    labels, hits = _checked("class_differences", first, second, labels, paired=paired, classes=classes)
     counts = torch.bincount(labels, minlength=classes).double()
-    recalls = [_sums(each.double(), labels, classes) / counts for each in (first, second)]
-    outcomes = (second.double().mean(0) - first.double().mean(0))[None]
+    recalls = [_sums(each, labels, classes) / counts for each in hits]
+    outcomes = (hits[1].mean(0) - hits[0].mean(0))[None]
     sums, squares = (_sums(values, labels, classes)[0] for values in (outcomes, outcomes**2))
     means, values = sums / (counts + 2), sums / counts
     margins = Z95 * (((squares + 2) / (counts + 2) - means**2) / (counts + 2)).sqrt()
     seeds = _seed_margin(*recalls, paired=paired).expand(classes)
     columns = zip(counts.tolist(), values.tolist(), means.tolist(), margins.tolist(), seeds.tolist(), strict=True)
     return [_interval(value, mean, -half, half, seed, 1) if n else None for n, value, mean, half, seed in columns]
+
+
+def _checked(
+    owner: str, first: Hits, second: Hits, labels: Labels, *, paired: bool, classes: int | None = None
+) -> tuple[Tensor, list[Tensor]]:
+    """The labels (M,), and the hits of both methods (seeds, M) as float64, all on the CPU."""
+    classes_of = as_labels(owner, as_tensor(owner, labels, "labels").cpu(), classes=classes)
+    named = (("first", first), ("second", second))
+    hits = [as_hits(owner, each, rows="seeds", images=len(classes_of), name=name).double() for name, each in named]
+    if not all(map(len, hits)) or (paired and len(hits[0]) != len(hits[1])):
+        raise UserError(
+            f"{owner} needs a run of each method at least, and as many of both where they are `paired`; got {len(hits[0])} and "
+            f"{len(hits[1])}."
+        )
+    return classes_of, hits
 
 
 def _orientation(outcomes: Outcomes) -> int:

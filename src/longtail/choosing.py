@@ -12,15 +12,16 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F  # noqa: N812
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
+from longtail.arguments import Numbers, as_hits, as_labels, as_tensor, as_vector, exact
 from longtail.errors import UserError
 from longtail.results import wilson
 
 PARTS = 5
-Prior = Float[Tensor, " classes"]
-Labels = Int[Tensor, " images"]
+Prior = Numbers
+Labels = Numbers
 
 
 @dataclass(frozen=True)
@@ -49,13 +50,22 @@ def image_weights(labels: Labels, prior: Prior) -> Float[Tensor, " images"]:
     """Weight of each image, prior_j / n_j of its class, scaled to sum 1; a class without images is left out.
 
     Raises:
-        UserError: no class with images has a share of the prior.
+        UserError: no class with images has a share of the prior, a label is no class index, or the prior is not finite.
     """
-    counts = torch.bincount(labels, minlength=len(prior)).double()
-    weights = (prior.double() / counts.clamp(min=1))[labels]
+    shares, classes = _shares_and_labels("image_weights", prior, labels)
+    counts = torch.bincount(classes, minlength=len(shares)).double()
+    weights = (shares / counts.clamp(min=1))[classes]
     if not bool(weights.sum() > 0):
         raise UserError("Images of a class with a share of the prior are needed; there are none.")
     return weights / weights.sum()
+
+
+def _shares_and_labels(owner: str, prior: Prior, labels: Labels) -> tuple[Tensor, Tensor]:
+    """The prior (C,) in float64 and the labels (M,) in int64, both on the CPU."""
+    shares = exact(as_tensor(owner, prior, "prior")).cpu()
+    if shares.ndim != 1 or not bool(shares.isfinite().all() and (shares >= 0).all()):
+        raise UserError("`prior` must be one finite number per class, none below 0.")
+    return shares, as_labels(owner, as_tensor(owner, labels, "labels").cpu(), classes=len(shares))
 
 
 def effective_images(labels: Labels, prior: Prior) -> float:
@@ -63,7 +73,7 @@ def effective_images(labels: Labels, prior: Prior) -> float:
     return float(1 / (image_weights(labels, prior) ** 2).sum())
 
 
-def compared(hits: Bool[Tensor, "candidates images"], labels: Labels, prior: Prior, *, draws: int = 2000) -> list[Comparison]:
+def compared(hits: Numbers, labels: Labels, prior: Prior, *, draws: int = 2000) -> list[Comparison]:
     """Compares candidates by the accuracy under the prior, with a paired bootstrap over images.
 
     In each draw, n images (`effective_images`) are drawn with replacement, each with its weight, the same for all candidates; a
@@ -71,16 +81,17 @@ def compared(hits: Bool[Tensor, "candidates images"], labels: Labels, prior: Pri
     the error above 0 where a few images all speak for the same candidate.
 
     Args:
-        hits: whether each candidate classifies each image correctly.
+        hits: whether each candidate classifies each image correctly (candidates, images), truth values or 0 and 1.
         labels: class of each image; a class without images enters nothing.
         prior: class frequencies in use; only ratios matter.
         draws: number of bootstrap draws.
 
     Raises:
-        UserError: there is no candidate, or no class with images has a share of the prior.
+        UserError: there is no candidate, shapes do not fit, or no class with images has a share of the prior.
     """
     if not len(hits):
         raise UserError("There is no candidate to compare.")
+    hits = as_hits("compared", hits, rows="candidates", images=len(labels))
     weights, images = image_weights(labels, prior), effective_images(labels, prior)
     generator = torch.Generator().manual_seed(0)
     size = round(images) + 1
@@ -125,22 +136,27 @@ class Strengths:
         return self.of_parts[self.part]
 
 
-def chosen_strengths(hits: Bool[Tensor, "grid images"], labels: Labels, prior: Prior, odd: Sequence[float]) -> Strengths:
+def chosen_strengths(hits: Numbers, labels: Labels, prior: Prior, odd: Sequence[float]) -> Strengths:
     """Chooses the strength with the highest accuracy under the prior, of equal ones the most usual.
 
     It is chosen for each fifth of the images on the other four as well, so that its own choice does not favour a result.
 
     Args:
-        hits: whether each image is classified correctly at each strength of the grid.
+        hits: whether each image is classified correctly at each strength of the grid (grid, images), truth values or 0 and 1.
         labels: class of each image.
         prior: class frequencies in use; only ratios matter.
         odd: how unusual each strength is, 0 for the usual one, which is chosen where no class with images has a share.
+
+    Raises:
+        UserError: shapes do not fit, a label is no class index, or the prior is not finite.
     """
+    shares, labels = _shares_and_labels("chosen_strengths", prior, labels)
+    hits = as_hits("chosen_strengths", hits, rows=len(odd), images=len(labels))
 
     def best(shown: Tensor) -> int:
-        if not bool(prior[labels[shown]].sum() > 0):
+        if not bool(shares[labels[shown]].sum() > 0):
             return min(range(len(odd)), key=odd.__getitem__)
-        recalls = (hits[:, shown].double() @ image_weights(labels[shown], prior)).tolist()
+        recalls = (hits[:, shown].double() @ image_weights(labels[shown], shares)).tolist()
         return max(range(len(recalls)), key=lambda index: (round(recalls[index], 12), -odd[index]))
 
     part = folds_of(labels, PARTS, seed=0)
@@ -148,8 +164,10 @@ def chosen_strengths(hits: Bool[Tensor, "grid images"], labels: Labels, prior: P
     return Strengths(best(part >= 0), of_parts, part)
 
 
-def recall_interval(recalls: Float[Tensor, " classes"], counts: Int[Tensor, " classes"]) -> tuple[float, float]:
+def recall_interval(recalls: Numbers, counts: Numbers) -> tuple[float, float]:
     """95 % interval of the mean recall over the classes that have images: `wilson` at the effective number of images."""
+    recalls = exact(as_tensor("recall_interval", recalls, "recalls"))
+    counts = exact(as_vector("recall_interval", counts, length=len(recalls), name="counts"))
     known = counts > 0
     if not bool(known.any()):
         return 0.0, 1.0
@@ -162,6 +180,9 @@ def folds_of(labels: Labels, folds: int, *, seed: int) -> Int[Tensor, " images"]
 
     A class of fewer images than folds has none in some folds.
     """
+    if folds < 1:
+        raise UserError(f"`folds` must be at least 1; got {folds}.")
+    labels = as_labels("folds_of", as_tensor("folds_of", labels, "labels").cpu())
     generator = torch.Generator().manual_seed(seed)
     fold = torch.empty_like(labels)
     for label in torch.nonzero(torch.bincount(labels)).flatten().tolist():

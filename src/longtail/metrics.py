@@ -1,6 +1,7 @@
-"""Metrics of a classifier on long-tailed data, computed from a confusion matrix and from scores.
+"""Metrics of a classifier on long-tailed data, computed from counts of its predictions and from scores.
 
-A class without test images is not evaluated: its recall is nan and it enters no mean.
+A class without test images is not evaluated: its recall is nan and it enters no mean. Scores and labels may be tensors, arrays or
+lists, and labels integers of any type; those of images that are in no class, such as -1 or -100, are refused.
 """
 
 from __future__ import annotations
@@ -12,36 +13,50 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from longtail.arguments import Numbers, as_labels, as_probabilities, as_rows, as_tensor, as_vector, described, exact
 from longtail.choosing import recall_interval
+from longtail.errors import UserError
 from longtail.results import GroupResult, SplitResult
+from longtail.running import BINS, RunningResult, calibration_gaps
+from longtail.weighting import as_image_weights
 
-Labels = Int[Tensor, " images"]
-Scores = Float[Tensor, "images classes"]
 Recalls = Float[Tensor, " classes"]
-Counts = Int[Tensor, " classes"]
 Groups = Mapping[str, Sequence[int]]
+ROWS = 4096  # images whose probabilities are in memory at once
 
 
-def report(scores: Scores, labels: Labels, groups: Groups) -> SplitResult:
-    """Evaluates scores (M, C) against labels (M,), over all classes and per named group of class indices (`shot_groups`)."""
-    confusion = confusion_matrix(scores, labels)
-    recalls, test_counts = per_class_recall(confusion), confusion.sum(1)
+def report(scores: Numbers, labels: Numbers, groups: Groups) -> SplitResult:
+    """Evaluates scores (M, C) against labels (M,), over all classes and per named group of class indices (`shot_groups`).
+
+    Raises:
+        UserError: shapes do not fit, a label or a member of a group is no class index, or a score is nan.
+    """
+    scores, labels = as_scored("report", scores, labels)
+    running = RunningResult(scores.shape[1])
+    for rows, truth in zip(scores.split(ROWS), labels.split(ROWS), strict=True):
+        running.add(rows, truth)
+    return result_of(running, groups)
+
+
+def result_of(running: RunningResult, groups: Groups) -> SplitResult:
+    """The result on images that were given in batches, over all classes and per group."""
+    recalls = running.hits.double() / running.counts.double()
     return SplitResult(
         mean_recall=nan_mean(recalls),
-        accuracy=accuracy(confusion),
-        calibration_error=expected_calibration_error(scores.softmax(1), labels),
-        groups=group_results(recalls, test_counts, groups),
+        accuracy=(running.hits.sum().double() / running.counts.sum()).item(),
+        calibration_error=running.calibration_error,
+        groups=group_results(recalls, running.counts, groups),
         recalls=tuple(recalls.tolist()),
-        test_counts=tuple(test_counts.tolist()),
+        test_counts=tuple(running.counts.tolist()),
     )
 
 
-def group_results(recalls: Recalls, test_counts: Counts, groups: Groups) -> dict[str, GroupResult]:
+def group_results(recalls: Numbers, test_counts: Numbers, groups: Groups) -> dict[str, GroupResult]:
     """Result of each group from the recalls (C,) and test images (C,) of the classes, with an interval where these are few."""
+    recalls, test_counts = as_tensor("group_results", recalls, "recalls"), as_tensor("group_results", test_counts, "test_counts")
     means = group_means(recalls, groups)
     results = {}
-    for name, classes in groups.items():
-        members = torch.tensor(sorted(classes), dtype=torch.long)
+    for name, members in _members(groups, len(recalls)).items():
         counts = test_counts[members]
         result = GroupResult(means[name], len(counts), int((counts > 0).sum()), int(counts.sum()))
         few = result.wants_interval
@@ -49,52 +64,94 @@ def group_results(recalls: Recalls, test_counts: Counts, groups: Groups) -> dict
     return results
 
 
-def group_means(recalls: Recalls, groups: Groups) -> dict[str, float]:
+def group_means(recalls: Numbers, groups: Groups) -> dict[str, float]:
     """Mean recall over each group's evaluated classes, from the recalls (C,); nan if it has none."""
-    return {name: nan_mean(recalls[sorted(classes)]) for name, classes in groups.items()}
+    recalls = as_tensor("group_means", recalls, "recalls")
+    return {name: nan_mean(recalls[members]) for name, members in _members(groups, len(recalls)).items()}
 
 
-def confusion_matrix(scores: Scores, labels: Labels) -> Int[Tensor, "classes classes"]:
+def _members(groups: Groups, classes: int) -> dict[str, Tensor]:
+    """The class indices of each group in ascending order, each once."""
+    if not isinstance(groups, Mapping):
+        raise UserError(f"`groups` must be a dict from names to class indices, as `shot_groups` gives; got {described(groups)}.")
+    each = {name: list(inside) if isinstance(inside, (set, frozenset)) else inside for name, inside in groups.items()}
+    return {
+        name: torch.tensor(
+            sorted(set(as_labels(f"The group '{name}'", inside, classes=classes, name="groups").tolist())), dtype=torch.long
+        )
+        for name, inside in each.items()
+    }
+
+
+def confusion_matrix(scores: Numbers, labels: Numbers) -> Int[Tensor, "classes classes"]:
     """Number of images of each pair of true class (row) and predicted class (column)."""
+    scores, labels = as_scored("confusion_matrix", scores, labels)
     classes = scores.shape[1]
     pairs = labels * classes + scores.argmax(1)
     return torch.bincount(pairs, minlength=classes * classes).reshape(classes, classes)
 
 
-def accuracy(confusion: Int[Tensor, "classes classes"]) -> float:
+def accuracy(confusion: Numbers) -> float:
     """Share of the images that are classified correctly, whatever their class."""
-    return (confusion.diagonal().sum().double() / confusion.sum()).item()
+    counts = _square("accuracy", confusion)
+    return (counts.diagonal().sum().double() / counts.sum()).item()
 
 
-def per_class_recall(confusion: Int[Tensor, "classes classes"]) -> Recalls:
+def per_class_recall(confusion: Numbers) -> Recalls:
     """Share of each class's images that are classified correctly; nan for a class without test images."""
-    return confusion.diagonal().double() / confusion.sum(1).double()
+    counts = _square("per_class_recall", confusion)
+    return counts.diagonal().double() / counts.sum(1).double()
 
 
-def mean_recall(scores: Scores, labels: Labels) -> float:
+def _square(owner: str, confusion: Numbers) -> Tensor:
+    given = as_tensor(owner, confusion, "confusion").cpu()
+    if given.ndim != 2 or given.shape[0] != given.shape[1]:
+        raise UserError(f"{owner} needs a confusion matrix of shape (C, C), as `confusion_matrix` gives; got {described(given)}.")
+    return given
+
+
+def mean_recall(scores: Numbers, labels: Numbers) -> float:
     """Mean over the evaluated classes of their recall: the accuracy under a uniform class prior."""
-    return nan_mean(per_class_recall(confusion_matrix(scores, labels)))
+    scores, labels = as_scored("mean_recall", scores, labels)
+    hits = torch.bincount(labels[scores.argmax(1) == labels], minlength=scores.shape[1])
+    return nan_mean(hits.double() / torch.bincount(labels, minlength=scores.shape[1]).double())
 
 
-def accuracy_under_prior(recalls: Recalls, prior: Float[Tensor, " classes"]) -> float:
-    """Expected accuracy where class j appears with probability prior_j, among the evaluated classes."""
-    known = ~recalls.isnan()
-    return ((recalls[known] * prior[known]).sum() / prior[known].sum()).item()
+def accuracy_under_prior(recalls: Numbers, prior: Numbers) -> float:
+    """Expected accuracy where class j appears with probability prior_j, among the evaluated classes.
+
+    Raises:
+        UserError: the prior is not one finite number per class, none below 0 and one of an evaluated class above it.
+    """
+    each = exact(as_tensor("accuracy_under_prior", recalls, "recalls")).cpu()
+    share = exact(as_vector("accuracy_under_prior", prior, length=len(each), name="prior")).cpu()
+    known = ~each.isnan()
+    if not bool(share.isfinite().all() and (share >= 0).all() and share[known].sum() > 0):
+        raise UserError("`prior` must be finite numbers, none below 0, and above 0 for a class that was evaluated.")
+    return ((each[known] * share[known]).sum() / share[known].sum()).item()
 
 
-def expected_calibration_error(probabilities: Scores, labels: Labels, bins: int = 15, weights: Tensor | None = None) -> float:
+def expected_calibration_error(
+    probabilities: Numbers, labels: Numbers, bins: int = BINS, weights: Numbers | None = None
+) -> float:
     """sum_b |b| / M |accuracy_b - confidence_b| over right-closed bins of the confidence (Guo et al., ICML 2017, Eq. 3).
 
     With weights (M,), of which only ratios matter, an image counts as its weight, such as under a class prior.
+
+    Raises:
+        UserError: the rows are no probabilities that sum to 1 (of logits, take `.softmax(1)`), there is no bin, or the weights
+            are not one finite number per image, none below 0 and one above it.
     """
-    confidence, predicted = probabilities.double().max(1)
-    bin_of = (confidence * bins).ceil().long().clamp(1, bins) - 1
-    share = torch.ones_like(confidence) if weights is None else weights.double()
-    gap = ((predicted == labels).double() - confidence) * share
-    return (torch.zeros(bins, dtype=torch.float64).index_add_(0, bin_of, gap).abs().sum() / share.sum()).item()
+    if bins < 1:
+        raise UserError(f"`bins` must be at least 1; got {bins}.")
+    owner = "expected_calibration_error"
+    probabilities, labels = as_scored(owner, probabilities, labels, name="probabilities")
+    probabilities = as_probabilities(owner, probabilities, name="probabilities")
+    share = torch.ones(len(labels)) if weights is None else as_image_weights(owner, weights, len(labels)).cpu()
+    return (calibration_gaps(probabilities, labels, bins, weights=share).abs().sum() / share.sum().double()).item()
 
 
-def open_f_measure(predicted: Labels, labels: Labels) -> float:
+def open_f_measure(predicted: Numbers, labels: Numbers) -> float:
     """F-measure where -1 stands for images of no known class, both in the predictions and in the labels.
 
     F = 2 TP / (2 TP + FP + FN). TP: images of known classes that are classified correctly; FP: images of known classes that are
@@ -102,10 +159,31 @@ def open_f_measure(predicted: Labels, labels: Labels) -> float:
 
     Source: Liu et al., CVPR 2019 (OLTR), utils.py, which follows OpenMax; there 1e-12 is added to precision + recall.
     """
-    known = labels >= 0
-    right = (known & (predicted == labels)).sum()
-    wrong, missed = (known & (predicted != labels)).sum(), (~known & (predicted >= 0)).sum()
+    truth = as_labels("open_f_measure", labels, also=(-1,)).cpu()
+    given = as_labels("open_f_measure", predicted, images=len(truth), also=(-1,), name="predicted").cpu()
+    known = truth >= 0
+    right = (known & (given == truth)).sum()
+    wrong, missed = (known & (given != truth)).sum(), (~known & (given >= 0)).sum()
     return (2 * right.double() / (2 * right + wrong + missed)).item()
+
+
+def as_scored(owner: str, scores: Numbers, labels: Numbers, *, name: str = "scores") -> tuple[Tensor, Tensor]:
+    """The scores (M, C) of floating-point type and the labels (M,) as int64, both on the CPU, where they are checked.
+
+    Raises:
+        WrongTypeError: scores are no real numbers, or labels no integers.
+        UserError: shapes do not fit, a label is no class index, or an image has no largest score, since one is nan or infinite.
+    """
+    rows = as_rows(owner, scores, name=name).detach().cpu()
+    rows = rows if rows.dtype == torch.float64 else rows.float()
+    truth = as_tensor(owner, labels, "labels").cpu()
+    truth = as_labels(owner, truth, classes=rows.shape[1], images=len(rows))
+    broken = ~rows.amax(1).isfinite()
+    if bool(broken.any()):
+        raise UserError(
+            f"{owner} needs `{name}` with a finite largest value for every image; row {int(broken.nonzero()[0])} has none."
+        )
+    return rows, truth
 
 
 def nan_mean(values: Tensor) -> float:

@@ -6,16 +6,18 @@ or in sampling, so sampling draws class j with probability n_j w_j / sum_k n_k w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from longtail.errors import UserError
+from longtail.arguments import Numbers, as_tensor, as_vector, described, exact, has_values
+from longtail.errors import UserError, WrongTypeError
 
-Counts = Tensor | Sequence[int] | Sequence[float]
+Counts = Any  # numbers per class in the order of the class indices: a list, an array, a tensor, or a dict by class index
 Weights = Float[Tensor, " classes"]
 Rule = Callable[..., Weights]
 
@@ -38,12 +40,21 @@ class Progress:
 def as_counts(class_counts: Counts) -> Weights:
     """Returns the training images per class as a float64 vector (C,); raises an error if a class has none.
 
+    Args:
+        class_counts: one number per class, in the order of the class indices; or a dict or Counter whose keys are the indices.
+
     Raises:
+        WrongTypeError: they are no numbers, or the keys are no class indices.
         UserError: the vector is empty, not one-dimensional, not finite, or a count is not positive (the class is named).
     """
-    counts = torch.as_tensor(class_counts, dtype=torch.float64).detach()
+    given = as_tensor("A loss or rule", in_order("class_counts", class_counts), "class_counts")
+    if given.is_complex() or given.dtype == torch.bool:
+        raise WrongTypeError(f"class_counts must be real numbers; got {described(given)}.")
+    counts = exact(given).detach()
     if counts.ndim != 1 or len(counts) == 0:
         raise UserError(f"class_counts must be a vector with one count per class; got shape {tuple(counts.shape)}.")
+    if not has_values(counts):
+        return counts
     empty = torch.nonzero(~(counts > 0) | ~torch.isfinite(counts)).flatten().tolist()
     if empty:
         raise UserError(
@@ -51,6 +62,39 @@ def as_counts(class_counts: Counts) -> Weights:
             f"(classes without images: {empty[:10]}). Remove those classes from the counts and from the head."
         )
     return counts
+
+
+def as_weights(weight: Counts, classes: int) -> Weights:
+    """Returns weights per class as a float64 vector (C,); raises an error unless they are finite, none below 0, one above it."""
+    return _checked_weights(as_vector("A loss", in_order("weight", weight), length=classes, name="weight"), "weight", "class")
+
+
+def as_image_weights(owner: str, weights: Numbers, images: int) -> Float[Tensor, " images"]:
+    """Returns weights per image as a float64 vector (M,); raises an error unless they are finite, none below 0, one above it."""
+    return _checked_weights(as_vector(owner, weights, length=images, name="weights", of="image"), "weights", "image")
+
+
+def _checked_weights(given: Tensor, name: str, of: str) -> Tensor:
+    weights = exact(given).detach()
+    if bool((weights < 0).any()) or not bool(weights.sum() > 0) or not bool(weights.isfinite().all()):
+        values = f" with values from {weights.min():g} to {weights.max():g}" if len(weights) else ""
+        raise UserError(
+            f"`{name}` must hold one non-negative number per {of}, finite and not all zero: got {len(weights)}{values}."
+        )
+    return weights
+
+
+def in_order(name: str, values: Counts) -> Any:
+    """The values of a dict or Counter in the order of its keys, which have to be the class indices; anything else unchanged."""
+    if not isinstance(values, Mapping):
+        return values
+    classes = range(len(values))
+    if any(isinstance(key, bool) or key not in classes for key in values):
+        raise WrongTypeError(
+            f"`{name}` is a {type(values).__name__} whose keys are not the class indices 0 to {max(len(values) - 1, 0)}, so the "
+            f"order of the classes is not known: give a list, such as [{name}[name] for name in classes]."
+        )
+    return [values[label] for label in classes]
 
 
 def uniform(class_counts: Counts, progress: Progress | None = None) -> Weights:
@@ -85,10 +129,13 @@ def class_based_effective_number(
 
 
 def progressive(class_counts: Counts, progress: Progress | None = None) -> Weights:
-    """(1 - t) / N + t / (C n): from instance- to class-balanced, t = epoch / (epochs - 1) (Kang et al., ICLR 2020, Eq. 3)."""
+    """(1 - t) / N + t / (C n): from instance- to class-balanced (Kang et al., ICLR 2020, Eq. 3).
+
+    t = epoch / (epochs - 1), which stays at 1 in epochs beyond the last.
+    """
     counts = as_counts(class_counts)
     progress = progress or Progress()
-    t = progress.epoch / max(progress.epochs - 1, 1)
+    t = min(progress.epoch / max(progress.epochs - 1, 1), 1)
     return (1 - t) / counts.sum() + t / (len(counts) * counts)
 
 

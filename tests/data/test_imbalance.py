@@ -1,9 +1,12 @@
 """The published profiles, totals and image choices of CIFAR-10-LT and CIFAR-100-LT, and cuts of other data."""
 
+from collections import Counter
+
 import numpy as np
 import pytest
+import torch
 
-from longtail.data.groups import shot_groups
+from longtail.data.groups import group_of_each, shot_groups
 from longtail.data.imbalance import cut_counts, exponential_counts, imbalance_factor, long_tailed_subset, step_counts
 
 CIFAR10 = {
@@ -161,3 +164,30 @@ def test_shot_groups_hold_20_and_100_in_the_middle():
 def test_automatic_groups_are_thirds_by_count():
     assert shot_groups([3, 90, 7, 50, 1, 8], rule="auto") == {"many": [1, 3], "medium": [2, 5], "few": [0, 4]}
     assert [len(g) for g in shot_groups(list(range(1, 11)), rule="auto").values()] == [4, 3, 3]
+
+
+@pytest.mark.parametrize("kind", [dict, lambda pairs: Counter(dict(pairs)), lambda pairs: list(dict(sorted(pairs)).values())])
+def test_counts_may_be_given_by_class_index(kind):
+    counts = kind([(2, 19), (0, 500), (1, 100)])
+    assert shot_groups(counts) == {"many": [0], "medium": [1], "few": [2]}
+    assert group_of_each(counts) == ["many", "medium", "few"]
+    assert imbalance_factor(counts) == 500 / 19
+    assert cut_counts(counts, 10) == cut_counts([500, 100, 19], 10)
+    plain = [500, 100, 19]
+    for given in (np.array(plain, dtype="uint16"), torch.tensor(plain)):
+        assert shot_groups(given) == shot_groups(plain)
+        assert imbalance_factor(given) == 500 / 19
+
+
+@pytest.mark.parametrize("counts", [{"cat": 5, "dog": 1}, {1: 5, 2: 3}, "91", [[9], [1]], 4, [], [1.0, float("nan")]])
+def test_counts_of_another_kind_are_refused(counts):
+    for function in (shot_groups, group_of_each, imbalance_factor, lambda each: cut_counts(each, 10)):
+        with pytest.raises(ValueError, match="`class_counts`"):
+            function(counts)
+
+
+def test_a_subset_needs_class_indices():
+    assert long_tailed_subset(np.array([0, 0, 1], dtype="uint8"), {1: 1, 0: 2}).tolist() in ([0, 1, 2], [1, 0, 2])
+    for labels in ([0.0, 1.0], ["a", "b"], [[0], [1]], [True, False]):
+        with pytest.raises(ValueError, match="`labels` must be class indices"):
+            long_tailed_subset(labels, [1, 1])

@@ -18,6 +18,8 @@ from longtail.losses import (
 from reference import formulas, formulas_adjusted
 from reference.formulas import agrees
 
+pytestmark = pytest.mark.filterwarnings("ignore:.* but it takes (cosines|unit vectors)")
+
 COUNTS = [100, 10, 1]
 CIFAR10_100 = [5000, 2997, 1796, 1077, 645, 387, 232, 139, 83, 50]
 SEEDS = pytest.mark.parametrize("seed", range(4))

@@ -188,5 +188,5 @@ def test_a_required_head_is_asked_for_at_the_core_and_through_losses_that_contai
 def test_features_of_a_loss_of_ones_own_are_checked():
     loss = Drawing(COUNTS, feature_size=2)
     assert loss.checked_features(torch.ones(1, 2, dtype=torch.bfloat16)).dtype == torch.float32
-    with pytest.raises(ValueError, match=r"Drawing was built for features of length 2; got shape \(1, 3\)"):
+    with pytest.raises(ValueError, match=r"Drawing was built for features of length 2; got torch.float32 of shape \(1, 3\)"):
         loss.checked_features(torch.ones(1, 3))

@@ -13,6 +13,8 @@ from longtail import losses
 from longtail.losses.contract import check_contract, needs_generator
 from longtail.losses.cross_entropy import CrossEntropyLoss
 
+pytestmark = pytest.mark.filterwarnings("ignore:.* but it takes (cosines|unit vectors)")
+
 COUNTS, WEIGHT, ORDER = [100, 30, 7, 1], [0.2, 0.8, 2.0, 1.0], torch.tensor([2, 0, 3, 1])
 CIFAR_2 = {"scale": 20.0, "margin": 0.1, "gamma": 1.0}
 VARIANTS = {

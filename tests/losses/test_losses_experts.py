@@ -82,10 +82,10 @@ def test_exponents_that_are_written_as_whole_numbers_are_the_same_exponents():
     assert consistent_exponents([0.1] * 9 + [9.1]) == (*[0.1] * 9, 9.1), "a mean of 1 up to rounding"
 
 
-@pytest.mark.parametrize("shape", [(4, 3), (4, 2, 3), (4, 3, 4), (5, 3, 3), (4, 3, 3, 1)])
+@pytest.mark.parametrize("shape", [(4, 3), (4, 2, 3), (4, 3, 4), (4, 3, 3, 1)])
 def test_logits_of_another_shape_are_refused(shape, monkeypatch):
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
-    said = rf"needs logits of shape \(B, 3, 3\).*; got logits of shape {re.escape(str(shape))} and labels of shape \(4,\)\."
+    said = rf"needs `logits` of shape \(B, 3, 3\).*; got torch.float32 of shape {re.escape(str(shape))}\."
     with pytest.raises(UserError, match=said):
         ExpertsLoss(COUNTS)(torch.zeros(shape), torch.zeros(4, dtype=torch.int64))
 

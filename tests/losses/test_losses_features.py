@@ -11,6 +11,8 @@ from longtail.losses import CentroidLoss, PrototypicalContrastiveLoss, Supervise
 from reference import formulas, formulas_adjusted
 from reference.formulas import agrees
 
+pytestmark = pytest.mark.filterwarnings("ignore:.* but it takes (cosines|unit vectors)")
+
 SEEDS = pytest.mark.parametrize("seed", range(4))
 VIEWS = torch.tensor([[1, 0], [0.6, 0.8], [0, 1], [-0.6, 0.8], [-1, 0]], dtype=torch.float64)
 VIEW_LABELS = torch.tensor([0, 0, 1, 1, 1])
@@ -277,7 +279,9 @@ def test_training_continues_from_a_saved_state_bit_for_bit(kind, seed):
 
 @pytest.mark.parametrize("kind", [CentroidLoss, PrototypicalContrastiveLoss, SupervisedContrastiveLoss])
 def test_features_of_another_length_are_refused(kind):
-    with pytest.raises(ValueError, match=rf"{kind.__name__} was built for features of length 5; got shape \(3, 2\)"):
+    with pytest.raises(
+        ValueError, match=rf"{kind.__name__} was built for features of length 5; got torch.float64 of shape \(3, 2\)"
+    ):
         kind([2, 1], feature_size=5)(V, V_LABELS)
 
 

@@ -16,7 +16,7 @@ from commands import paint
 from longtail.errors import UserError
 from longtail.results import GroupResult, wilson
 from longtail.runs.judged import _led_by
-from longtail.runs.judging import accuracy_under, regrouped_report, report_on_images
+from longtail.runs.judging import accuracy_under, judged_on_images, regrouped_report, report_on_images
 from longtail.runs.layout import chosen_run
 from longtail.runs.report import read_report, report_text
 from longtail.runs.seals import SEALED, SHA256
@@ -163,6 +163,10 @@ def test_other_images_leave_out_what_tells_of_the_runs_own(photos, tmp_path):
     assert report.test.test_counts == (0, 3, 2)
     assert math.isnan(report.test.recalls[0])
     assert report.test.groups["medium"].images == 3
+    judged = judged_on_images(run.folder, more, groups="auto")
+    assert str(judged.report) == str(report), "the same, with and without the scores kept"
+    assert judged.scores.shape == (5, 3)
+    assert judged.hits.float().mean() == pytest.approx(report.test.accuracy)
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 
 from longtail.data.splits import Data, Split
 from longtail.errors import DamagedFile, OutOfSpace, UnreadableFile, UnwritableFile
-from longtail.inference import Predictions
+from longtail.inference import Predictions, as_trained
 from longtail.runs import provenance as runs
 from longtail.runs.files import csv_text, read_bytes, sweep, write_bytes, write_text
 from longtail.runs.run import Run
@@ -309,6 +309,14 @@ def test_predictions_are_stored_without_objects(run):
         assert stored["labels"].tolist() == labels.tolist()
         np.testing.assert_allclose(stored["scores"], 2 * logits.numpy(), rtol=2e-3, atol=1e-3)
         np.testing.assert_allclose(stored["features"], features.numpy(), rtol=1e-3, atol=1e-3)
+
+
+def test_scores_that_are_the_logits_are_stored_once(run):
+    predictions = Predictions(torch.randn(4, 3), torch.randn(4, 2), torch.tensor([0, 1, 1, 0]), torch.ones(2))
+    run.write_predictions(predictions, as_trained(predictions))
+    with np.load(run.folder / "predictions.npz", allow_pickle=False) as stored:
+        assert sorted(stored) == ["features", "labels", "logits", "predicted"]
+        assert stored["predicted"].tolist() == predictions.logits.argmax(1).tolist()
 
 
 def test_a_model_is_written_whatever_its_tensors_memory(run):

@@ -1,6 +1,7 @@
 """Prediction with a finished run: every kind of image gets the run's own scores, and timm loads models in its layout."""
 
 import json
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,7 @@ from longtail.networks.pretrained import load_backbone, read_weights
 from longtail.runs.model_reading import scores_of
 from longtail.runs.model_store import write_model
 from longtail.runs.run import Run
-from longtail.runs.serving import Prediction, load
+from longtail.runs.serving import Prediction, Probabilities, load, pixels_of
 from longtail.spec.experiment import Experiment
 from longtail.workflow import train as workflow
 
@@ -72,6 +73,7 @@ def photo_run(photos, tmp_path_factory):
 
 def stored(run, name):
     with np.load(run.folder / "predictions.npz") as arrays:
+        name = "logits" if name == "scores" and name not in arrays else name  # scores that are the logits are stored once
         return torch.from_numpy(arrays[name])
 
 
@@ -130,6 +132,60 @@ def test_images_of_any_size_are_made_to_fit(predictor):
 def test_what_is_no_image_is_refused(predictor, thing, words):
     with pytest.raises(TypeError, match=words):
         predictor.predict(thing)
+
+
+@pytest.mark.parametrize(
+    ("image", "words"),
+    [
+        (torch.full((3, 9, 9), 200.0), r"floating point must lie in 0..1; got values from 200 to 200.*divide one in 0..255"),
+        (torch.linspace(-2, 2, 243).reshape(3, 9, 9), r"0..1; got values from -2 to 2.*before it is normalised"),
+        (torch.full((3, 9, 9), torch.nan), "got values from nan to nan"),
+        (torch.full((3, 9, 9), torch.inf), "got values from inf"),
+        (torch.full((3, 9, 9), 1.01, dtype=torch.float16), "0..1"),
+        (torch.full((3, 9, 9), 256), r"integers must lie in 0..255; got values from 256.*16 bits"),
+        (torch.full((3, 9, 9), -1, dtype=torch.int8), r"0..255; got values from -1"),
+        (torch.ones(3, 9, 9, dtype=torch.bool), "integer in 0..255 or floating point in 0..1; got torch.bool"),
+        (torch.ones(3, 9, 9, dtype=torch.complex64), "got torch.complex64"),
+        (torch.ones(2, 3, 9, 9), r"shape \(3, H, W\) or \(1, H, W\); got \(2, 3, 9, 9\). For several images, give a list"),
+        (torch.ones(3, 0, 9), r"got \(3, 0, 9\)"),
+    ],
+)
+def test_a_tensor_that_is_no_image_is_refused_and_not_cut_off(image, words):
+    with pytest.raises(ValueError, match=words):
+        pixels_of(image, 8)
+
+
+@pytest.mark.parametrize("dtype", [torch.int8, torch.int16, torch.int32, torch.int64, torch.uint16, torch.float16, torch.float64])
+def test_pixels_of_any_type_are_the_same_pixels(dtype):
+    image = torch.arange(48, dtype=torch.uint8).reshape(3, 4, 4)
+    given = image.to(dtype) / 255 if dtype.is_floating_point else image.to(dtype)
+    assert torch.equal(pixels_of(given, 8), pixels_of(image, 8))
+    assert torch.equal(pixels_of((image.double() / 255 * 1.00005 - 1e-5).requires_grad_(), 8), pixels_of(image, 8))
+
+
+def test_scores_take_pixels_of_the_network_alone(predictor):
+    size = predictor.config["size"]
+    for pixels in (torch.rand(1, 3, size, size), torch.zeros(1, 3, size + 1, size, dtype=torch.uint8), [[0]]):
+        with pytest.raises(TypeError, match=rf"uint8 of shape \(B, 3, {size}, {size}\)"):
+            predictor.scores(pixels)
+
+
+def test_a_prediction_of_many_classes_is_small():
+    names = [f"a class with a long name, number {n}" for n in range(5000)]
+    row = torch.arange(5000).float().softmax(0)
+    one = Prediction(names[-1], float(row[-1]), Probabilities({name: n for n, name in enumerate(names)}, row))
+    assert len(repr(one)) < 200
+    assert len(repr(one.probabilities)) < 500
+    assert one.top(2) == [(names[4999], float(row[4999])), (names[4998], float(row[4998]))]
+    assert dict(one.probabilities) == dict(zip(names, row.tolist(), strict=True))
+    assert one.probabilities == dict(one.probabilities)
+    assert pickle.loads(pickle.dumps(one)) == one
+
+
+def test_predicting_leaves_the_random_numbers(predictor, digits_run):
+    before = torch.get_rng_state()
+    load(digits_run("gcl").folder).predict(torch.zeros(3, 8, 8))
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_a_corrupt_file_is_named(predictor, data, tmp_path):

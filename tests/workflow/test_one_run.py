@@ -271,7 +271,7 @@ def test_other_views_evaluate_the_trained_network_again(tmp_path):
         predictor, stored = longtail.load(result.folder), np.load(result.folder / "predictions.npz")
         assert predictor.views == result.report.views, "the model is used as it was evaluated"
         scores = torch.cat([predictor.scores(some) for some in pixels.split(256)])
-        assert torch.equal(scores.half(), torch.from_numpy(stored["scores"]))
+        assert torch.equal(scores.half(), torch.from_numpy(stored["scores" if "scores" in stored else "logits"]))
         assert (scores.argmax(1).numpy() == labels).mean() == pytest.approx(result.report.test.accuracy)
     as_one = longtail.load(eight.folder).scores(pixels[:9], views=1)
     assert torch.equal(as_one, longtail.load(one.folder).scores(pixels[:9]))

@@ -121,6 +121,7 @@ def run_evaluate(
         reports, notes = _on_own_images(folder, groups, views, prior, trust_code=trust_code)
     else:
         how: dict[str, Any] = {"device": device, "outside": outside, "trust_code": trust_code, "views": views}
+        how["keep_scores"] = prior is not None
         reports, notes = _with_prior(judged_on_images(folder, data, groups=groups, **how), prior)
     measured, *_ = reports.values()
     say(result_table(reports))

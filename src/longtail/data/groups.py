@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from longtail.data.imbalance import Counts
+from longtail.data.imbalance import Counts, plain_counts
 from longtail.errors import UserError
 from longtail.results import FEW_BELOW, GROUPS, MANY_ABOVE
 
@@ -21,7 +21,7 @@ def shot_groups(class_counts: Counts, *, rule: str = "shots") -> dict[str, list[
     >>> shot_groups([500, 100, 20, 19])
     {'many': [0], 'medium': [1, 2], 'few': [3]}
     """
-    counts = [int(count) for count in class_counts]
+    counts = plain_counts(class_counts)
     if rule == "auto":
         return _thirds(counts)
     if rule != "shots":

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import stat
+from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,7 @@ Interpolation = Literal["bilinear", "bicubic"]
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm"})
 ORIENTATION = 0x0112  # number of the EXIF tag that says how the camera was held
 BLOCK = 2**20
+AHEAD = 64  # images that are decoded before they are needed
 BYTES_PER_PIXEL, HEADER = 16, 2**24  # no image file that may be decoded has more bytes
 KINDS = {
     stat.S_IFIFO: "a pipe",
@@ -170,7 +172,7 @@ def read_square(path: Path, size: int, interpolation: Interpolation = "bilinear"
 def read_all(
     root: Path, files: Sequence[str], size: int, interpolation: Interpolation = "bilinear"
 ) -> Iterator[Decoded | CorruptImage]:
-    """Reads every file once, as squares of `size` pixels, or gives its error, in order; a few threads decode them.
+    """Reads every file once, as squares of `size` pixels, or gives its error, in order; a few threads decode a few ahead.
 
     Raises:
         UnreadableFile: the system refuses to read a file, which may be a good image.
@@ -186,8 +188,14 @@ def read_all(
         except FileNotFoundError:
             return not_there(path)
 
+    waiting = deque[Future[Decoded | CorruptImage]]()
     with ThreadPoolExecutor(4) as pool:
-        yield from pool.map(read, files)
+        for file in files:
+            waiting.append(pool.submit(read, file))
+            if len(waiting) > AHEAD:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
 
 
 def not_there(path: Path) -> CorruptImage:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from longtail.errors import UserError
 
-Counts = Sequence[int] | NDArray[np.int64]
+Counts = Sequence[int] | NDArray[np.int64] | Mapping[int, int]
 Indices = NDArray[np.int64]
 
 
@@ -47,8 +47,10 @@ def long_tailed_subset(labels: Counts, counts: Counts, seed: int = 0) -> Indices
     """
     generator = np.random.RandomState(seed)
     labels = np.asarray(labels)
+    if labels.ndim != 1 or labels.dtype.kind not in "iu":
+        raise UserError(f"`labels` must be class indices of shape (N,), as integers; got {labels.dtype} of shape {labels.shape}.")
     chosen = []
-    for label, count in enumerate(counts):
+    for label, count in enumerate(plain_counts(counts)):
         images = np.flatnonzero(labels == label)
         if len(images) < count:
             raise UserError(f"Class {label} has {len(images)} images, but {count} were asked for; ask for fewer.")
@@ -66,7 +68,7 @@ def cut_counts(class_counts: Counts, imbalance: float) -> list[int]:
     Raises:
         UserError: the imbalance is below 1, or n_max would be below 2 imbalance (the rarest class would have 1 image).
     """
-    available = np.asarray(class_counts)
+    available = np.asarray(plain_counts(class_counts))
     ranked = np.argsort(-available, kind="stable")
     low, high = 0, int(available.max())
     while low < high:
@@ -86,7 +88,26 @@ def cut_counts(class_counts: Counts, imbalance: float) -> list[int]:
 
 def imbalance_factor(class_counts: Counts) -> float:
     """Number of images of the largest class, divided by that of the smallest class."""
-    return float(np.max(class_counts) / np.min(class_counts))
+    counts = plain_counts(class_counts)
+    return max(counts) / min(counts)
+
+
+def plain_counts(class_counts: Counts) -> list[int]:
+    """The counts as whole numbers of Python; those of a dict or Counter by class index, as `longtail.weighting.in_order` says.
+
+    Raises:
+        UserError: they are not one number per class.
+    """
+    if isinstance(class_counts, Mapping):
+        from longtail.weighting import in_order
+
+        class_counts = in_order("class_counts", class_counts)
+    counts = np.asarray(class_counts)
+    if counts.ndim != 1 or not len(counts) or counts.dtype.kind not in "iuf" or not np.isfinite(counts).all():
+        raise UserError(
+            f"`class_counts` must be one number per class, of shape (C,); got {counts.dtype} of shape {counts.shape}."
+        )
+    return [int(count) for count in counts]
 
 
 def _at_least_one(imbalance: float) -> float:

@@ -66,6 +66,7 @@ class Feed:
         augment: Sequence[Transform] = (),
         generator: torch.Generator | None = None,
         drop_last: bool = False,
+        training: bool = False,
         views: int = 1,
         companion: Tensor | None = None,
     ) -> Iterator[Batch]:
@@ -75,17 +76,16 @@ class Feed:
             augment: augmentations, applied in this order.
             generator: source of the augmentations' random numbers; None for torch's global one.
             drop_last: whether a last batch that is not full is left out, unless it is the only one.
+            training: whether a last batch of a single image is joined to the one before (`cut`).
             views: number of augmented copies of each image.
             companion: indices of the companion batches, as many as `indices`; a batch and its companion are read together.
         """
         if self.loader is None:  # one copy to the device, not one per batch
             indices, companion = indices.to(self.device), None if companion is None else companion.to(self.device)
-        chunks = list(torch.split(indices, batch_size))
-        if drop_last and len(chunks) > 1 and len(chunks[-1]) < batch_size:
-            chunks.pop()
-        sizes = [len(chunk) for chunk in chunks]
+        sizes = cut(len(indices), batch_size, drop_last=drop_last, training=training)
+        chunks = list(torch.split(indices[: sum(sizes)], sizes))
         if companion is not None:
-            chunks = [torch.cat(pair) for pair in zip(chunks, torch.split(companion, batch_size), strict=False)]
+            chunks = [torch.cat(pair) for pair in zip(chunks, torch.split(companion[: sum(sizes)], sizes), strict=True)]
         for size, chunk, raw in zip(sizes, chunks, self._raw(chunks), strict=True):
             labels = self.labels[chunk.to(self.device)]
             first, *others = (self._augmented(raw, augment, generator) for _ in range(views))
@@ -104,6 +104,25 @@ class Feed:
             return (pixels[chunk.to(self.device)] for chunk in chunks)
         self.order.chunks = chunks
         return (_without_error(batch).to(self.device, non_blocking=True) for batch in self.loader)
+
+
+def cut(images: int, batch_size: int, *, drop_last: bool = False, training: bool = False) -> list[int]:
+    """Sizes of the batches that so many images are cut into.
+
+    The last batch may be smaller, or is left out with `drop_last`, unless it is the only one; of no images it is empty. In
+    training a last batch of a single image is joined to the one before: a batch norm learns nothing of one image, and fails where
+    the map is 1 x 1.
+
+    >>> cut(9, 4), cut(9, 4, training=True), cut(9, 4, drop_last=True)
+    ([4, 4, 1], [4, 5], [4, 4])
+    """
+    whole, rest = divmod(images, batch_size)
+    sizes = [batch_size] * whole + [rest] * (rest > 0 or not whole)
+    if not rest or not whole:
+        return sizes
+    if drop_last:
+        return sizes[:-1]
+    return [*sizes[:-2], batch_size + 1] if training and rest == 1 and batch_size > 1 else sizes
 
 
 class _Order:

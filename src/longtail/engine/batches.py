@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from longtail.data.loaders import Batch, Feed
+from longtail.data.loaders import Batch, Feed, cut
+from longtail.errors import TrainingFailed
 from longtail.sampling import EpochSampler, Stream, epoch_seed
 from longtail.spec.experiment import Experiment
 from longtail.spec.recipe import Stage
@@ -50,6 +51,7 @@ def epoch_batches(
         augment=(*experiment.setting.augment, *stage.augment),
         generator=generator,
         drop_last=stage.drop_last,
+        training=True,
         views=stage.views,
         companion=companion,
     )
@@ -57,14 +59,38 @@ def epoch_batches(
 
 def steps_of(stage: Stage, images: int) -> int:
     """Number of batches in an epoch of `images` images, at least one."""
-    whole = images // stage.batch_size if stage.drop_last else math.ceil(images / stage.batch_size)
-    return max(whole, 1)
+    return max(len(batch_sizes(stage, images)), 1)
+
+
+def batch_sizes(stage: Stage, images: int) -> list[int]:
+    """Sizes of the batches of an epoch of `images` images."""
+    return cut(images, stage.batch_size, drop_last=stage.drop_last, training=True)
+
+
+@contextmanager
+def naming_lone_images() -> Iterator[None]:
+    """Turns torch's error on a batch norm that is given a single number per channel into one sentence.
+
+    Raises:
+        TrainingFailed: a batch has one image, and the network's last map is 1 x 1.
+    """
+    try:
+        yield
+    except ValueError as error:
+        if "more than 1 value per channel" not in str(error):
+            raise
+        raise TrainingFailed(
+            "A batch of one image cannot be trained on: the network normalises each channel over the images of a batch, and its "
+            "last map has a single pixel. Give more images, a larger batch (`changes={'stages.0.batch_size': 8}`) or larger "
+            "images (`size=64`)."
+        ) from error
 
 
 def not_finite(experiment: Experiment, stage_index: int, epoch: int, step: int, indices: Tensor) -> str:
     """Error message for a loss that is infinite or nan: which batch, which classes are in it, and what to try."""
     stage, data = experiment.recipe.stages[stage_index], experiment.data
-    shown = data.train.labels[torch.split(indices, stage.batch_size)[step].numpy()]
+    sizes = batch_sizes(stage, len(indices))
+    shown = data.train.labels[torch.split(indices[: sum(sizes)], sizes)[step].numpy()]
     names = ", ".join(data.classes[label] for label in sorted(set(shown.tolist())))
     return (
         f"The loss is not finite in stage {stage_index + 1}, epoch {epoch + 1}, batch {step + 1} (classes in it: {names}). "

@@ -2,18 +2,52 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 import torch.distributed as dist
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from longtail.arguments import as_rows, in_a_program
 from longtail.errors import UserError, WrongTypeError
 
 Features = Float[Tensor, "batch features"]
 Logits = Float[Tensor, "batch classes"]
 
 
-class Head(nn.Module):
+class PreciseModule(nn.Module):
+    """A module whose buffers stay in float32 at least, whatever it is cast to, and whose state changes where it learns alone.
+
+    Half precision has no number above 65,504, which counts of images and sums exceed; Apple's GPUs hold no float64, so float64
+    buffers become float32 there. Parameters are cast as in any module.
+    """
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
+        own = {name: in_full(buffer, fn) for name, buffer in self._buffers.items() if buffer is not None}
+        self._buffers.update(dict.fromkeys(own))
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        self._buffers.update(own)
+        return self
+
+    @property
+    def learning(self) -> bool:
+        """Whether `forward` may change the module's state: in training mode and where gradients are recorded, only then."""
+        return self.training and torch.is_grad_enabled()
+
+
+def in_full(buffer: Tensor, fn: Callable[[Tensor], Tensor]) -> Tensor:
+    """The buffer after a move or a cast, but in float32 where the cast was to less, or where the device holds no float64."""
+    try:
+        moved = fn(buffer)
+    except TypeError:
+        moved = fn(buffer.float())
+    narrow = moved.is_floating_point() and moved.dtype.itemsize < 4
+    return buffer.to(moved.device, torch.float32) if narrow and not buffer.is_meta else moved
+
+
+class Head(PreciseModule):
     """Base class of classifier heads: features (B, D) in, logits (B, C) out, in float32 under autocast.
 
     A head is built as `Head(in_features, num_classes, *, ...)`, or as `Head(head, *, ...)` where it wraps another head. A head of
@@ -28,6 +62,7 @@ class Head(nn.Module):
         requires a class of heads checks the innermost head.
     reduced: method that averages over all processes what `forward` adds to its own buffers, so that the buffers stay equal in
         all processes.
+    learning: whether `forward` may change the head's own buffers: in training mode, where gradients are recorded.
 
     Args:
         device: device on which `scale` is created. None: torch's default device.
@@ -42,6 +77,20 @@ class Head(nn.Module):
     def reduced(self, increment: Tensor) -> Tensor:
         """The mean of an increment over all processes, whose batches are equally large; unchanged in one process."""
         return mean_over_processes(increment)
+
+    def checked(self, features: Features, size: int) -> Features:
+        """The features (B, D), in float32 at least.
+
+        Raises:
+            UserError: they are not of shape (B, D), where D is `size`.
+            WrongTypeError: they are no tensor.
+        """
+        if in_a_program():
+            return at_least_float32(features)
+        name = type(self).__name__
+        return at_least_float32(
+            as_rows(name, needs_tensor(name, features, "features"), columns=size, name="features", of="feature")
+        )
 
 
 def check_head(head: object) -> Head:
@@ -92,6 +141,19 @@ def class_vectors(head: nn.Module) -> Float[Tensor, "classes features"]:
     if not isinstance(weight, Tensor) or weight.ndim != 2:
         raise UserError(f"The head {type(core).__name__} has no `weight` of shape (C, D), which it needs to be wrapped or reset.")
     return weight
+
+
+def linear(features: Features, layer: nn.Linear) -> Logits:
+    """A linear layer in the precision of the features, also where its own is lower."""
+    bias = None if layer.bias is None else layer.bias.to(features.dtype)
+    return nn.functional.linear(features, layer.weight.to(features.dtype), bias)
+
+
+def needs_tensor(owner: str, values: object, name: str) -> Tensor:
+    """Returns what a network gave; raises an error if it is no tensor."""
+    if not isinstance(values, Tensor):
+        raise WrongTypeError(f"{owner} needs `{name}` as a tensor, as a network gives them; got {type(values).__name__}.")
+    return values
 
 
 def at_least_float32(values: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from longtail.errors import UserError
-from longtail.heads.base import Features, Head, Logits, at_least_float32, class_vectors
+from longtail.heads.base import Features, Head, Logits, class_vectors, linear
 
 Start = Literal["released", "paper"]
 
@@ -51,10 +51,11 @@ class AlignedHead(Head):
         self.confidence = _confidence(weight.shape[1], start).to(weight)
 
     def forward(self, features: Features) -> Logits:
+        features = self.checked(features, class_vectors(self).shape[1])
         with torch.autocast(features.device.type, enabled=False):
-            features = at_least_float32(features)
-            logits, confidence = self.inner(features), self.confidence(features).sigmoid()
-            aligned: Logits = (1 + confidence * self.class_scale) * logits + confidence * self.class_shift
+            logits, confidence = self.inner(features), linear(features, self.confidence).sigmoid()
+            scale, shift = self.class_scale.to(features.dtype), self.class_shift.to(features.dtype)
+            aligned: Logits = (1 + confidence * scale) * logits + confidence * shift
             return aligned * self.scale
 
 

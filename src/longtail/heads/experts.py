@@ -12,7 +12,7 @@ import torch.nn.functional as F  # noqa: N812
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from longtail.heads.base import Features, Head, Logits, at_least_float32, check_equal_parts
+from longtail.heads.base import Features, Head, Logits, check_equal_parts
 
 
 class ExpertsHead(Head):
@@ -51,8 +51,9 @@ class ExpertsHead(Head):
 
     def expert_logits(self, features: Features) -> Float[Tensor, "batch experts classes"]:
         """Logits (B, E, C) of every expert, from features (B, D)."""
+        features = self.checked(features, self.weight.shape[1])
         with torch.autocast(features.device.type, enabled=False):
-            unit_features, unit_weight = (self._unit_parts(rows) for rows in (at_least_float32(features), self.weight))
+            unit_features, unit_weight = (self._unit_parts(rows) for rows in (features, self.weight.to(features.dtype)))
             return torch.einsum("bed,ced->bec", unit_features, unit_weight) * self.scale
 
     def _unit_parts(self, rows: Float[Tensor, "rows features"]) -> Float[Tensor, "rows experts part"]:

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import nn
 
-from longtail.heads.base import Features, Head, Logits, at_least_float32, class_vectors
+from longtail.heads.base import Features, Head, Logits, class_vectors
 
 
 class LinearHead(Head):
@@ -28,8 +28,9 @@ class LinearHead(Head):
         self.weight, self.bias = linear.weight, linear.bias
 
     def forward(self, features: Features) -> Logits:
+        features = self.checked(features, self.weight.shape[1])
         with torch.autocast(features.device.type, enabled=False):
-            return F.linear(at_least_float32(features), self.weight, self.bias) * self.scale
+            return F.linear(features, self.weight.to(features.dtype), self.bias.to(features.dtype)) * self.scale
 
 
 class CosineHead(Head):
@@ -49,9 +50,11 @@ class CosineHead(Head):
         self.weight = nn.Parameter(F.normalize(torch.empty(num_classes, in_features).uniform_(-1, 1), dim=1))
 
     def forward(self, features: Features) -> Logits:
+        features = self.checked(features, self.weight.shape[1])
         with torch.autocast(features.device.type, enabled=False):
-            unit_features = F.normalize(at_least_float32(features), dim=1, eps=1e-12)
-            return F.linear(unit_features, F.normalize(self.weight, dim=1, eps=1e-12)) * self.scale
+            unit_features = F.normalize(features, dim=1, eps=1e-12)
+            unit_weight = F.normalize(self.weight.to(unit_features.dtype), dim=1, eps=1e-12)
+            return F.linear(unit_features, unit_weight) * self.scale
 
 
 class ScaledHead(Head):
@@ -70,6 +73,7 @@ class ScaledHead(Head):
         self.class_scale = nn.Parameter(torch.ones(len(weight), dtype=weight.dtype, device=weight.device))
 
     def forward(self, features: Features) -> Logits:
+        features = self.checked(features, class_vectors(self).shape[1])
         with torch.autocast(features.device.type, enabled=False):
-            logits: Logits = self.inner(at_least_float32(features)) * self.class_scale * self.scale
+            logits: Logits = self.inner(features) * self.class_scale.to(features.dtype) * self.scale
             return logits

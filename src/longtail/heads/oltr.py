@@ -11,7 +11,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from longtail.errors import UserError
-from longtail.heads.base import Features, Head, Logits, at_least_float32
+from longtail.heads.base import Features, Head, Logits, linear
 
 
 class MetaHead(Head):
@@ -54,9 +54,11 @@ class MetaHead(Head):
         self.register_buffer("memory", torch.zeros_like(weight, requires_grad=False))
 
     def forward(self, features: Features) -> Logits:
+        features = self.checked(features, self.weight.shape[1])
         with torch.autocast(features.device.type, enabled=False):
-            embedded = self.embed(at_least_float32(features))
-            return F.linear(embedded, F.normalize(self.weight, dim=1, eps=1e-12)) * self.cosine_scale * self.scale
+            embedded = self.embed(features)
+            unit_weight = F.normalize(self.weight.to(embedded.dtype), dim=1, eps=1e-12)
+            return F.linear(embedded, unit_weight) * self.cosine_scale * self.scale
 
     def embed(self, features: Features) -> Features:
         """v_meta / (1 + ||v_meta||), of length below 1."""
@@ -66,16 +68,18 @@ class MetaHead(Head):
 
     def meta_embedding(self, features: Features) -> Features:
         """v_meta itself, whose length is not bounded."""
+        features = self.checked(features, self.weight.shape[1])
         with torch.autocast(features.device.type, enabled=False):
-            enriched, nearest = self._enriched(at_least_float32(features))
+            enriched, nearest = self._enriched(features)
             return enriched / nearest
 
     def _enriched(self, features: Features) -> tuple[Tensor, Tensor]:
         """reach u (B, D), and the distance gamma (B, 1) to the nearest centroid."""
-        distances = torch.cdist(features, self.memory, compute_mode="donot_use_mm_for_euclid_dist")
+        memory = self.memory.to(features.dtype)
+        distances = torch.cdist(features, memory, compute_mode="donot_use_mm_for_euclid_dist")
         nearest = distances.amin(1, keepdim=True).clamp(min=1e-12)
-        remembered = self.hallucinator(features).softmax(1) @ self.memory
-        return self.reach * (features + self.selector(features).tanh() * remembered), nearest
+        remembered = linear(features, self.hallucinator).softmax(1) @ memory
+        return self.reach * (features + linear(features, self.selector).tanh() * remembered), nearest
 
 
 def _copied(head: nn.Module) -> nn.Linear:

@@ -11,18 +11,19 @@ import torch.nn.functional as F  # noqa: N812
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from longtail.heads.base import Features, Head, Logits, at_least_float32, check_equal_parts
+from longtail.heads.base import Features, Head, Logits, check_equal_parts
 
 
 class CausalHead(Head):
     """Compares directions in K parts of the feature, and keeps a moving average of the features of the last training steps.
 
     z_i = temperature / K sum_k <x^k / ||x^k||, w_i^k / (||w_i^k|| + shrinkage)>
-    E  <- momentum E + mean_b x_b        in training mode, without gradient; not normalised, since only directions are used
+    E  <- momentum E + mean_b x_b        in training mode where gradients are recorded, without a gradient of its own
 
     Source: NeurIPS 2020; code followed: KaihuaTang/Long-Tailed-Recognition.pytorch@2e28976, CausalNormClassifier.py (z)
-    and run_networks.py (E). There E is a numpy array outside the checkpoint; here it is saved, and averaged over processes. The
-    norms are kept above 1e-12, so that a part without activation gives 0 and not nan.
+    and run_networks.py (E). E is not normalised, since only directions are used; there it is a numpy array outside the
+    checkpoint, here it is saved, and averaged over processes. The norms are kept above 1e-12, so that a part without activation
+    gives 0 and not nan.
 
     Args:
         in_features: length D of a feature vector, a multiple of `heads`.
@@ -59,11 +60,11 @@ class CausalHead(Head):
         self.register_buffer("shrinkage", torch.tensor(float(shrinkage)))
 
     def forward(self, features: Features) -> Logits:
+        features = self.checked(features, self.weight.shape[1])
         with torch.autocast(features.device.type, enabled=False):
-            features = at_least_float32(features)
-            if self.training:
+            if self.learning:
                 self.remember(features)
-            weight = shrunk(self.weight.view(-1, *self.average.shape), self.shrinkage)
+            weight = shrunk(self.weight.to(features.dtype).view(-1, *self.average.shape), self.shrinkage)
             unit = F.normalize(features.reshape(-1, *self.average.shape), dim=2, eps=1e-12)
             return F.linear(unit.flatten(1), weight.flatten(1)) * (self.temperature / len(self.average)) * self.scale
 

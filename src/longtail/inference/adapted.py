@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
-
-import torch
-
+from longtail.arguments import Numbers, as_tensor
 from longtail.errors import UserError
 from longtail.inference.fitting import function_of, keywords_of
-from longtail.inference.predictions import InferenceRule, Predictions, Scores, as_trained
+from longtail.inference.predictions import InferenceRule, Predictions, Scores, as_trained, like
+from longtail.weighting import in_order
 
 
 def adapted(
@@ -17,7 +14,7 @@ def adapted(
     *,
     rule: InferenceRule = as_trained,
     temperature: float = 1.0,
-    offset: Sequence[float] | None = None,
+    offset: Numbers | None = None,
 ) -> Scores:
     """The scores of another rule divided by a temperature, plus one number per class: s / T + b.
 
@@ -30,14 +27,17 @@ def adapted(
         offset: b (C,); None for zeros.
 
     Raises:
-        UserError: `offset` is not one finite number per class.
+        UserError: `offset` is not one finite number per class, or the temperature is not above 0.
     """
+    if not temperature > 0:
+        raise UserError(f"`temperature` must be above 0; got {temperature}.")
     scores: Scores = rule(predictions) / temperature
     if offset is None:
         return scores
-    if len(offset) != scores.shape[1] or not all(map(math.isfinite, offset)):
-        raise UserError(f"`offset` must be {scores.shape[1]} finite numbers, one per class; got {len(offset)} numbers.")
-    return scores + torch.tensor(offset, dtype=scores.dtype, device=scores.device)
+    shift = as_tensor("adapted", in_order("offset", offset), "offset")
+    if shift.shape != scores.shape[1:] or not bool(shift.isfinite().all()):
+        raise UserError(f"`offset` must be {scores.shape[1]} finite numbers, one per class; got {shift.numel()} numbers.")
+    return scores + like(shift, scores)
 
 
 def innermost_rule(rule: InferenceRule) -> InferenceRule:

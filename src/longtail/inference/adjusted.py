@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 
+from longtail.arguments import Numbers, as_tensor, exact
 from longtail.choosing import image_weights
 from longtail.errors import UserError
 from longtail.inference.fitting import fitted_on, keywords_of, not_fitted
-from longtail.inference.predictions import InferenceRule, Predictions, Scores
-from longtail.weighting import as_counts
+from longtail.inference.predictions import InferenceRule, Predictions, Scores, like
+from longtail.weighting import as_counts, in_order
 
 
 @fitted_on("val", keyword="tau", learn=lambda rule, val: {"tau": best_tau(rule, val)})
-def logit_adjusted(predictions: Predictions, *, tau: float | None = 1.0, target: Sequence[float] | None = None) -> Scores:
+def logit_adjusted(predictions: Predictions, *, tau: float | None = 1.0, target: Numbers | None = None) -> Scores:
     """Subtracts the log class frequency from the logits, and adds that of the use: z_j - tau log(n_j / N) + log target_j.
 
     Source: Menon et al., ICLR 2021, Eq. 9 (post hoc). It is meant for a network trained with plain cross-entropy. If tau is None,
@@ -31,11 +30,11 @@ def logit_adjusted(predictions: Predictions, *, tau: float | None = 1.0, target:
     """
     if tau is None:
         raise not_fitted(logit_adjusted)
-    counts = as_counts(predictions.class_counts).to(predictions.logits.device)
+    counts = as_counts(predictions.class_counts)
     shift = -tau * (counts / counts.sum()).log()
     if target is not None:
         shift = shift + log_frequencies(target, len(counts)).to(shift.device)
-    return predictions.logits + shift.to(predictions.logits.dtype)
+    return predictions.logits + like(shift, predictions.logits)
 
 
 @fitted_on("val", keyword="tau", learn=lambda rule, val: {"tau": best_tau(rule, val)})
@@ -56,16 +55,21 @@ def tau_normalised(predictions: Predictions, *, tau: float | None = None) -> Sco
     return scores
 
 
-def log_frequencies(target: Sequence[float], classes: int) -> Tensor:
+def log_frequencies(target: Numbers, classes: int) -> Tensor:
     """log of class frequencies (C,), which are scaled to sum 1; of a class that does not occur, that of the smallest float32.
 
     Raises:
         UserError: `target` is not one finite number per class, none below 0 and one above it.
     """
-    wanted = torch.tensor(target, dtype=torch.float64)
+    return as_frequencies(target, classes).clamp(min=torch.finfo(torch.float32).tiny).log()
+
+
+def as_frequencies(target: Numbers, classes: int) -> Tensor:
+    """Class frequencies (C,) as float64 numbers with the sum 1; raises an error as `log_frequencies` does."""
+    wanted = exact(as_tensor("logit_adjusted", in_order("target", target), "target"))
     if wanted.shape != (classes,) or not bool(torch.isfinite(wanted).all() and (wanted >= 0).all() and wanted.sum() > 0):
         raise UserError(f"`target` must be {classes} finite numbers, one per class, none below 0 and one above it.")
-    return (wanted / wanted.sum()).clamp(min=torch.finfo(torch.float32).tiny).log()
+    return wanted / wanted.sum()
 
 
 def best_tau(rule: InferenceRule, val: Predictions) -> float:
@@ -73,7 +77,7 @@ def best_tau(rule: InferenceRule, val: Predictions) -> float:
 
     The accuracy is that under the rule's `target`; without one it is the mean recall.
     """
-    grid, target = [step / 10 for step in range(21)], keywords_of(rule).get("target")
-    prior = torch.ones(len(val.class_counts)) if target is None else torch.as_tensor(target, dtype=torch.float64)
-    weights = image_weights(val.labels, prior)
-    return max(grid, key=lambda tau: round(float((rule(val, tau=tau).argmax(1) == val.labels).double() @ weights), 12))
+    grid, target, classes = [step / 10 for step in range(21)], keywords_of(rule).get("target"), len(val.class_counts)
+    weights = image_weights(val.labels, torch.ones(classes) if target is None else as_frequencies(target, classes))
+    labels = val.labels.cpu()
+    return max(grid, key=lambda tau: round(float((rule(val, tau=tau).argmax(1).cpu() == labels).double() @ weights), 12))

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 
-import torch
-from torch import Tensor
-
+from longtail.arguments import Numbers, exact
+from longtail.errors import UserError
 from longtail.inference.fitting import fitted_on, not_fitted
 from longtail.inference.predictions import Predictions, Scores
+from longtail.weighting import as_image_weights
 
 
 @fitted_on("val", keyword="temperature", learn=lambda rule, val: {"temperature": best_temperature(val)})
@@ -20,20 +20,28 @@ def temperature_scaled(predictions: Predictions, *, temperature: float | None = 
     """
     if temperature is None:
         raise not_fitted(temperature_scaled)
+    if not temperature > 0:
+        raise UserError(f"`temperature` must be above 0; got {temperature}.")
     return predictions.logits / temperature
 
 
-def best_temperature(val: Predictions, weights: Tensor | None = None) -> float:
+def best_temperature(val: Predictions, weights: Numbers | None = None) -> float:
     """The T that minimises sum_i w_i CE(z_i / T, y_i), found by bisection on log T.
 
     As a function of 1 / T the sum is convex, with the derivative sum_i w_i (sum_j p_ij z_ij - z_iy), p = softmax(z / T).
 
     Args:
         weights: weight of each image (M,), w >= 0, such as `choosing.image_weights`; None where they weigh the same.
+
+    Raises:
+        UserError: the weights are not one finite number per image, none below 0 and one above it.
     """
-    logits = val.logits.double()
-    share = torch.full((len(logits),), 1 / max(len(logits), 1), dtype=torch.float64) if weights is None else weights.double()
-    true_logit = logits.gather(1, val.labels[:, None])[:, 0] @ share
+    logits = exact(val.logits)
+    images, labels = len(logits), val.labels.to(logits.device)
+    share = logits.new_full((images,), 1 / max(images, 1))
+    if weights is not None:
+        share = as_image_weights("best_temperature", weights, images).to(logits.device)
+    true_logit = logits.gather(1, labels[:, None])[:, 0] @ share
     low, high = math.log(1e-3), math.log(1e3)
     for _ in range(40):
         middle = (low + high) / 2

@@ -6,8 +6,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+
+from longtail.arguments import as_labels, as_rows, in_a_program
+from longtail.errors import UserError
+from longtail.weighting import as_counts
 
 Scores = Float[Tensor, "images classes"]
 
@@ -38,7 +43,7 @@ class Predictions:
     Args:
         features: features (M, D) that the head was given, float32.
         logits: logits (M, C) of the head, float32, calibrated by the head's scale.
-        labels: class indices (M,); -1 where the class is not known.
+        labels: class indices (M,), integers of any type; -1 where the class is not known.
         class_counts: TRAINING images per class (C,), float64, whichever images the forward pass is over.
         head: the head's state: `weight` (C, D), and `bias` (C,), `class_scale` (C,), `scale` () where it has them; a head that
             wraps another has the tensors of the inner head as `inner.weight` and so on.
@@ -49,6 +54,34 @@ class Predictions:
     labels: Int[Tensor, " images"]
     class_counts: Float[Tensor, " classes"]
     head: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Brings all fields into the forms above, from tensors, arrays or lists.
+
+        Raises:
+            UserError: a shape does not fit the others, or a label is neither a class index nor -1.
+        """
+        if in_a_program():
+            return
+        logits = in_float(as_rows("Predictions", self.logits, name="logits"))
+        images, classes = logits.shape
+        features = in_float(as_rows("Predictions", self.features, rows=images, name="features", of="feature"))
+        labels = as_labels("Predictions", self.labels, classes=classes, images=images, also=(-1,))
+        counts = as_counts(self.class_counts)
+        if len(counts) != classes:
+            raise UserError(f"Predictions needs one count for each of {classes} classes as `class_counts`; got {len(counts)}.")
+        for name, value in (("features", features), ("logits", logits), ("labels", labels), ("class_counts", counts)):
+            object.__setattr__(self, name, value)
+
+
+def in_float(values: Tensor) -> Tensor:
+    """Values in half precision as float32; float32 and float64 unchanged."""
+    return values if values.dtype == torch.float64 else values.float()
+
+
+def like(values: Tensor, other: Tensor) -> Tensor:
+    """The values in the type and on the device of another tensor, converted before they are moved to a device without float64."""
+    return values.to(other.dtype).to(other.device)
 
 
 def as_trained(predictions: Predictions) -> Scores:

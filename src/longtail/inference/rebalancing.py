@@ -9,9 +9,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from longtail.arguments import as_vector, exact
 from longtail.errors import UserError
 from longtail.inference.fitting import fitted_on, not_fitted
-from longtail.inference.predictions import Predictions, Scores
+from longtail.inference.predictions import Predictions, Scores, like
 
 Source = Literal["test", "val"]
 
@@ -45,10 +46,11 @@ def rebalanced(
         if source == "val":
             raise not_fitted(partial(rebalanced, source=source))
         column_sums = summed_probabilities(predictions)
+    column_sums = as_vector("rebalanced", column_sums, length=predictions.logits.shape[1], name="column_sums")
     correction = column_sums.clamp(min=torch.finfo(column_sums.dtype).tiny).log()
-    return predictions.logits.log_softmax(1) - tau * correction.to(predictions.logits)
+    return predictions.logits.log_softmax(1) - tau * like(correction, predictions.logits)
 
 
 def summed_probabilities(predictions: Predictions) -> Float[Tensor, " classes"]:
     """q_j = sum_i p_ij, in float64."""
-    return predictions.logits.double().softmax(1).sum(0)
+    return exact(predictions.logits).softmax(1).sum(0)

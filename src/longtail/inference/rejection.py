@@ -5,6 +5,7 @@ from __future__ import annotations
 from jaxtyping import Int
 from torch import Tensor
 
+from longtail.errors import UserError
 from longtail.inference.predictions import Predictions
 
 
@@ -15,5 +16,7 @@ def open_set(predictions: Predictions, *, threshold: float = 0.1) -> Int[Tensor,
 
     Source: Liu et al., CVPR 2019 (OLTR), Sec. 4; 0.1 in the authors' code. The probability depends on the logits' temperature.
     """
+    if not 0 <= threshold <= 1:
+        raise UserError(f"`threshold` is a probability, from 0 to 1; got {threshold}.")
     confidence, predicted = predictions.logits.softmax(1).max(1)
     return predicted.where(confidence >= threshold, -1)

@@ -1,33 +1,36 @@
-"""The contract of losses (`Loss`, `FeatureLoss`), and the weighted means and the checks of arguments that losses share."""
+"""The contract of losses (`Loss`, `FeatureLoss`), and the checks of arguments that losses share."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar, Literal, TypeVar
+from typing import ClassVar, TypeVar
 
 import torch
-import torch.nn.functional as F  # noqa: N812
-from jaxtyping import Float, Int
-from torch import Tensor, nn
+from torch import Tensor
 
+from longtail.arguments import IGNORED, Numbers, as_labels, as_probabilities, as_rows, as_tensor, described
 from longtail.errors import UserError, WrongTypeError
-from longtail.heads.base import Head, at_least_float32, mean_over_processes
-from longtail.weighting import Counts, as_counts
+from longtail.heads.base import Head, PreciseModule, at_least_float32, mean_over_processes, needs_tensor
+from longtail.losses.means import Form as Form
+from longtail.losses.means import mean_cross_entropy as mean_cross_entropy
+from longtail.losses.means import weighted_mean as weighted_mean
+from longtail.losses.ranges import needs_cosines
+from longtail.weighting import Counts, as_counts, as_weights
 
-Form = Literal["softmax", "sigmoid"]
 Name = TypeVar("Name", bound=str)
 
 
-class Loss(nn.Module):
+class Loss(PreciseModule):
     """Base class of losses: built as `Loss(class_counts, *, ..., weight=None)`, called as `loss(logits, labels)`.
 
     A loss of your own derives from this class, passes `class_counts` and `weight` to `super().__init__` and implements
-    `forward`, which is called under autocast and returns a scalar. The engine uses the attributes as follows:
+    `forward`, which is called under autocast, begins with `logits, labels = self.checked(logits, labels)` and returns a scalar.
+    The engine uses the attributes as follows:
 
-    class_counts: buffer (C,), float64, training images per class. It is checked here and never changed.
-    weight: buffer (C,), float64, weight of every image of a class. At the beginning of each epoch the engine overwrites it in
-        place with the weights of the stage's `reweight`, so a weight given at construction takes effect only where the loss is
-        used without a stage. `forward` applies it, cast to the logits' type: `self.weight.to(logits.dtype)`.
+    class_counts: buffer (C,), float64 (float32 on devices without), training images per class, checked here and never changed.
+    weight: buffer (C,), of the same type, weight of every image of a class. At the beginning of each epoch the engine overwrites
+        it in place with the weights of the stage's `reweight`, so a weight given at construction takes effect only where the loss
+        is used without a stage. `forward` applies it, cast to the logits' type: `self.weight.to(logits.dtype)`.
     scale: factor by which `forward` multiplies the logits, 1 where the loss has none. It becomes the `scale` of the head when
         the stage ends, so that the stored network gives the logits that the loss was computed from.
     requires_head: class that the head must be an instance of (the innermost head where heads wrap each other), None for any.
@@ -39,6 +42,11 @@ class Loss(nn.Module):
         tells `longtail predict --prior` what to adjust.
     reduced: method that averages over all processes what `forward` adds to its own buffers, so that the buffers stay equal in
         all processes.
+    learning: whether `forward` may change the loss's own buffers: in training mode, where gradients are recorded. In evaluation
+        mode it draws no random numbers either.
+    ignores: whether images with the label -100 are left out, as by torch's losses; else it is refused where it can be read.
+    takes_cosines: whether the logits are cosines, which the loss scales; of others it warns once (`range`), unless the loss is
+        trained by the engine, which checks the head.
     feature_loss: name of the submodule under which a stage's loss on features is added; use it for nothing else.
 
     The parameters of the loss are trained, under the names `loss.*` in `learning_rates`. A checkpoint stores parameters and
@@ -55,7 +63,8 @@ class Loss(nn.Module):
     >>> class SoftenedLoss(Loss):
     ...     scale = 0.5
     ...     def forward(self, logits, labels):
-    ...         return mean_cross_entropy(self.scale * at_least_float32(logits), labels, self.weight)
+    ...         logits, labels = self.checked(logits, labels)
+    ...         return mean_cross_entropy(self.scale * logits, labels, self.weight)
     >>> SoftenedLoss([100, 10, 1])(torch.tensor([[4.0, 2.0, 0.0]]), torch.tensor([0])).item()
     0.40760...
     """
@@ -66,19 +75,16 @@ class Loss(nn.Module):
     requires_head: ClassVar[type[Head] | None] = None
     draws_random_numbers: ClassVar[bool] = False
     balances: ClassVar[bool] = False
+    takes_cosines: ClassVar[bool] = False
+    ignores: ClassVar[bool] = True
 
     def __init__(self, class_counts: Counts, *, weight: Counts | None = None) -> None:
         super().__init__()
         counts = as_counts(class_counts)
-        weights = torch.ones_like(counts) if weight is None else torch.as_tensor(weight, dtype=torch.float64)
-        if weights.shape != counts.shape or bool((weights < 0).any()) or not bool(weights.sum() > 0):
-            span = f" with values from {weights.min():g} to {weights.max():g}" if weights.numel() else ""
-            raise UserError(
-                f"`weight` must hold one non-negative number per class, not all zero: expected shape {tuple(counts.shape)}, "
-                f"got {tuple(weights.shape)}{span}."
-            )
+        weights = torch.ones_like(counts) if weight is None else as_weights(weight, len(counts))
         self.register_buffer("class_counts", counts)
         self.register_buffer("weight", weights.detach().clone())
+        self.range = needs_cosines(type(self).__name__) if self.takes_cosines else None
 
     def reduced(self, increment: Tensor) -> Tensor:
         """The mean of an increment over all processes, each of which took the mean over its own batch; unchanged in one process.
@@ -87,15 +93,55 @@ class Loss(nn.Module):
         """
         return mean_over_processes(increment)
 
-    def class_indices(self, labels: Tensor) -> Tensor:
-        """Returns the labels (B,); raises an error if they are class probabilities."""
-        if labels.is_floating_point():
+    def checked(self, logits: Tensor, labels: Numbers, *, shares: bool = False) -> tuple[Tensor, Tensor]:
+        """The logits (B, C) in float32 at least, and the labels (B,) as int64, of which -100 stands for an image to ignore.
+
+        Args:
+            logits: logits of the network, one per class of `class_counts`.
+            labels: class indices, as a tensor, an array or a list of integers of any type.
+            shares: whether the labels may be class probabilities (B, C) instead, which are then returned.
+
+        Raises:
+            WrongTypeError: the logits are no tensor, or the labels no integers.
+            UserError: a shape does not fit, a label is no class index (checked on the CPU; a GPU stops by itself), or loss and
+                logits are on different devices.
+        """
+        name, classes = type(self).__name__, len(self.class_counts)
+        logits = as_rows(name, needs_tensor(name, logits, "logits"), columns=classes, name="logits")
+        self.check_device(logits)
+        if self.range is not None:
+            self.range.look_at(logits)
+        given = as_tensor(name, labels, "labels")
+        if shares and given.is_floating_point():
+            probabilities = as_probabilities(name, given, columns=classes, rows=len(logits), name="labels")
+            return at_least_float32(logits), self._beside(probabilities, labels, logits)
+        return at_least_float32(logits), self._beside(self.class_indices(given, len(logits)), labels, logits)
+
+    def class_indices(self, labels: Numbers, images: int | None = None) -> Tensor:
+        """Returns the labels (B,) as int64; raises an error if they are no class indices."""
+        name = type(self).__name__
+        given = as_tensor(name, labels, "labels")
+        if given.is_floating_point() and given.ndim == 2:
             raise WrongTypeError(
-                f"{type(self).__name__} needs class indices of shape (B,); got {labels.dtype} labels of shape "
-                f"{tuple(labels.shape)}. For mixed labels, call the loss once per label and mix the two values, as in "
-                f"longtail.steps.mixup."
+                f"{name} needs class indices of shape (B,); got {given.dtype} labels of shape {tuple(given.shape)}. For mixed "
+                f"labels, call the loss once per label and mix the two values, as in longtail.steps.mixup."
             )
-        return labels
+        also = (IGNORED,) if self.ignores else ()
+        return as_labels(name, given, classes=len(self.class_counts), images=images, also=also)
+
+    def check_device(self, values: Tensor) -> None:
+        """Refuses values on another device than the loss."""
+        if values.device != self.weight.device:
+            here, there = self.weight.device, values.device
+            raise UserError(f"{type(self).__name__} is on {here} and its input on {there}; move the loss with `.to('{there}')`.")
+
+    def _beside(self, given: Tensor, labels: Numbers, logits: Tensor) -> Tensor:
+        """The labels on the device of the logits, where they came as an array or a list; a tensor has to be there already."""
+        if isinstance(labels, Tensor) and given.device != logits.device:
+            raise UserError(
+                f"{type(self).__name__} got logits on {logits.device} and labels on {given.device}; move one of them."
+            )
+        return given.to(logits.device)
 
     def above_zero(self, name: str, value: float) -> float:
         """Returns the value of the hyper-parameter `name`; raises an error if it is not above 0."""
@@ -121,37 +167,20 @@ class FeatureLoss(Loss):
         super().__init__(class_counts, weight=weight)
         self.feature_size = feature_size
 
+    def checked(self, features: Tensor, labels: Numbers, *, shares: bool = False) -> tuple[Tensor, Tensor]:
+        """The features (B, D) in float32 at least, and the labels (B,) as int64, checked as by `Loss.checked`."""
+        features = self.checked_features(features)
+        if self.range is not None:
+            self.range.look_at(features)
+        return features, self._beside(self.class_indices(labels, len(features)), labels, features)
+
     def checked_features(self, features: Tensor) -> Tensor:
-        """Returns the features, in float32 at least; raises an error if their length is not `feature_size`."""
-        if features.shape[-1] != self.feature_size:
-            raise UserError(
-                f"{type(self).__name__} was built for features of length {self.feature_size}; got shape {tuple(features.shape)}."
-            )
-        return at_least_float32(features)
-
-
-def weighted_mean(
-    per_sample: Float[Tensor, " batch"], labels: Int[Tensor, " batch"], weight: Float[Tensor, " classes"]
-) -> Float[Tensor, ""]:
-    """Weighted mean sum_i w[y_i] l_i / sum_i w[y_i], as torch's losses define it for `weight`."""
-    image_weight = weight.to(per_sample.dtype)[labels]
-    return (image_weight * per_sample).sum() / image_weight.sum()
-
-
-def mean_cross_entropy(
-    logits: Float[Tensor, "batch classes"], labels: Tensor, weight: Tensor, *, smoothing: float = 0.0
-) -> Float[Tensor, ""]:
-    """Weighted mean of the cross-entropy; labels are class indices (B,) or class probabilities (B, C).
-
-    With label smoothing eps the target of class j is (1 - eps) share_j + eps / C (Szegedy et al., CVPR 2016, Sec. 7).
-    """
-    if not labels.is_floating_point():
-        per_sample = F.cross_entropy(logits, labels, reduction="none", label_smoothing=smoothing)
-        return weighted_mean(per_sample, labels, weight)
-    share = labels.to(logits.dtype)
-    per_sample = F.cross_entropy(logits, share, reduction="none", label_smoothing=smoothing)
-    image_weight = (share * weight.to(logits.dtype)).sum(1)
-    return (image_weight * per_sample).sum() / image_weight.sum()
+        """Returns the features, in float32 at least; raises an error if they are not of shape (B, `feature_size`)."""
+        name = type(self).__name__
+        if needs_tensor(name, features, "features").ndim != 2 or features.shape[1] != self.feature_size:
+            raise UserError(f"{name} was built for features of length {self.feature_size}; got {described(features)}.")
+        self.check_device(features)
+        return at_least_float32(as_rows(name, features, name="features", of="feature"))
 
 
 def checked_smoothing(smoothing: float) -> float:
@@ -159,23 +188,6 @@ def checked_smoothing(smoothing: float) -> float:
     if not 0 <= smoothing < 1:
         raise UserError(f"`smoothing` is a share, at least 0 and below 1; got {smoothing}.")
     return smoothing
-
-
-def focal_terms(
-    logits: Float[Tensor, "batch classes"], labels: Int[Tensor, " batch"], gamma: float, form: Form
-) -> Float[Tensor, " batch"]:
-    """Focal loss of every image, in one of its two forms."""
-    if form == "softmax":
-        cross_entropy = F.cross_entropy(logits, labels, reduction="none")
-        return one_minus_p(cross_entropy) ** gamma * cross_entropy if gamma else cross_entropy
-    signed = logits * (2 * F.one_hot(labels, logits.shape[1]) - 1)
-    binary_cross_entropy = -F.logsigmoid(signed)
-    return (torch.exp(-gamma * (signed + binary_cross_entropy)) * binary_cross_entropy).sum(1)
-
-
-def one_minus_p(cross_entropy: Float[Tensor, " batch"]) -> Float[Tensor, " batch"]:
-    """1 - p with p the probability of the true class; kept above 0, where the gradient of a root would be infinite."""
-    return (-torch.expm1(-cross_entropy)).clamp(min=torch.finfo(cross_entropy.dtype).tiny)
 
 
 def known(kind: str, name: Name, names: Sequence[str]) -> Name:

@@ -8,11 +8,12 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
-import torch.nn.functional as F  # noqa: N812
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from longtail.losses.base import FeatureLoss, known, weighted_mean
+from longtail.arguments import Numbers
+from longtail.losses.base import FeatureLoss, known
+from longtail.losses.means import known_index, one_hot, weighted_mean
 from longtail.weighting import Counts
 
 
@@ -62,13 +63,14 @@ class CentroidLoss(FeatureLoss):
         self.form = known("form", form, ("code", "paper"))
         self.centroids = nn.Parameter(torch.randn(len(self.class_counts), feature_size))
 
-    def forward(self, features: Float[Tensor, "batch features"], labels: Int[Tensor, " batch"]) -> Float[Tensor, ""]:
-        features, labels = self.checked_features(features), self.class_indices(labels)
+    def forward(self, features: Float[Tensor, "batch features"], labels: Numbers) -> Float[Tensor, ""]:
+        features, labels = self.checked(features, labels)
         centroids = self.centroids.to(features.dtype)
         if self.form == "paper":
             difference = own_minus_other_distances(features, centroids, labels)
             return weighted_mean((difference + self.margin).clamp(min=0), labels, self.weight)
-        attracting = with_divided_gradient(centroids[labels], F.one_hot(labels, len(centroids)).sum(0)[labels])
+        own = known_index(labels)
+        attracting = with_divided_gradient(centroids[own], one_hot(labels, len(centroids)).sum(0)[own])
         attract = weighted_mean(squared_length(features - attracting) / 2, labels, self.weight)
         apart = weighted_mean(distance_to_others(features, centroids, labels), labels, self.weight)
         return attract + self.repel * (self.margin - apart).clamp(min=0)
@@ -91,7 +93,7 @@ def distance_to_others(
     """
     mean = centroids.mean(0)
     to_all = squared_length(features - mean) + squared_length(centroids - mean).mean()
-    return to_all - squared_length(features - centroids[labels]) / len(centroids)
+    return to_all - squared_length(features - centroids[known_index(labels)]) / len(centroids)
 
 
 def own_minus_other_distances(
@@ -100,7 +102,7 @@ def own_minus_other_distances(
     """Distance to the centroid of the image's own class minus the sum of the distances to all other centroids."""
     with torch.autocast(features.device.type, enabled=False):
         distances = torch.cdist(features, centroids, compute_mode="donot_use_mm_for_euclid_dist")
-    own = distances.gather(1, labels[:, None])[:, 0]
+    own = distances.gather(1, known_index(labels)[:, None])[:, 0]
     return 2 * own - distances.sum(1)
 
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from longtail.errors import UserError, WrongTypeError
 from longtail.heads.base import innermost
 from longtail.losses.base import Loss
+from longtail.losses.ranges import OneWarning
 from longtail.weighting import Weights
 
 
@@ -60,6 +61,9 @@ def check_head_of(loss: nn.Module, head: nn.Module) -> None:
                 f"{type(part).__name__} needs a {needed.__name__}, but the recipe's head is {type(head).__name__}. "
                 f"Set the recipe's head to {needed.__name__}."
             )
+        watched = getattr(part, "range", None)
+        if needed is not None and isinstance(watched, OneWarning):
+            watched.done = True  # what a head of the class gives needs no look
 
 
 def set_class_weights(loss: nn.Module, weight: Weights) -> None:

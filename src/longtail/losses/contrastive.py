@@ -10,11 +10,14 @@ import math
 
 import torch
 import torch.nn.functional as F  # noqa: N812
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 
+from longtail.arguments import IGNORED, Numbers
 from longtail.errors import UserError
-from longtail.losses.base import FeatureLoss, weighted_mean
+from longtail.losses.base import FeatureLoss
+from longtail.losses.means import one_hot, weighted_mean
+from longtail.losses.ranges import needs_unit_vectors
 from longtail.weighting import Counts
 
 
@@ -48,14 +51,16 @@ class SupervisedContrastiveLoss(FeatureLoss):
     ) -> None:
         super().__init__(class_counts, feature_size=feature_size, weight=weight)
         self.temperature = self.above_zero("temperature", temperature)
+        self.range = needs_unit_vectors(type(self).__name__)
 
-    def forward(self, features: Float[Tensor, "rows features"], labels: Int[Tensor, " rows"]) -> Float[Tensor, ""]:
-        unit, labels = self.checked_features(features), self.class_indices(labels)
+    def forward(self, features: Float[Tensor, "rows features"], labels: Numbers) -> Float[Tensor, ""]:
+        unit, labels = self.checked(features, labels)
         itself = torch.eye(len(unit), dtype=torch.bool, device=unit.device)
+        absent = itself | (labels == IGNORED)
         with torch.autocast(unit.device.type, enabled=False):
-            similarity = (unit @ unit.T / self.temperature).masked_fill(itself, -math.inf)
+            similarity = (unit @ unit.T / self.temperature).masked_fill(absent, torch.finfo(unit.dtype).min)
         log_share = similarity - similarity.logsumexp(1, keepdim=True)
-        positive = (labels[:, None] == labels) & ~itself
+        positive = (labels[:, None] == labels) & ~absent
         per_anchor = -log_share.where(positive, 0.0).sum(1) / positive.sum(1).clamp(min=1)
         return weighted_mean(per_anchor, labels, self.weight)
 
@@ -93,13 +98,14 @@ class PrototypicalContrastiveLoss(FeatureLoss):
         if len(self.class_counts) < 2:
             raise UserError("PrototypicalContrastiveLoss needs at least 2 classes; got 1.")
         self.temperature = self.above_zero("temperature", temperature)
+        self.range = needs_unit_vectors(type(self).__name__)
         self.prototypes = nn.Parameter(torch.randn(len(self.class_counts), feature_size))
 
-    def forward(self, features: Float[Tensor, "batch features"], labels: Int[Tensor, " batch"]) -> Float[Tensor, ""]:
-        unit, labels = self.checked_features(features), self.class_indices(labels)
+    def forward(self, features: Float[Tensor, "batch features"], labels: Numbers) -> Float[Tensor, ""]:
+        unit, labels = self.checked(features, labels)
         with torch.autocast(unit.device.type, enabled=False):
             prototypes = F.normalize(self.prototypes.to(unit.dtype), dim=1, eps=1e-12)
             similarity = F.linear(unit, prototypes) / self.temperature
-        own = F.one_hot(labels, len(prototypes)).bool()
+        own = one_hot(labels, len(prototypes))
         others = similarity.masked_fill(own, -math.inf).logsumexp(1)
         return weighted_mean(others - similarity.where(own, 0.0).sum(1), labels, self.weight)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal, get_args
 
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
+from longtail.arguments import IGNORED, Numbers
 from longtail.errors import UserError
-from longtail.heads.base import at_least_float32
-from longtail.losses.base import Form, Loss, checked_smoothing, focal_terms, known, mean_cross_entropy, weighted_mean
+from longtail.losses.base import Loss, checked_smoothing, known
+from longtail.losses.means import Form, focal_terms, image_weights, mean_cross_entropy, weighted_mean
 from longtail.weighting import Counts, effective_number
 
 
@@ -34,8 +35,9 @@ class CrossEntropyLoss(Loss):
         super().__init__(class_counts, weight=weight)
         self.smoothing = checked_smoothing(smoothing)
 
-    def forward(self, logits: Float[Tensor, "batch classes"], labels: Tensor) -> Float[Tensor, ""]:
-        return mean_cross_entropy(at_least_float32(logits), labels, self.weight, smoothing=self.smoothing)
+    def forward(self, logits: Float[Tensor, "batch classes"], labels: Numbers) -> Float[Tensor, ""]:
+        logits, labels = self.checked(logits, labels, shares=True)
+        return mean_cross_entropy(logits, labels, self.weight, smoothing=self.smoothing)
 
 
 class FocalLoss(Loss):
@@ -62,9 +64,9 @@ class FocalLoss(Loss):
         super().__init__(class_counts, weight=weight)
         self.gamma, self.form = gamma, known("form", form, get_args(Form))
 
-    def forward(self, logits: Float[Tensor, "batch classes"], labels: Int[Tensor, " batch"]) -> Float[Tensor, ""]:
-        per_sample = focal_terms(at_least_float32(logits), self.class_indices(labels), self.gamma, self.form)
-        return weighted_mean(per_sample, labels, self.weight)
+    def forward(self, logits: Float[Tensor, "batch classes"], labels: Numbers) -> Float[Tensor, ""]:
+        logits, labels = self.checked(logits, labels)
+        return weighted_mean(focal_terms(logits, labels, self.gamma, self.form), labels, self.weight)
 
 
 class ClassBalancedLoss(Loss):
@@ -110,9 +112,11 @@ class ClassBalancedLoss(Loss):
         self.beta, self.form, self.gamma = beta, known("form", form, get_args(Form)), gamma
         self.reduction = known("reduction", reduction, ("weighted", "batch"))
 
-    def forward(self, logits: Float[Tensor, "batch classes"], labels: Int[Tensor, " batch"]) -> Float[Tensor, ""]:
-        per_sample = focal_terms(at_least_float32(logits), self.class_indices(labels), self.gamma, self.form)
+    def forward(self, logits: Float[Tensor, "batch classes"], labels: Numbers) -> Float[Tensor, ""]:
+        logits, labels = self.checked(logits, labels)
+        per_sample = focal_terms(logits, labels, self.gamma, self.form)
         weight = self.class_weight * self.weight
         if self.reduction == "weighted":
             return weighted_mean(per_sample, labels, weight)
-        return (weight.to(per_sample.dtype)[labels] * per_sample).mean()
+        value: Tensor = (image_weights(labels, weight.to(per_sample.dtype)) * per_sample).sum() / (labels != IGNORED).sum()
+        return value

@@ -14,10 +14,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from longtail.arguments import Numbers, described
 from longtail.errors import UserError
 from longtail.heads import ExpertsHead, Head
-from longtail.heads.base import at_least_float32
-from longtail.losses.base import Loss, mean_cross_entropy
+from longtail.heads.base import needs_tensor
+from longtail.losses.base import Loss
+from longtail.losses.means import mean_cross_entropy
 from longtail.weighting import Counts
 
 
@@ -63,19 +65,16 @@ class ExpertsLoss(Loss):
         log_prior = (self.class_counts / self.class_counts.sum()).log()
         self.register_buffer("adjustment", torch.tensor(self.tau, dtype=torch.float64)[:, None] * log_prior)
 
-    def forward(self, logits: Float[Tensor, "batch experts classes"], labels: Tensor) -> Float[Tensor, ""]:
-        self._check_shapes(logits, labels)
-        logits = at_least_float32(logits)
-        shifted = self.scale * logits + self.adjustment.to(logits.dtype)
-        return mean_cross_entropy(shifted.flatten(0, 1), labels.repeat_interleave(len(self.tau), 0), self.weight)
-
-    def _check_shapes(self, logits: Tensor, labels: Tensor) -> None:
+    def forward(self, logits: Float[Tensor, "batch experts classes"], labels: Numbers) -> Float[Tensor, ""]:
         experts, classes = self.adjustment.shape
-        if logits.ndim != 3 or logits.shape[1:] != (experts, classes) or len(logits) != len(labels):
+        if needs_tensor("ExpertsLoss", logits, "logits").ndim != 3 or logits.shape[1:] != (experts, classes):
             raise UserError(
-                f"ExpertsLoss needs logits of shape (B, {experts}, {classes}), for images, experts and classes, and labels of B "
-                f"images; got logits of shape {tuple(logits.shape)} and labels of shape {tuple(labels.shape)}."
+                f"ExpertsLoss needs `logits` of shape (B, {experts}, {classes}), for images, experts and classes; got "
+                f"{described(logits)}."
             )
+        first, labels = self.checked(logits[:, 0], labels, shares=True)
+        shifted = self.scale * logits.to(first.dtype) + self.adjustment.to(first.dtype)
+        return mean_cross_entropy(shifted.flatten(0, 1), labels.repeat_interleave(experts, 0), self.weight)
 
 
 def consistent_exponents(tau: Sequence[float]) -> tuple[float, ...]:

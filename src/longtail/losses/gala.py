@@ -13,8 +13,9 @@ import torch.nn.functional as F  # noqa: N812
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from longtail.heads.base import at_least_float32
-from longtail.losses.base import Loss, known, weighted_mean
+from longtail.arguments import Numbers
+from longtail.losses.base import Loss, known
+from longtail.losses.means import image_weights, known_index, one_hot, weighted_mean
 from longtail.weighting import Counts
 
 Form = Literal["code", "paper"]
@@ -33,8 +34,10 @@ class GALALoss(Loss):
 
     theta and phi are thus sums of running sums, as in the code; nothing decays. The margin is computed from the previous calls;
     in the paper's form it is 0 until gradients have been accumulated. For softmax phi equals theta, so at lambda_1 = lambda_2
-    the forms agree. The loss accumulates in training mode only, whether or not autograd is enabled; in eval mode the margin is
-    applied but not updated. Mixup calls the loss twice per step and so accumulates twice. At test time the plain logits are used.
+    the forms agree. The loss accumulates in training mode where gradients are recorded, only there: in eval mode, and under
+    torch.no_grad in any mode, the margin is applied but not updated. Mixup calls the loss twice per step and so accumulates
+    twice. At test time the plain logits are used. Since each batch changes the loss of the next, an image without a class (-100)
+    is refused where labels can be read, on the CPU; on a GPU it is left out.
 
     Source: ICASSP 2024, main equation; code followed: lt-project-repository/lt-project@1eea15d, which also adds
     -lambda_2 log(phi_{y_i} + 1e-3) to every logit of an image, which changes nothing and is left out here. The code keeps two
@@ -56,6 +59,7 @@ class GALALoss(Loss):
     """
 
     balances: ClassVar[bool] = True
+    ignores: ClassVar[bool] = False
     positive: Tensor
     negative: Tensor
     theta: Tensor
@@ -75,10 +79,11 @@ class GALALoss(Loss):
             self.register_buffer(name, torch.zeros_like(self.class_counts))
         self.lambda_1, self.lambda_2, self.form = lambda_1, lambda_2, known("form", form, get_args(Form))
 
-    def forward(self, logits: Float[Tensor, "batch classes"], labels: Int[Tensor, " batch"]) -> Float[Tensor, ""]:
-        adjusted = self.adjusted(at_least_float32(logits), self.class_indices(labels))
+    def forward(self, logits: Float[Tensor, "batch classes"], labels: Numbers) -> Float[Tensor, ""]:
+        logits, labels = self.checked(logits, labels)
+        adjusted = self.adjusted(logits, labels)
         loss = weighted_mean(F.cross_entropy(adjusted, labels, reduction="none"), labels, self.weight)
-        if self.training:
+        if self.learning:
             self.accumulate(adjusted, labels)
         return loss
 
@@ -87,16 +92,17 @@ class GALALoss(Loss):
         class_margin = self.lambda_1 * (self.theta + FLOOR).log()
         if self.form == "code":
             return logits + class_margin.to(logits.dtype)
-        margin = class_margin - self.lambda_2 * (self.phi + FLOOR).log()[labels, None]
-        margin = margin.where(self.theta.sum() > 0, 0.0) * (1 - F.one_hot(labels, logits.shape[1]))
+        margin = class_margin - self.lambda_2 * (self.phi + FLOOR).log()[known_index(labels), None]
+        margin = margin.where(self.theta.sum() > 0, 0.0) * ~one_hot(labels, logits.shape[1])
         return logits + margin.to(logits.dtype)
 
     @torch.no_grad()
     def accumulate(self, adjusted: Float[Tensor, "batch classes"], labels: Int[Tensor, " batch"]) -> None:
         """Adds the absolute gradients of a batch to `positive` and `negative`, and then these to `theta` and `phi`."""
-        own = F.one_hot(labels, adjusted.shape[1])
-        share = self.weight[labels] / self.weight[labels].sum()
-        gradient = (adjusted.softmax(1).double() - own).abs() * share[:, None]
+        own = one_hot(labels, adjusted.shape[1]).to(self.theta.dtype)
+        weights = image_weights(labels, self.weight)
+        share = weights / weights.sum().clamp(min=torch.finfo(weights.dtype).tiny)
+        gradient = (adjusted.softmax(1).to(self.theta.dtype) - own).abs() * share[:, None]
         others = (gradient * (1 - own)).sum(1, keepdim=True)
         positive, negative = self.reduced(torch.stack([(gradient * own).sum(0), (others * own).sum(0)]))
         self.positive += positive

@@ -15,24 +15,28 @@ import torch.nn.functional as F  # noqa: N812
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from longtail.arguments import Numbers, as_rows
 from longtail.heads import CosineHead, Head
-from longtail.heads.base import at_least_float32
 from longtail.losses import clouds
-from longtail.losses.base import Loss, one_minus_p, weighted_mean
+from longtail.losses.base import Loss
+from longtail.losses.means import one_hot, one_minus_p, weighted_mean
 from longtail.weighting import Counts, Weights
 
 Cloud = Callable[[Counts], Weights]
 
 
 class CloudedLoss(Loss):
-    """Base class of both GCL losses: draws Gaussian noise, wider for rarer classes, at each call and takes the focal mean.
+    """Base class of both GCL losses: draws Gaussian noise, wider for rarer classes, and takes the focal mean.
 
-    A derived class implements `adjusted`, which applies the noise to the cosines.
+    The noise is drawn at each call in training mode; in evaluation mode it is 0, so that a loss on validation images is
+    repeatable and leaves the random numbers of training as they are. A derived class implements `adjusted`, which applies the
+    noise to the cosines.
     """
 
     requires_head: ClassVar[type[Head] | None] = CosineHead
     draws_random_numbers: ClassVar[bool] = True
     balances: ClassVar[bool] = True
+    takes_cosines: ClassVar[bool] = True
     cloud_size: Tensor
 
     def __init__(self, class_counts: Counts, *, scale: float, gamma: float, cloud: Cloud, weight: Counts | None) -> None:
@@ -43,7 +47,7 @@ class CloudedLoss(Loss):
     def forward(
         self,
         logits: Float[Tensor, "batch classes"],
-        labels: Int[Tensor, " batch"],
+        labels: Numbers,
         *,
         noise: Float[Tensor, "batch classes"] | None = None,
         generator: torch.Generator | None = None,
@@ -53,13 +57,18 @@ class CloudedLoss(Loss):
         Args:
             logits: cosines in [-1, 1], (B, C), from a `CosineHead`.
             labels: class indices (B,).
-            noise: eps (B, C), Gaussian with mean 0 and standard deviation 1/3, before clamp and absolute value. None: drawn here.
-            generator: random generator that the noise is drawn from, on the logits' device.
+            noise: eps (B, C), Gaussian with mean 0 and standard deviation 1/3, before clamp and absolute value. None: drawn here
+                in training mode, else 0.
+            generator: random generator that the noise is drawn from, on the logits' device; None for torch's global one.
         """
-        cosines = at_least_float32(logits)
-        noise = drawn_noise(cosines, generator) if noise is None else noise
-        adjusted = self.adjusted(cosines, self.class_indices(labels), noise)
+        cosines, labels = self.checked(logits, labels)
+        adjusted = self.adjusted(cosines, labels, self._noise(cosines, noise, generator))
         return focal_mean(adjusted, labels, self.gamma, self.weight)
+
+    def _noise(self, cosines: Tensor, given: Tensor | None, generator: torch.Generator | None) -> Tensor:
+        if given is not None:
+            return as_rows(type(self).__name__, given, columns=cosines.shape[1], rows=len(cosines), name="noise")
+        return drawn_noise(cosines, generator) if self.training else torch.zeros_like(cosines)
 
     def adjusted(self, cosines: Tensor, labels: Tensor, noise: Tensor) -> Tensor:
         """The clouded, scaled logits (B, C) that enter the cross-entropy."""
@@ -186,7 +195,7 @@ def drawn_noise(cosines: Float[Tensor, "batch classes"], generator: torch.Genera
 
 def margin_at(cosines: Tensor, labels: Tensor, margin: float) -> Tensor:
     """`margin` in the true class's column, 0 elsewhere, (B, C)."""
-    return margin * F.one_hot(labels, cosines.shape[1]).to(cosines.dtype)
+    return margin * one_hot(labels, cosines.shape[1]).to(cosines.dtype)
 
 
 def focal_mean(logits: Tensor, labels: Tensor, gamma: float, weight: Tensor) -> Float[Tensor, ""]:

@@ -12,9 +12,10 @@ import torch.nn.functional as F  # noqa: N812
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from longtail.arguments import Numbers
 from longtail.heads import CosineHead, Head
-from longtail.heads.base import at_least_float32
-from longtail.losses.base import Loss, weighted_mean
+from longtail.losses.base import Loss
+from longtail.losses.means import one_hot, weighted_mean
 from longtail.weighting import Counts
 
 
@@ -45,6 +46,7 @@ class LDAMLoss(Loss):
     """
 
     requires_head: ClassVar[type[Head] | None] = CosineHead
+    takes_cosines: ClassVar[bool] = True
     margin: Tensor
 
     def __init__(
@@ -55,10 +57,11 @@ class LDAMLoss(Loss):
         rarity = self.class_counts**-0.25
         self.register_buffer("margin", max_margin * rarity / rarity.max())
 
-    def forward(self, logits: Float[Tensor, "batch classes"], labels: Int[Tensor, " batch"]) -> Float[Tensor, ""]:
-        adjusted = self.adjusted(at_least_float32(logits), self.class_indices(labels))
-        return weighted_mean(F.cross_entropy(adjusted, labels, reduction="none"), labels, self.weight)
+    def forward(self, logits: Float[Tensor, "batch classes"], labels: Numbers) -> Float[Tensor, ""]:
+        logits, labels = self.checked(logits, labels)
+        per_sample = F.cross_entropy(self.adjusted(logits, labels), labels, reduction="none")
+        return weighted_mean(per_sample, labels, self.weight)
 
     def adjusted(self, cosines: Float[Tensor, "batch classes"], labels: Int[Tensor, " batch"]) -> Float[Tensor, "batch classes"]:
         """The scaled logits (B, C) that enter the cross-entropy, the true class's lowered by its margin."""
-        return self.scale * (cosines - F.one_hot(labels, cosines.shape[1]) * self.margin.to(cosines.dtype))
+        return self.scale * (cosines - one_hot(labels, cosines.shape[1]) * self.margin.to(cosines.dtype))

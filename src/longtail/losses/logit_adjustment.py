@@ -11,8 +11,9 @@ from typing import ClassVar
 from jaxtyping import Float
 from torch import Tensor
 
-from longtail.heads.base import at_least_float32
-from longtail.losses.base import Loss, checked_smoothing, mean_cross_entropy
+from longtail.arguments import Numbers
+from longtail.losses.base import Loss, checked_smoothing
+from longtail.losses.means import mean_cross_entropy
 from longtail.weighting import Counts
 
 
@@ -47,8 +48,8 @@ class LogitAdjustedLoss(Loss):
         self.smoothing = checked_smoothing(smoothing)
         self.register_buffer("adjustment", tau * (self.class_counts / self.class_counts.sum()).log())
 
-    def forward(self, logits: Float[Tensor, "batch classes"], labels: Tensor) -> Float[Tensor, ""]:
-        logits = at_least_float32(logits)
+    def forward(self, logits: Float[Tensor, "batch classes"], labels: Numbers) -> Float[Tensor, ""]:
+        logits, labels = self.checked(logits, labels, shares=True)
         return mean_cross_entropy(logits + self.adjustment.to(logits.dtype), labels, self.weight, smoothing=self.smoothing)
 
 
@@ -78,7 +79,7 @@ class BalancedSoftmaxLoss(Loss):
         super().__init__(class_counts, weight=weight)
         self.smoothing = checked_smoothing(smoothing)
 
-    def forward(self, logits: Float[Tensor, "batch classes"], labels: Tensor) -> Float[Tensor, ""]:
-        logits = at_least_float32(logits)
+    def forward(self, logits: Float[Tensor, "batch classes"], labels: Numbers) -> Float[Tensor, ""]:
+        logits, labels = self.checked(logits, labels, shares=True)
         adjusted = logits + self.class_counts.log().to(logits.dtype)
         return mean_cross_entropy(adjusted, labels, self.weight, smoothing=self.smoothing)

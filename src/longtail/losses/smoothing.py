@@ -8,13 +8,13 @@ from __future__ import annotations
 import math
 from typing import Literal, get_args
 
-import torch.nn.functional as F  # noqa: N812
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from longtail.arguments import Numbers
 from longtail.errors import UserError
-from longtail.heads.base import at_least_float32
-from longtail.losses.base import Loss, known, weighted_mean
+from longtail.losses.base import Loss, known
+from longtail.losses.means import known_index, one_hot, weighted_mean
 from longtail.weighting import Counts, Weights, scaled_to_one
 
 Form = Literal["code", "paper"]
@@ -74,15 +74,16 @@ class LabelAwareSmoothingLoss(Loss):
         self.register_buffer("smoothing", tail + (head - tail) * rise)
         self.form = known("form", form, get_args(Form))
 
-    def forward(self, logits: Float[Tensor, "batch classes"], labels: Int[Tensor, " batch"]) -> Float[Tensor, ""]:
-        log_p = at_least_float32(logits).log_softmax(1)
-        target = self.target(self.class_indices(labels)).to(log_p.dtype)
+    def forward(self, logits: Float[Tensor, "batch classes"], labels: Numbers) -> Float[Tensor, ""]:
+        logits, labels = self.checked(logits, labels)
+        log_p = logits.log_softmax(1)
+        target = self.target(labels).to(log_p.dtype)
         return weighted_mean(-(target * log_p).sum(1), labels, self.weight)
 
     def target(self, labels: Int[Tensor, " batch"]) -> Float[Tensor, "batch classes"]:
         """The smoothed labels (B, C), whose rows sum to one."""
-        classes, smoothing = len(self.smoothing), self.smoothing[labels, None]
-        own = F.one_hot(labels, classes).to(smoothing.dtype)
+        classes, smoothing = len(self.smoothing), self.smoothing[known_index(labels), None]
+        own = one_hot(labels, classes).to(smoothing.dtype)
         spread = 1 / classes if self.form == "code" else (1 - own) / max(classes - 1, 1)
         return (1 - smoothing) * own + smoothing * spread
 

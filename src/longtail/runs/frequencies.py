@@ -22,7 +22,7 @@ from longtail.inference import (
     tau_normalised,
     temperature_scaled,
 )
-from longtail.inference.adjusted import log_frequencies
+from longtail.inference.adjusted import as_frequencies, log_frequencies
 from longtail.inference.fitting import function_of, keywords_of
 from longtail.runs.folder import RunFolder
 from longtail.runs.tuned import read_tuned
@@ -77,7 +77,7 @@ def recorded_frequencies(record: Mapping[str, Any], counts: Sequence[int]) -> Fr
         function, keywords = function_of(rule), keywords_of(rule)
         equal = _scaled(torch.ones(len(counts)))
         if keywords.get("target") is not None:
-            return Frequencies(_scaled(torch.tensor(keywords["target"])), "the class frequencies that its rule was given")
+            return Frequencies(as_frequencies(keywords["target"], len(counts)), "the class frequencies that its rule was given")
         if function in NO_PROBABILITIES:
             return Frequencies(equal, f"equal frequencies, as {function.__name__} gives them", probabilities=False)
         if function is retrained or (function in STRENGTH and parameters_of(rule)[STRENGTH[function]] != 0):

@@ -28,7 +28,7 @@ class Judged:
         run: the run.
         report: its results on the images, with the groups that were asked for.
         labels: class of each image (M,).
-        scores: scores that the results are of (M, C), float32.
+        scores: scores that the results are of (M, C), float32; no rows where they were not kept.
         notes: sentences on what `longtail tune` changed and on the class frequencies that the scores are adjusted to.
     """
 
@@ -92,14 +92,16 @@ def stored_judgement(run: Run, report: RunReport, *, trust_code: bool = False) -
 
 
 def stored_predictions(run: Run) -> Mapping[str, np.ndarray]:
-    """The arrays of predictions.npz, those of float16 as float32.
+    """The arrays of predictions.npz, those of float16 as float32; scores that are the logits are stored once.
 
     Raises:
         MissingFileError: the run stored none.
         DamagedFile: they differ from what was written.
     """
     with np.load(io.BytesIO(run.read("predictions.npz"))) as stored:
-        return {name: stored[name].astype(np.float32) if stored[name].dtype == np.float16 else stored[name] for name in stored}
+        arrays = {name: stored[name] for name in stored}
+    arrays = {name: each.astype(np.float32) if each.dtype == np.float16 else each for name, each in arrays.items()}
+    return {"scores": arrays["logits"], **arrays}
 
 
 def _led_by(scores: Tensor, predicted: Tensor) -> Tensor:

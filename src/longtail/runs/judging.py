@@ -16,13 +16,16 @@ from longtail.data.listing import list_images
 from longtail.data.priors import read_prior
 from longtail.data.symmetry import check_views
 from longtail.errors import BadFolder, UserError
-from longtail.metrics import Groups, accuracy_under_prior, group_means, group_results, report
+from longtail.metrics import Groups, accuracy_under_prior, as_scored, group_means, group_results, result_of
 from longtail.results import counted
+from longtail.running import RunningResult
 from longtail.runs.judged import Judged, stored_judgement
 from longtail.runs.layout import chosen_run
 from longtail.runs.report import EpochResult, RunReport, StageResult, read_report
 from longtail.runs.run import Run
 from longtail.runs.serving import Predictor, load
+
+AT_ONCE = 256  # images whose pixels are in memory at once
 
 
 def regrouped_report(folder: Path, *, groups: str, views: int | None = None) -> RunReport:
@@ -66,8 +69,8 @@ def judged_again(folder: Path, *, groups: str, views: int | None = None, trust_c
 
 
 def report_on_images(folder: Path, path: Path, **how: Any) -> RunReport:
-    """The report of `judged_on_images`."""
-    return judged_on_images(folder, path, **how).report
+    """The report of `judged_on_images`, for any number of images: no scores are kept."""
+    return judged_on_images(folder, path, keep_scores=False, **how).report
 
 
 def judged_on_images(
@@ -79,6 +82,7 @@ def judged_on_images(
     outside: bool = False,
     trust_code: bool = False,
     views: int | None = None,
+    keep_scores: bool = True,
 ) -> Judged:
     """Evaluates the run's classifier on a labelled folder or CSV; classes are matched by name.
 
@@ -93,6 +97,7 @@ def judged_on_images(
         trust_code: run the user's own code that the run was trained with, if the model needs any.
         views: number of views of each image; None for those that the run was evaluated with. What the run's rule learned when
             it was fitted stays as it is.
+        keep_scores: whether the scores are kept, for `adjusted_to`; else memory does not grow with the number of images.
 
     Raises:
         BadFolder: a class is unknown to the run, or an image is corrupt.
@@ -114,10 +119,13 @@ def judged_on_images(
     labels = torch.tensor([label_of[name] for name in listing.labels])
     members = shot_groups(measured.class_counts, rule=groups)
     views = predictor.views if views is None else views
-    scores = _scores(predictor, listing.root, listing.files, views)
-    images, test = {**measured.images, "test": len(labels)}, report(scores, labels, members)
+    running, scores = RunningResult(len(predictor.classes)), [torch.empty(0, len(predictor.classes))]
+    for truth, rows in zip(torch.split(labels, AT_ONCE), _scored(predictor, listing.root, listing.files, views), strict=True):
+        running.add(*as_scored("evaluate", rows, truth))
+        scores += [rows] if keep_scores else []
+    images, test = {**measured.images, "test": len(labels)}, result_of(running, members)
     found = replace(_in_groups(measured, groups), images=images, test=test, val_mean_recall=None, stages=(), views=views)
-    return Judged(Run(run), found, labels, scores, predictor.notes)
+    return Judged(Run(run), found, labels, torch.cat(scores), predictor.notes)
 
 
 def accuracy_under(measured: RunReport, prior: str) -> float:
@@ -160,12 +168,12 @@ def _epoch_in_groups(epoch: EpochResult, members: Groups) -> EpochResult:
     return replace(epoch, groups=group_means(torch.tensor(epoch.recalls, dtype=torch.float64), members) if known else {})
 
 
-def _scores(predictor: Predictor, root: Path, files: tuple[str, ...], views: int) -> Tensor:
-    return torch.cat([predictor.scores(pixels, views=views) for pixels in pixels_of_files(root, files, predictor.config)])
+def _scored(predictor: Predictor, root: Path, files: tuple[str, ...], views: int) -> Iterator[Tensor]:
+    return (predictor.scores(pixels, views=views) for pixels in pixels_of_files(root, files, predictor.config))
 
 
 def pixels_of_files(
-    root: Path, files: Sequence[str], config: Mapping[str, Any], *, contents: Sequence[str] = (), at_once: int = 256
+    root: Path, files: Sequence[str], config: Mapping[str, Any], *, contents: Sequence[str] = (), at_once: int = AT_ONCE
 ) -> Iterator[Tensor]:
     """The images in chunks of uint8 pixels (B, 3, S, S), as the model of that configuration takes them.
 

@@ -21,6 +21,7 @@ from longtail.runs.limits import Limited
 from longtail.runs.model_config import Plan, checked_values, plan_of
 from longtail.runs.run import Run
 from longtail.runs.timm_layout import from_timm
+from longtail.sampling import own_random_numbers
 
 ANEW = "Start the training command again, which makes it anew from the stored stages."
 UNREADABLE = "It is cut off, empty or no safetensors file."
@@ -108,13 +109,14 @@ def _read_tensors(content: bytes, config: Mapping[str, Any]) -> dict[str, Tensor
 
 
 def _built(plan: Plan, config: Mapping[str, Any]) -> Classifier:
-    """The network with new weights."""
-    backbone, size = plan.backbone(), config["size"]
-    _check_backbone(backbone)
-    classes = len(config["classes"])
-    model = assemble(backbone, classes=classes, image_size=size, head=plan.head, backbone_wrapper=plan.wrapper)
-    for head, wrapper in plan.stages:
-        prepare_for_stage(model, head=head, backbone_wrapper=wrapper, fresh_head=plan.head, image_size=size)
+    """The network with new weights, which are drawn without a trace in the random numbers of whoever loads it."""
+    classes, size = len(config["classes"]), config["size"]
+    with own_random_numbers():
+        backbone = plan.backbone()
+        _check_backbone(backbone)
+        model = assemble(backbone, classes=classes, image_size=size, head=plan.head, backbone_wrapper=plan.wrapper)
+        for head, wrapper in plan.stages:
+            prepare_for_stage(model, head=head, backbone_wrapper=wrapper, fresh_head=plan.head, image_size=size)
     _check_backbone(model.backbone)
     return model
 

@@ -134,9 +134,14 @@ class Run(RunFolder):
         self.write("split.csv", encoded(csv_text(("path", "label", "split", "content"), rows)))
 
     def write_predictions(self, predictions: Predictions, scores: Tensor) -> None:
-        """Writes predictions.npz: features, logits, scores, true labels and predicted labels of the test images."""
+        """Writes predictions.npz: features, logits, scores, true labels and predicted labels of the test images.
+
+        Scores that are the logits are not stored a second time.
+        """
         buffer = io.BytesIO()
-        arrays = {"features": predictions.features, "logits": predictions.logits, "scores": scores}
+        arrays = {"features": predictions.features, "logits": predictions.logits}
+        if scores is not predictions.logits:
+            arrays["scores"] = scores
         halves: dict[str, Any] = {name: tensor.half().numpy() for name, tensor in arrays.items()}
         predicted = scores.argmax(1).numpy()
         np.savez_compressed(buffer, labels=predictions.labels.numpy(), predicted=predicted, **halves)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from longtail.data.images import Decoded, Interpolation, as_tensor, open_rgb, read_all, squared, to_rgb
-from longtail.errors import CorruptImage, WrongTypeError
+from longtail.errors import CorruptImage, UserError, WrongTypeError
 from longtail.inference import InferenceRule, adapted
 from longtail.networks.classifier import Classifier
 from longtail.runs.devices import chosen_device
@@ -27,6 +27,32 @@ if TYPE_CHECKING:
 
 
 Input = Any  # PIL image, path, or tensor
+ROUNDING = 1e-4  # how far a floating-point image may be beyond 0..1, as a resized one is
+
+
+class Probabilities(Mapping[str, float]):
+    """The probability of every class by name, like a dict, which takes 4 bytes per class: the names are those of the predictor.
+
+    Args:
+        places: index of each class, by name, in the order of the classes.
+        row: probabilities (C,), float32.
+    """
+
+    def __init__(self, places: Mapping[str, int], row: Tensor) -> None:
+        self.places, self.row = places, row
+
+    def __getitem__(self, name: str) -> float:
+        return float(self.row[self.places[name]])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.places)
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def __repr__(self) -> str:
+        shown = ", ".join(f"{name!r}: {self[name]:.4f}" for name in list(self.places)[:5])
+        return f"{{{shown}{', ...' if len(self) > 5 else ''}}}"
 
 
 @dataclass(frozen=True)
@@ -35,10 +61,12 @@ class Prediction:
 
     label: str
     probability: float
-    probabilities: Mapping[str, float]
+    probabilities: Mapping[str, float] = field(repr=False)
 
     def top(self, count: int = 5) -> list[tuple[str, float]]:
-        """The `count` most probable classes, most probable first."""
+        """The `count` most probable classes, most probable first; of equally probable ones the first class first."""
+        if count < 0:
+            raise UserError(f"`count` must not be negative; got {count}.")
         return sorted(self.probabilities.items(), key=lambda pair: -pair[1])[:count]
 
 
@@ -51,6 +79,7 @@ class Predictor:
     def __init__(self, model: Classifier, config: Mapping[str, Any], rule: InferenceRule, notes: Sequence[str] = ()) -> None:
         self.model, self.config, self.rule, self.notes = model.eval(), config, rule, tuple(notes)
         self.classes: tuple[str, ...] = tuple(config["classes"])
+        self._places = {name: label for label, name in enumerate(self.classes)}
         self._square = {"size": config["size"], "interpolation": config["interpolation"]}
         self.views: int = config.get("views", 1)
 
@@ -66,26 +95,39 @@ class Predictor:
         """Predicts the class of one image or of each image of a list.
 
         Args:
-            images: PIL images, paths, or tensors (3, H, W), uint8 in 0..255 or floating point in 0..1.
+            images: PIL images, paths, or tensors (3, H, W) or (1, H, W), integers in 0..255 or floating point in 0..1.
             batch_size: number of images per forward pass.
             views: 1 for the image itself, 2 for the mean of its logits and those of its mirror image, 8 for the mean over all
                 symmetries of the square, before the run's inference rule; None for those that the run was evaluated with.
 
         Raises:
-            UserError: there is no such number of views.
+            UserError: there is no such number of views, or a tensor has values outside its range, such as those of a normalised
+                image.
             CorruptImage: a file cannot be decoded; the message names it.
             WrongTypeError: something other than an image was given.
         """
+        if batch_size < 1:
+            raise UserError(f"`batch_size` must be at least 1; got {batch_size}.")
         if not isinstance(images, (list, tuple)):
             return self.predict([images], views=views)[0]
         return [prediction for chunk in _chunks(images, batch_size) for prediction in self._predict(chunk, views)]
 
     def scores(self, pixels: Tensor, *, views: int | None = None) -> Tensor:
-        """Scores (B, C) of uint8 images (B, 3, S, S), after the inference rule, on the CPU; `views` as in `predict`."""
+        """Scores (B, C) of uint8 images (B, 3, S, S), after the inference rule, on the CPU; `views` as in `predict`.
+
+        Raises:
+            WrongTypeError: the images are not uint8, or not of the size of the network's.
+        """
+        self._check(pixels)
         return scores_of(self.model, self.config, self.rule, pixels, views=self.views if views is None else views)
 
     def features_and_scores(self, pixels: Tensor, *, views: int = 1) -> tuple[Tensor, Tensor]:
-        """Features (B, D) of uint8 images (B, 3, S, S), and their scores (B, C) after the inference rule, on the CPU."""
+        """Features (B, D) of uint8 images (B, 3, S, S), and their scores (B, C) after the inference rule, on the CPU.
+
+        Raises:
+            WrongTypeError: as in `scores`.
+        """
+        self._check(pixels)
         with torch.inference_mode():
             predictions = predictions_of(self.model, self.config, pixels, views=views)
             return predictions.features, self.rule(predictions)
@@ -102,13 +144,21 @@ class Predictor:
                 (f, image if isinstance(image, CorruptImage) else next(results)) for f, image in zip(chunk, images, strict=True)
             )
 
+    def _check(self, pixels: Tensor) -> None:
+        size = self._square["size"]
+        if not isinstance(pixels, Tensor) or pixels.dtype != torch.uint8 or pixels.shape[1:] != (3, size, size):
+            got = f"{pixels.dtype} of shape {tuple(pixels.shape)}" if isinstance(pixels, Tensor) else type(pixels).__name__
+            raise WrongTypeError(
+                f"`pixels` must be uint8 of shape (B, 3, {size}, {size}); got {got}. `predict` takes other images."
+            )
+
     def _predict(self, images: Sequence[Input], views: int | None) -> Iterator[Prediction]:
         return self._named(torch.stack([pixels_of(image, **self._square) for image in images]), views)
 
     def _named(self, pixels: Tensor, views: int | None) -> Iterator[Prediction]:
-        for row in self.scores(pixels, views=views).softmax(1).tolist():
-            best = max(range(len(row)), key=row.__getitem__)
-            yield Prediction(self.classes[best], row[best], dict(zip(self.classes, row, strict=True)))
+        for row in self.scores(pixels, views=views).softmax(1).float().clone():
+            best = int(row.argmax())
+            yield Prediction(self.classes[best], float(row[best]), Probabilities(self._places, row.clone()))
 
 
 def load(folder: str | Path, *, device: str = "auto", trust_code: bool = False, prior: str | None = None) -> Predictor:
@@ -145,13 +195,36 @@ def pixels_of(image: Input, size: int, interpolation: Interpolation = "bilinear"
     if isinstance(image, (str, Path)):
         return as_tensor(squared(open_rgb(Path(image)), size, interpolation))
     if isinstance(image, Tensor):
-        if image.ndim != 3 or image.shape[0] not in (1, 3):
-            raise WrongTypeError(f"An image tensor must have shape (3, H, W) or (1, H, W); got {tuple(image.shape)}.")
-        pixels = (image * 255).round().clamp(0, 255).byte() if image.is_floating_point() else image.byte()
-        return as_tensor(squared(Pillow.fromarray(pixels.expand(3, -1, -1).permute(1, 2, 0).cpu().numpy()), size, interpolation))
+        pixels = bytes_of(image).expand(3, -1, -1).permute(1, 2, 0).numpy()
+        return as_tensor(squared(Pillow.fromarray(pixels), size, interpolation))
     if isinstance(image, Pillow.Image):
         return as_tensor(squared(to_rgb(image), size, interpolation))
     raise WrongTypeError(f"Expected a PIL image, a path or a tensor (3, H, W); got {type(image).__name__}.")
+
+
+def bytes_of(image: Tensor) -> Tensor:
+    """The pixels of an image tensor (1 or 3, H, W) in 0..255, uint8, on the CPU.
+
+    Raises:
+        WrongTypeError: it has another shape, or is neither integer nor floating point.
+        UserError: a value is outside 0..255, or outside 0..1 for floating point; nothing is cut off or wrapped around.
+    """
+    if image.ndim != 3 or image.shape[0] not in (1, 3) or not image.numel():
+        several = " For several images, give a list." if image.ndim == 4 else ""
+        raise WrongTypeError(f"An image tensor must have shape (3, H, W) or (1, H, W); got {tuple(image.shape)}.{several}")
+    if image.dtype == torch.bool or image.is_complex():
+        raise WrongTypeError(f"An image tensor must be integer in 0..255 or floating point in 0..1; got {image.dtype}.")
+    pixels = image.detach().cpu()
+    pixels = pixels.to(torch.float64 if pixels.is_floating_point() else torch.int64)
+    low, high = (end.item() for end in pixels.aminmax())
+    top = 1 if pixels.is_floating_point() else 255
+    if not (low >= -ROUNDING * top and high <= top * (1 + ROUNDING)):
+        kind = "floating point" if top == 1 else "integers"
+        raise UserError(
+            f"An image tensor of {kind} must lie in 0..{top}; got values from {low:g} to {high:g}. Give the image before it is "
+            f"normalised; divide one in 0..255 by 255, one of 16 bits by 65535."
+        )
+    return (pixels.clamp(0, 1) * 255).round().byte() if top == 1 else pixels.byte()
 
 
 def _chunks(images: Sequence[Input], size: int) -> Iterator[Sequence[Input]]:

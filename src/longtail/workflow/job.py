@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import Any
 
 from longtail.data.loaders import naming_dead_workers
+from longtail.engine.batches import naming_lone_images
 from longtail.engine.building import trained_until
 from longtail.engine.devices import deterministic, device_name
 from longtail.engine.evaluation import evaluate
@@ -69,7 +70,7 @@ def finish(job: Job, run: Run) -> None:
     keep_code(run, own_files(job.request))
     job.watcher.begin(experiment)
     run.write_split(data)
-    with naming_dead_workers():
+    with naming_dead_workers(), naming_lone_images():
         model, history = train_stages(experiment, run, fabric, watch=job.watcher.step, replay=replay)
         evaluation = evaluate(model, recipe.inference, data, fabric, **how)
         earlier = [trained_until(experiment, stage_index, run, fabric) for stage_index in range(len(recipe.stages) - 1)]

@@ -8,13 +8,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from longtail.bootstrap import Difference
 from longtail.choosing import Prior
 from longtail.data.priors import read_prior
 from longtail.errors import MissingFileError, UserError
 from longtail.inference import InferenceRule, Predictions, as_trained, fitted, logit_adjusted, rebalanced
+from longtail.inference.adjusted import as_frequencies
 from longtail.inference.fitting import function_of, keywords_of
 from longtail.runs.card import CARD, model_card
 from longtail.runs.code import needs_trust
@@ -119,7 +118,7 @@ def _wanted(rule: InferenceRule, prior: str | None, config: Mapping[str, Any]) -
     """The class frequencies in use (C,), and their name."""
     given = keywords_of(rule).get("target")
     if prior is None and given is not None:
-        return torch.tensor(given, dtype=torch.float64), OWN
+        return as_frequencies(given, len(config["classes"])), OWN
     return read_prior(prior or "uniform", config["classes"], config["class_counts"]), prior or "uniform"
 
 
