@@ -27,6 +27,18 @@ class CorruptImage(UserError):  # noqa: N818
     """A file cannot be decoded as an image."""
 
 
+class TooLarge(CorruptImage):
+    """An image has more pixels than the limit up to which images are decoded; it need not be damaged."""
+
+    def __init__(self, message: str, pixels: int = 0) -> None:
+        super().__init__(message)
+        self.pixels = pixels
+
+    def __reduce__(self) -> tuple[type[TooLarge], tuple[str, int]]:
+        """What a process that reads images sends, so that the error keeps its number of pixels."""
+        return type(self), (str(self), self.pixels)
+
+
 class TrainingFailed(UserError, RuntimeError):  # noqa: N818
     """Training cannot continue; the message says where it stopped and what to try."""
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shlex
+from pathlib import Path
 
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 FORMULA = re.compile(r"'*[=+\-@\t\r\n\uff0b\uff0d\uff1d\uff20]")  # the last four are wide forms of + - = @
@@ -16,6 +19,27 @@ def visible(text: str) -> str:
     Bytes of a file name that are not UTF-8, and marks that change the direction of writing, are escaped as well.
     """
     return CONTROL.sub(lambda found: found.group().encode("unicode_escape").decode(), text)
+
+
+def for_shell(*words: object) -> str:
+    """A command line of which a POSIX shell makes these words again, whatever characters they have.
+
+    Control characters and bytes that are not UTF-8 are written as in `$'caf\\xe9'`. A path that begins with - gets ./ before it,
+    since it would be an option.
+    """
+    return " ".join(_word(f"./{word}" if isinstance(word, Path) and str(word).startswith("-") else str(word)) for word in words)
+
+
+def _word(word: str) -> str:
+    if visible(word) == word:
+        return shlex.quote(word)
+    safe = (visible(character) == character and character not in "\\'" for character in word)
+    parts = (c if as_is else _escaped(c) for c, as_is in zip(word, safe, strict=True))
+    return f"$'{''.join(parts)}'"
+
+
+def _escaped(character: str) -> str:
+    return "".join(f"\\x{byte:02x}" for byte in os.fsencode(character))
 
 
 def guarded(cell: str) -> str:

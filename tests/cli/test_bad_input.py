@@ -103,7 +103,7 @@ def test_skip_corrupt_goes_on_and_names_what_it_left_out(tmp_path):
     cut_off(tmp_path / "photos")
     assert "--skip-corrupt" in train(tmp_path / "photos", tmp_path).sentence
     said = train(tmp_path / "photos", tmp_path / "runs", "--skip-corrupt")
-    assert "Left out 1 corrupt files: berry/002.jpg" in said.out
+    assert "Left out 1 file that cannot be read: berry/002.jpg" in said.out
     assert "berry/002.jpg" not in (Path(said.folder) / "split.csv").read_text()
 
 

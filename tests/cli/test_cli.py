@@ -270,9 +270,9 @@ def test_predict(photo_run, photos, tmp_path):
     assert [row["path"] for row in written] == sorted(map(str, photos.rglob("*.png")))
     assert rows(tmp_path / "one.csv") == [row for row in written if row["path"] == str(one)]
     for row in written:
-        top = [pair.split(":") for pair in row["top5"].split(" ")]
-        assert top[0] == [row["label"], row["probability"]]
-        assert sum(float(share) for _, share in top) == pytest.approx(1, abs=1e-3)
+        top = list(json.loads(row["top5"]).items())
+        assert top[0] == (row["label"], float(row["probability"]))
+        assert sum(share for _, share in top) == pytest.approx(1, abs=1e-3)
 
 
 def test_predict_names_what_it_leaves_out(photo_run, photos, tmp_path):
@@ -289,7 +289,7 @@ def test_names_with_brackets_are_printed_as_they_are(tmp_path):
     assert Path(said.folder).is_dir()
     image = photos / "[red]" / "000.png"
     assert longtail("predict", said.folder, image).out.startswith(f"{image}  ")
-    assert f"Next: longtail train {photos}" in longtail("inspect", photos).out
+    assert f"Next: longtail train '{photos}'" in longtail("inspect", photos).out
 
 
 def test_a_stored_split_is_taken_again(photo_run, photos, tmp_path):

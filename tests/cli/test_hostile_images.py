@@ -77,14 +77,14 @@ def test_a_program_called_png_is_not_run(finished, tmp_path):
 def test_the_largest_image_is_an_option_of_every_command_that_reads_images(finished, tmp_path):
     root = paint(tmp_path / "photos", SMALL)
     Image.fromarray(np.zeros((20, 30, 3), dtype=np.uint8)).save(root / "berry" / "large.png")
-    said = "it has 30 x 20 pixels, more than the limit of 599; if it is meant to be that large, raise --max-pixels)."
+    said = "has 30 x 20 pixels, more than the limit of 599. If it is meant to be that large, have it read with --max-pixels 600."
     few, enough = ("--max-pixels", 599), ("--max-pixels", 600)
     train = ("train", root, *QUICK, "--runs", tmp_path / "runs")
     predict = ("predict", finished, root, "--output", tmp_path / "out.csv")
     assert said in longtail(*train, *few).sentence
     assert said in longtail("evaluate", finished, root, *few).sentence
-    assert "it has 30 x 20 pixels" in longtail("inspect", root, *few).text
-    assert "it has 30 x 20 pixels" in longtail(*predict, *few).text
+    assert "(first 'berry/large.png': 600 pixels)" in longtail("inspect", root, *few).text
+    assert "has 30 x 20 pixels" in longtail(*predict, *few).text
     assert len((tmp_path / "out.csv").read_text().splitlines()) == 1 + 15
     assert longtail("evaluate", finished, root, *enough).code == 0
     assert "cannot be read" not in longtail("inspect", root, *enough).text

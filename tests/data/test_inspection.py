@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from longtail.data.inspection import Group, Range, inspect
+from longtail.data.opening import FORMATS, registered
 from longtail.errors import BadFolder
 
 
@@ -93,7 +94,7 @@ def test_what_is_no_file_or_cannot_be_read_is_reported_and_passed_over(tmp_path,
     found = inspect(root)
     assert found.corrupt == {
         "a/pipe.png": "it is a pipe",
-        "b/x.png": "it has the format EPS; formats that are read: JPEG, PNG, BMP, GIF, TIFF, WEBP, PPM",
+        "b/x.png": f"it has the format EPS; formats that are read: {', '.join(name for name in FORMATS if name in registered())}",
     }
     assert found.refused == {"b/001.png": "Permission denied"}
     said = "1 file must not be read (first 'b/001.png': Permission denied). Check permissions and the disk: training stops there"
@@ -198,7 +199,8 @@ def test_splits_are_counted_and_compared(tmp_path):
 
 def test_a_split_that_is_missing(tmp_path):
     found = inspect(paint(tmp_path, {"train/a": 2, "train/b": 2}))
-    assert only_warning(found) == "There are no images for test, only for train. Add some."
+    advice = "Add some, or give the folder of train alone, to have 20 % taken for test."
+    assert only_warning(found) == f"There are no images for test, only for train. {advice}"
     (tmp_path / "train").rename(tmp_path / "test")
     (tmp_path / "train").mkdir()
     found = inspect(tmp_path)
@@ -207,20 +209,20 @@ def test_a_split_that_is_missing(tmp_path):
 
 
 def test_files_that_training_does_not_read(tmp_path):
-    root = paint(tmp_path, {"train/a": 2, "train/b": 2, "test/a": 1, "test/b": 1, "valid/a": 2, ".ipynb_checkpoints/a": 1})
+    root = paint(tmp_path, {"train/a": 2, "train/b": 2, "test/a": 1, "test/b": 1, "more/a": 2, ".ipynb_checkpoints/a": 1})
     (root / "README.md").write_text("words")
     (root / "train" / "a" / "labels.txt").write_text("words")
     found = inspect(root)
     assert found.ignored == 2
-    assert found.outside == ("valid/a/000.png", "valid/a/001.png")
-    assert only_warning(found).startswith("2 images in folders that training does not read (valid/a/000.png, valid/a/001.png)")
+    assert found.outside == ("more/a/000.png", "more/a/001.png")
+    assert only_warning(found).startswith("2 images in folders that training does not read (more/a/000.png, more/a/001.png)")
 
 
 @pytest.mark.parametrize(
     ("counts", "sentence"),
     [
         ({"a": 3}, "There is one class only (a). A classifier needs at least two."),
-        ({"Training": 3, "Validation": 2}, "The classes are called Training, Validation. If they are splits, call their folders"),
+        ({"dev": 3, "Test": 2}, "The classes are called Test, dev. If they are splits, call their folders train, val and test."),
         ({"a": 3, "b": 1}, "Classes with a single image: b. It is used for training, so they cannot be evaluated: add images."),
         ({"a": 3, "b": 2, "c": 0}, "Class folders without images: c. Add images, or remove the folders."),
     ],

@@ -316,7 +316,9 @@ def test_the_largest_image_is_that_of_the_request_in_every_process(publish, tmp_
     setting, data = prepared(request, Silent())
     limit_pixels(None)
     try:
-        with pytest.raises(CorruptImage, match=r"it has 12 x 10 pixels, more than the limit of 119; .* raise `max_pixels`\)\."):
+        with pytest.raises(
+            CorruptImage, match=r"has 12 x 10 pixels, more than the limit of 119\. .*`max_pixels=120`\. Start the"
+        ):
             train_one(request, setting, data, watcher=Silent())
     finally:
         limit_pixels(None)

@@ -95,6 +95,15 @@ def test_a_folder_of_runs_below_train_is_no_class(tmp_path):
     assert unlisted(listing) == ("more/1.png",)
 
 
+def test_a_folder_in_which_no_run_has_begun_yet_is_no_class(tmp_path):
+    touch(tmp_path, "a/1.png", "b/1.png", "c/data.json")
+    (tmp_path / "runs" / "photos").mkdir(parents=True)
+    (tmp_path / "runs" / "photos" / "data.json").write_text('{"data": "/x", "classes": []}')
+    listing = list_images(touch(tmp_path, "c/1.png"))
+    assert (listing.classes, listing.empty_classes) == (("a", "b", "c"), ())
+    assert unlisted(listing) == ("c/data.json",)
+
+
 def test_a_record_that_is_a_pipe_is_not_waited_for(tmp_path):
     touch(tmp_path, "a/1.png", "b/1.png")
     os.mkfifo(tmp_path / "a" / "record.json")

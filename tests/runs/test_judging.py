@@ -15,6 +15,7 @@ from commands import longtail as command
 from commands import paint
 from longtail.errors import UserError
 from longtail.results import GroupResult, wilson
+from longtail.runs import labelled
 from longtail.runs.judged import _led_by
 from longtail.runs.judging import accuracy_under, judged_on_images, regrouped_report, report_on_images
 from longtail.runs.layout import chosen_run
@@ -154,7 +155,7 @@ def test_evaluate_reads_former_runs(former, tmp_path):
     assert f"Expected accuracy under the class prior 'train': {100 * prior:.1f} %" in said.out
 
 
-def test_other_images_leave_out_what_tells_of_the_runs_own(photos, tmp_path):
+def test_other_images_leave_out_what_tells_of_the_runs_own(photos, tmp_path, monkeypatch):
     run = longtail.train(photos, method="ce", runs=tmp_path / "runs", **OPTIONS)
     more = paint(tmp_path / "more", {"berry": 3, "citron": 2}, seed=5)
     report = report_on_images(run.folder, more, groups="auto")
@@ -163,9 +164,15 @@ def test_other_images_leave_out_what_tells_of_the_runs_own(photos, tmp_path):
     assert report.test.test_counts == (0, 3, 2)
     assert math.isnan(report.test.recalls[0])
     assert report.test.groups["medium"].images == 3
-    judged = judged_on_images(run.folder, more, groups="auto")
+    monkeypatch.setattr(labelled, "BATCH", 2)
+    (more / "berry" / "001.png").write_bytes(b"no image")
+    how = {"groups": "auto", "skip_corrupt": True}
+    judged, report = judged_on_images(run.folder, more, **how), report_on_images(run.folder, more, **how)
     assert str(judged.report) == str(report), "the same, with and without the scores kept"
-    assert judged.scores.shape == (5, 3)
+    assert judged.labels.tolist() == [1, 1, 2, 2]
+    pixels = [more / "berry" / "000.png", more / "berry" / "002.png", more / "citron" / "000.png", more / "citron" / "001.png"]
+    expected = [each.probabilities for each in longtail.load(run.folder).predict(pixels)]
+    np.testing.assert_allclose(judged.scores.softmax(1), [list(each.values()) for each in expected], rtol=1e-4, atol=1e-6)
     assert judged.hits.float().mean() == pytest.approx(report.test.accuracy)
 
 

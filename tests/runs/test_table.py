@@ -80,10 +80,10 @@ def test_the_folder_that_was_trained_on_names_its_runs(tmp_path):
     assert command("train", photos, *options).code == 0
     printed = command("table", photos, "--runs", tmp_path / "runs")
     assert printed.code == 0
-    assert f"Next: longtail train {photos} --method NAME" in printed.text
+    assert f"Next: longtail train '{photos}' --method NAME" in printed.text
     assert command("table", "my_photos", "--runs", tmp_path / "runs").code == 0
     none = command("table", photos, "--runs", tmp_path).sentence
-    assert none == f"No finished run lies in '{tmp_path}/my_photos'; train some with `longtail train {photos} --method NAME`."
+    assert none == f"No finished run lies in '{tmp_path}/my_photos'; train some with `longtail train '{photos}' --method NAME`."
 
 
 OWN = """

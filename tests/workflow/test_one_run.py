@@ -83,11 +83,11 @@ def test_numbers_that_mean_nothing(asked, said):
 @pytest.mark.parametrize(
     ("asked", "said"),
     [
-        ({"epochs": "2"}, "`epochs` must be int or None; got '2' (str)"),
+        ({"epochs": "two"}, "`epochs` must be int or None; got 'two' (str)"),
         ({"epochs": 1.5}, "`epochs` must be int or None; got 1.5 (float)"),
         ({"epochs": True}, "`epochs` must be int or None; got True (bool)"),
         ({"seed": None}, "`seed` must be int; got None (NoneType)"),
-        ({"val": "0.1"}, "`val` must be float or None; got '0.1' (str)"),
+        ({"val": "a tenth"}, "`val` must be float or None; got 'a tenth' (str)"),
         ({"method": None}, "`method` must be str; got None (NoneType)"),
         ({"variants": ["a=b"]}, "`variants` must be Mapping; got ['a=b'] (list)"),
         ({"runs": 3}, "`runs` must be Path; got 3 (int)"),

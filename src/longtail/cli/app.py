@@ -12,7 +12,8 @@ from typing import Annotated, Any
 import typer
 
 from longtail import __version__
-from longtail.cli.options import ALL, NO_IMAGES, ON, REPORT, RUN, SLURM, TRUST, as_request, in_flags, with_options
+from longtail.cli.options import ALL, NO_IMAGES, ON, REPORT, RUN, SLURM, TRUST, as_request, file_named, in_flags, with_options
+from longtail.cli.show import fit_output
 from longtail.cli.stopping import Stopped, requeue_on, stopping_on_signals
 from longtail.errors import UserError
 from longtail.text import visible
@@ -64,7 +65,8 @@ def demo(
     """Compare cross-entropy, logit adjustment and GCL on real handwritten digits, with no download, in about a minute."""
     from longtail.cli.commands import run_demo
 
-    run_demo(as_request({"data": "digits_lt", **asked}), seeds=seeds, report=report, pictures=not no_images)
+    given = {"data": "digits_lt", "root": Path(), **asked}  # with a root it is the setting, whatever folders lie here
+    run_demo(as_request(given), seeds=seeds, report=report, pictures=not no_images)
 
 
 @app.command()
@@ -108,7 +110,7 @@ def show(
 
 
 @app.command()
-@with_options("views", "groups", "prior", "max_pixels", "outside", "device")
+@with_options("views", "groups", "prior", "max_pixels", "outside", "skip_corrupt", "device")
 def evaluate(
     run: RUN,
     data: Annotated[Path | None, typer.Argument(help="A labelled folder or CSV; the run's own test images if not given.")] = None,
@@ -120,7 +122,7 @@ def evaluate(
     from longtail.cli.commands import run_evaluate
 
     _limit(asked)
-    how = {name: asked[name] for name in ("groups", "prior", "outside", "device", "views")}
+    how = {name: asked[name] for name in ("groups", "prior", "outside", "skip_corrupt", "device", "views")}
     run_evaluate(run, data, trust_code=trust_code, report=report, **how)
 
 
@@ -130,7 +132,8 @@ def predict(
     run: RUN,
     images: Annotated[list[Path], typer.Argument(help="Image files or folders of them.", metavar="IMAGES...")],
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="CSV to write, - for standard output; RUN/predict.csv if not given.")
+        str | None,
+        typer.Option("--output", "-o", help="CSV to write, - for standard output; RUN/predict.csv if not given.", metavar="FILE"),
     ] = None,
     trust_code: TRUST = False,
     **asked: Any,
@@ -140,7 +143,7 @@ def predict(
 
     _limit(asked)
     how = {name: asked[name] for name in ("device", "views", "prior")}
-    run_predict(run, images, output, trust_code=trust_code, **how)
+    run_predict(run, images, file_named(output), trust_code=trust_code, **how)
 
 
 @app.command()
@@ -148,7 +151,7 @@ def export(
     run: RUN,
     kind: Annotated[str, typer.Option("--format", help="onnx: one file, normalisation included; timm: a folder.")] = "onnx",
     output: Annotated[
-        Path | None,
+        str | None,
         typer.Option("--output", "-o", help="File or folder to write; RUN/model.onnx or RUN/timm if not given.", metavar="PATH"),
     ] = None,
     trust_code: TRUST = False,
@@ -156,7 +159,7 @@ def export(
     """Write the model of a finished run for other programs: as ONNX, or as a folder that timm loads."""
     from longtail.cli.export import run_export
 
-    run_export(run, kind, output, trust_code=trust_code)
+    run_export(run, kind, file_named(output, folder_ok=kind == "timm"), trust_code=trust_code)
 
 
 @app.command()
@@ -166,7 +169,7 @@ def inspect(data: Annotated[Path, typer.Argument(help="A folder of images or a C
     from longtail.cli.look import run_inspect
 
     _limit(asked)
-    run_inspect(data, outside=asked["outside"])
+    run_inspect(data, outside=asked["outside"], max_pixels=asked["max_pixels"])
 
 
 @app.command()
@@ -333,6 +336,7 @@ def _limit(asked: Mapping[str, Any]) -> None:
 
 def main() -> None:
     """Runs a command; an error that a user can fix is one sentence on stderr and exit code 2, others keep their traceback."""
+    fit_output()
     try:
         with stopping_on_signals():
             app()

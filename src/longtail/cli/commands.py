@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -15,8 +16,9 @@ from longtail.cli.progress import Bars
 from longtail.cli.report import add_report
 from longtail.cli.show import console, lines_on_stderr, say, text
 from longtail.cli.tables import candidates_table, result_table, summary_table, trained_tables
+from longtail.data.names import said_of_left_out
 from longtail.data.symmetry import check_views
-from longtail.data.walking import every_image
+from longtail.data.walking import images_to_predict
 from longtail.errors import CorruptImage, MissingFileError, UserError
 from longtail.results import counted, percent
 from longtail.runs.code import needs_trust
@@ -29,7 +31,7 @@ from longtail.runs.output import check_output, is_standard_output, write_output
 from longtail.runs.report import RunReport
 from longtail.runs.serving import Prediction, load
 from longtail.runs.tuned import TUNED
-from longtail.text import guarded, visible
+from longtail.text import CONTROL, for_shell, guarded, visible
 from longtail.workflow.auto import choose_method
 from longtail.workflow.demo import NAMES, demonstrate, recall_figure
 from longtail.workflow.one_run import Result, prepared
@@ -111,6 +113,7 @@ def run_evaluate(
     groups: str,
     device: str = "auto",
     outside: bool = False,
+    skip_corrupt: bool = False,
     trust_code: bool = False,
     views: int | None = None,
     report: bool = False,
@@ -121,7 +124,7 @@ def run_evaluate(
         reports, notes = _on_own_images(folder, groups, views, prior, trust_code=trust_code)
     else:
         how: dict[str, Any] = {"device": device, "outside": outside, "trust_code": trust_code, "views": views}
-        how["keep_scores"] = prior is not None
+        how |= {"skip_corrupt": skip_corrupt, "note": _note, "keep_scores": prior is not None}
         reports, notes = _with_prior(judged_on_images(folder, data, groups=groups, **how), prior)
     measured, *_ = reports.values()
     say(result_table(reports))
@@ -201,7 +204,8 @@ def run_predict(
         where = "standard output" if is_standard_output(target) else text(target)
         left = f" ({len(files) - len(found)} could not be read)" if len(files) > len(found) else ""
         say(f"{counted(len(found), 'image')}: {where}{left}")
-        _closing(folder, _with_trust(f"longtail evaluate {folder} FOLDER", folder), "to evaluate it on other labelled images")
+        again = _with_trust(f"{for_shell('longtail', 'evaluate', folder)} FOLDER", folder)
+        _closing(folder, again, "to evaluate it on other labelled images")
 
 
 def _refuse_to_replace(target: Path, folder: Path, files: Sequence[Path]) -> None:
@@ -227,13 +231,22 @@ def _predictions(results: Iterable[tuple[Path, Prediction | CorruptImage]]) -> l
 
 def _predictions_csv(found: Iterable[tuple[Path, Prediction]]) -> str:
     """The predictions as CSV, in which names are safe for spreadsheets and terminals."""
-    tops = ((path, each, " ".join(f"{name}:{share:.4f}" for name, share in each.top(5))) for path, each in found)
-    rows = ((_cell(path), _cell(each.label), f"{each.probability:.4f}", _cell(top)) for path, each, top in tops)
+    rows = ((_cell(path), _cell(each.label), f"{each.probability:.4f}", _top(each)) for path, each in found)
     return csv_text(("path", "label", "probability", "top5"), rows)
 
 
 def _cell(name: object) -> str:
     return guarded(visible(str(name)))
+
+
+def _top(prediction: Prediction) -> str:
+    """The five most probable classes with their probabilities, as a JSON object in which control characters are escaped."""
+    shares = {name: round(share, 4) for name, share in prediction.top(5)}
+    return CONTROL.sub(lambda found: json.dumps(found.group())[1:-1], json.dumps(shares, ensure_ascii=False))
+
+
+def _note(line: str) -> None:
+    say(text(in_flags(line)))
 
 
 def _train_auto(request: Request, *, report: bool, pictures: bool) -> None:
@@ -271,10 +284,13 @@ def _files(paths: Iterable[Path]) -> list[Path]:
         if not path.exists():
             raise MissingFileError(f"'{path}' does not exist; give image files or folders of them.")
         if path.is_dir():
-            inside = every_image(path)
+            inside, others = images_to_predict(path)
+            said = said_of_left_out(others)
             if not inside:
-                raise UserError(f"'{path}' has no images.")
+                raise UserError(" ".join(filter(None, (f"'{path}' has no images.", said))))
             files.extend(inside)
+            if said:
+                _note(said)
         else:
             files.append(path)
     return files
@@ -282,7 +298,7 @@ def _files(paths: Iterable[Path]) -> list[Path]:
 
 def _to_predict(folder: Path) -> str:
     """The command that predicts with a finished run."""
-    return _with_trust(f"longtail predict {folder} IMAGES", folder)
+    return _with_trust(f"{for_shell('longtail', 'predict', folder)} IMAGES", folder)
 
 
 def _with_trust(command: str, folder: Path) -> str:

@@ -10,23 +10,24 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.table import Table
+from rich.table import Column, Table
 
 from longtail.cli.options import in_flags
 from longtail.cli.show import console, lines_on_stderr, say, text
 from longtail.cli.tables import differences, grid, rows_table
 from longtail.errors import MissingFileError, UserError
 from longtail.results import GROUP_RANGES, counted
+from longtail.text import for_shell
 
 if TYPE_CHECKING:
-    from longtail.data.inspection import Inspection
+    from longtail.data.findings import Inspection
     from longtail.spec.recipe import Recipe
 
 SHOWN = 8
 METHOD_COLUMNS = ("name", "stages", "parameters", "cost", "parts", "source")
 
 
-def run_inspect(path: Path, *, outside: bool = False) -> None:
+def run_inspect(path: Path, *, outside: bool = False, max_pixels: int | None = None) -> None:
     """Prints a collection's counts, sizes and colour modes, and what is wrong with it."""
     from longtail.data.inspection import inspect as look
 
@@ -34,6 +35,8 @@ def run_inspect(path: Path, *, outside: bool = False) -> None:
         found = look(path, outside=outside, watch=lambda done, total: status.update(f"reading images: {done} of {total}"))
     _say_counts(found)
     _say_images(found)
+    for note in found.notes:
+        say(text(in_flags(note)))
     for warning in found.warnings:
         say(f"[yellow]![/yellow] {text(in_flags(warning))}")
     for title, groups in (("Identical files, different labels", found.conflicts), ("Identical files in two splits", found.leaks)):
@@ -41,7 +44,15 @@ def run_inspect(path: Path, *, outside: bool = False) -> None:
             say(f"  {title}: {text(' = '.join(files))}")
     for file, why in list(found.corrupt.items())[:SHOWN]:
         say(f"  Corrupt: {text(file)} ({text(in_flags(why))})")
-    console.print(f"Next: [bold cyan]longtail train {text(path)}[/bold cyan]", highlight=False, soft_wrap=True)
+    command = for_shell("longtail", "train", path, *_flags(found, outside=outside, max_pixels=max_pixels))
+    console.print(f"Next: [bold cyan]{text(command)}[/bold cyan]", highlight=False, soft_wrap=True)
+
+
+def _flags(found: Inspection, *, outside: bool, max_pixels: int | None) -> list[str]:
+    """The flags without which training would refuse what was inspected."""
+    largest = max([*found.large.values(), max_pixels or 0])
+    flags = ["--outside"] * outside + ["--skip-corrupt"] * bool(found.corrupt)
+    return [*flags, "--max-pixels", str(largest)] if largest else flags
 
 
 def run_list(what: str, *, as_json: bool) -> None:
@@ -88,7 +99,7 @@ def run_table(setting: str, runs: Path, *, budget: str | None, results: Sequence
     say(rows_table(rows))
     for line in differences(rows):
         say(text(line))
-    say(f"Next: longtail train {text(setting)} --method NAME")
+    say(f"Next: {text(for_shell('longtail', 'train', setting))} --method NAME")
 
 
 def run_results(runs: Sequence[Path], output: Path) -> None:
@@ -145,7 +156,7 @@ def _say_counts(found: Inspection) -> None:
     ranges = GROUP_RANGES["shots"]
     groups = ((f"{name} ({ranges[name]})", group) for name, group in found.groups.items())
     say("; ".join(f"{name}: {counted(group.classes, 'class')}, {counted(group.images, 'image')}" for name, group in groups))
-    table = Table("class", "images", "", box=None, header_style="dim")
+    table = Table(Column("class", overflow="fold"), "images", Column(overflow="crop", no_wrap=True), box=None, header_style="dim")
     largest = most[1]
     ranked = sorted(found.counts.items(), key=lambda pair: -pair[1])
     for name, count in ranked if len(ranked) <= 2 * SHOWN else [*ranked[:SHOWN], ("...", 0), *ranked[-SHOWN:]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
@@ -89,6 +90,17 @@ def _parameter(name: str, kind: Any, default: Any) -> inspect.Parameter:
         rich_help_panel=metadata["panel"],
     )
     return PARAMETER(name, PARAMETER.KEYWORD_ONLY, default=default, annotation=Annotated[kind, option])
+
+
+def file_named(text: str | None, *, folder_ok: bool = False) -> Path | None:
+    """The path of a file to write, or of a folder where that is what is written.
+
+    Raises:
+        UserError: the text ends as the name of a folder does.
+    """
+    if text is not None and not folder_ok and text.endswith(("/", os.sep)):
+        raise UserError(f"The output '{text}' is the name of a folder; give that of a file in it with -o.")
+    return None if text is None else Path(text)
 
 
 def as_request(asked: Mapping[str, Any]) -> Request:

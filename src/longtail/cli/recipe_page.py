@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import json
-import shlex
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Literal, get_args, get_origin, get_type_hints
@@ -12,7 +11,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 from rich.table import Table
 from rich.text import Text
 
-from longtail import recipes, settings
+from longtail import recipes
 from longtail.cli.options import FIELDS, in_flags
 from longtail.cli.recipe_lines import Line, inference_lines, network_lines, plain_name, setting_lines, stage_lines
 from longtail.cli.show import console, say, text
@@ -20,10 +19,10 @@ from longtail.inference import reference_of
 from longtail.spec.cost import plain_size, stage_sizes, training_cost
 from longtail.spec.description import describe, parameters_of
 from longtail.spec.recipe import Recipe, Setting, with_epochs
-from longtail.text import visible
+from longtail.text import for_shell, visible
 from longtail.workflow.choices import largest_batch
 from longtail.workflow.request import Request, default_of, flag
-from longtail.workflow.resolve import check, chosen_recipe, chosen_setting, recipe_function
+from longtail.workflow.resolve import check, chosen_recipe, chosen_setting, has_own_data, recipe_function
 
 VALUE = 15  # width of a value in characters, so that the paths after the values are aligned
 
@@ -37,7 +36,7 @@ def run_show(request: Request, *, as_json: bool) -> None:
         console.print_json(json.dumps(_as_json(request, setting, recipe)), ensure_ascii=True)
         return
     say(f"[bold]{text(recipe.name)}[/bold]{text(f' · {recipe.year}') * bool(recipe.year)} · {text(recipe.source or 'no source')}")
-    for line in (_summary(request), in_flags(choice), _variants_in_words(request)):
+    for line in (_summary(request), *in_flags(choice).split("\n"), _variants_in_words(request)):
         if line:
             say(text(line))
     _say_sections(setting, recipe)
@@ -62,7 +61,7 @@ def _setting(request: Request) -> tuple[Setting, str]:
     The digits come with scikit-learn: where an imbalance was asked for, their training images are counted anew.
     """
     setting, path, choice = chosen_setting(request)
-    if setting.largest_batch is not None and request.imbalance is not None and str(request.data) in settings.NAMED:
+    if setting.largest_batch is not None and request.imbalance is not None and has_own_data(request):
         setting = replace(setting, largest_batch=largest_batch(len(setting.data(path).train)))
     return setting, choice
 
@@ -144,7 +143,7 @@ def _command(request: Request) -> str:
             continue
         pairs = [f"{key}={each}" for key, each in value.items()] if isinstance(value, Mapping) else [value]
         words += [word for each in pairs for word in ([flag(name)] if each is True else [flag(name), str(each)])]
-    return shlex.join(words)
+    return for_shell(*words)
 
 
 def _as_json(request: Request, setting: Setting, recipe: Recipe) -> dict[str, Any]:

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from longtail.data.collection import Listing
+from longtail.data.csv_list import read_csv
 from longtail.data.images import Interpolation, read_all
 from longtail.data.imbalance import cut_counts, long_tailed_subset
-from longtail.data.listing import Listing, list_images, read_csv
+from longtail.data.listing import list_images
 from longtail.data.splits import Data, Split, Watch, counts_of, pixel_statistics, stratified
-from longtail.errors import BadFolder, CorruptImage
+from longtail.errors import BadFolder, CorruptImage, TooLarge
 
 Statistics = tuple[tuple[float, float, float], tuple[float, float, float]]
 MEMORY_LIMIT = 4 * 2**30
@@ -35,10 +37,11 @@ class Seen(Protocol):
 
 @dataclass(frozen=True)
 class _Images:
-    """Pixels of the files that are held in memory, and the hashes of all files that can be read."""
+    """Pixels of the files held in memory, the hashes of all files that can be read, and those that lost their contrast."""
 
     pixels: dict[str, Tensor] = field(default_factory=dict)
     digests: dict[str, str] = field(default_factory=dict)
+    faded: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -86,9 +89,8 @@ def folder_data(
     Raises:
         BadFolder: the folder is empty, has one class only, an empty class, corrupt images, or an unknown class in a split.
     """
-    listing = (
-        read_csv(split, below=root, outside=bool(outside)) if split is not None else list_images(root, outside=bool(outside))
-    )
+    how: Any = {"missing_ok": skip_corrupt, "outside": bool(outside)}
+    listing = read_csv(split, below=root, **how) if split is not None else list_images(root, **how)
     images = _Images()
     skipped: tuple[str, ...] = ()
     while True:
@@ -99,7 +101,7 @@ def folder_data(
             mean, std = statistics or (data.mean, data.std)
             return replace(data, mean=mean, std=std, interpolation=interpolation)
         if not skip_corrupt:
-            raise BadFolder(_corrupt_sentence(corrupt))
+            raise BadFolder(said_of_corrupt(corrupt))
         skipped = (*skipped, *corrupt)
 
 
@@ -153,6 +155,8 @@ def _read_into(
             corrupt[file] = result
             continue
         images.digests[file] = result.digest
+        if result.faded:
+            images.faded.append(file)
         if file in held:
             images.pixels[file] = result.pixels
         if seen is not None and file in states:
@@ -184,12 +188,16 @@ def _assembled(plan: _Plan, images: _Images, size: int, skipped: Sequence[str]) 
     if sample is None:
         sample = torch.stack([pixels[file] for file in splits["train"].files if file in pixels])
     mean, std = pixel_statistics(sample)
-    return Data(splits["train"], splits["test"], plan.classes, size, mean, std, val=splits.get("val"), skipped=tuple(skipped))
+    train, test, val = splits["train"], splits["test"], splits.get("val")
+    return Data(train, test, plan.classes, size, mean, std, val, tuple(skipped), faded=tuple(images.faded))
 
 
-def _corrupt_sentence(corrupt: dict[str, CorruptImage]) -> str:
-    first = next(iter(corrupt.values()))
+def said_of_corrupt(corrupt: Mapping[str, CorruptImage]) -> str:
+    """What to do about files that cannot be read: the first one that is damaged is named, else the largest."""
+    damaged = [error for error in corrupt.values() if not isinstance(error, TooLarge)]
+    first = damaged[0] if damaged else max(corrupt.values(), key=lambda error: getattr(error, "pixels", 0))
     others = len(corrupt) - 1
     more = f" {others:,} more file{'' if others == 1 else 's'} cannot be read either." if others else ""
     which = "them" if more else "it"
-    return f"{first}{more} Remove or repair {which}, or leave {which} out with `skip_corrupt`."
+    instead = f"Remove or repair {which}, or leave" if damaged else "Else leave"
+    return f"{first}{more} {instead} {which} out with `skip_corrupt`."

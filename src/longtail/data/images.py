@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from longtail.data.contrast import loses_contrast
 from longtail.data.opening import opened_content, pixel_limit
 from longtail.errors import CorruptImage, UnreadableFile
 
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Interpolation = Literal["bilinear", "bicubic"]
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm"})
 ORIENTATION = 0x0112  # number of the EXIF tag that says how the camera was held
 BLOCK = 2**20
 AHEAD = 64  # images that are decoded before they are needed
@@ -39,10 +39,11 @@ KINDS = {
 
 @dataclass(frozen=True)
 class Decoded:
-    """A file that was read: its pixels, uint8 (3, S, S), and the hash of its bytes."""
+    """A file that was read: its pixels, uint8 (3, S, S), the hash of its bytes, and whether it lost its contrast."""
 
     pixels: Tensor
     digest: str
+    faded: bool = False
 
 
 def read_content(path: Path) -> bytes:
@@ -182,7 +183,11 @@ def read_all(
         path = root / file
         try:
             content = read_content(path)
-            return Decoded(as_tensor(squared(open_rgb(path, content), size, interpolation)), content_hash(content))
+            with opened(path, content) as image:
+                image.load()
+                rgb = to_rgb(image)
+                faded = loses_contrast(image, rgb)
+            return Decoded(as_tensor(squared(rgb, size, interpolation)), content_hash(content), faded)
         except CorruptImage as error:
             return error
         except FileNotFoundError:

@@ -18,7 +18,7 @@ from longtail.data.images import not_there, read_square
 from longtail.data.opening import limit_pixels, pixel_limit
 from longtail.data.splits import Data, Split
 from longtail.data.transforms import Transform, normalise
-from longtail.errors import CorruptImage, TrainingFailed, UnreadableFile
+from longtail.errors import CorruptImage, TooLarge, TrainingFailed, UnreadableFile
 from longtail.processes import end_with_parent, processors
 
 
@@ -166,7 +166,8 @@ def _stacked(images: Sequence[Tensor | Unread]) -> Tensor | Unread:
 
 def _without_error(batch: Tensor | Unread) -> Tensor:
     if isinstance(batch, Unread):
-        raise type(batch)(f"{batch} Put a readable file there and start the same command again; finished epochs are kept.")
+        what = "Start" if isinstance(batch, TooLarge) else "Put a readable file there and start"
+        raise type(batch)(f"{batch} {what} the command again; finished epochs are kept.")
     return batch
 
 

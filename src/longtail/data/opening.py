@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import importlib.util
+import os
 import re
 import struct
 import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import cache
 from io import BytesIO
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING
 
-from longtail.errors import CorruptImage, UserError
+from longtail.errors import CorruptImage, TooLarge, UserError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-FORMATS = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
+FORMATS = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM", "JPEG2000", "AVIF", "HEIF", "DIB", "QOI", "TGA")
+UNMARKED = {"TGA": (".tga", ".icb", ".vda", ".vst")}  # formats that no first bytes tell from others: only files so called
+HEIF = (".heic", ".heif", ".hif")
 MAX_PIXELS = 178_956_970  # the number above which Pillow itself refuses an image
 
 
@@ -43,35 +48,50 @@ def pixel_limit() -> int:
     return _Limit.pixels
 
 
+@cache
+def registered() -> frozenset[str]:
+    """Names of the formats that Pillow, as installed, can open; HEIF is among them where the package pillow-heif is installed."""
+    from PIL import Image as Pillow
+    from PIL import features
+
+    Pillow.init()
+    if importlib.util.find_spec("pillow_heif") is not None:
+        importlib.import_module("pillow_heif").register_heif_opener()
+    codecs = {"AVIF": "avif", "JPEG2000": "jpg_2000", "WEBP": "webp"}
+    return frozenset(name for name in Pillow.OPEN if name not in codecs or features.check(codecs[name]))
+
+
 @contextmanager
 def opened_content(path: Path, content: bytes) -> Iterator[Image]:
     """Opens the image file `content`; `path` is named in errors.
 
     Raises:
-        CorruptImage: it is no image, has another format or too many pixels, or anything goes wrong inside the `with` block.
+        TooLarge: it has too many pixels.
+        CorruptImage: it is no image, has another format, or anything goes wrong inside the `with` block.
     """
     try:
-        with _QUIET, _identified(content) as image:
-            _check_size(image)
+        with _QUIET, _identified(path, content) as image:
+            _check_size(path, image)
             yield image
+    except TooLarge:
+        raise
     except Exception as error:  # a broken file can make Pillow's readers raise errors of any type
+        if large := re.search(r"\((\d+) pixels\) exceeds limit", str(error)):
+            raise too_large(path, int(large[1])) from error
         raise CorruptImage(f"'{path}' cannot be read as an image ({reason(error)}).") from error
 
 
 def reason(error: BaseException) -> str:
     """The first line of the message on why a file cannot be read, or the name of the error."""
-    text = str(error).splitlines()[0] if str(error) else type(error).__name__
-    if too_large := re.search(r"\((\d+) pixels\) exceeds limit", text):
-        return _too_large(f"{int(too_large[1]):,} pixels")
-    return text
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
-def _identified(content: bytes) -> Image:
+def _identified(path: Path, content: bytes) -> Image:
     """The image, whose header is read and whose pixels are not; what Pillow's `open` does, but the size is still unchecked."""
     from PIL import Image as Pillow
 
-    Pillow.init()
-    for name in FORMATS:
+    suffix = os.path.splitext(path)[1].lower()
+    for name in (name for name in FORMATS if name in registered() and suffix in UNMARKED.get(name, suffix)):
         factory, accepts = Pillow.OPEN[name]
         try:
             if accepts is None or accepts(content[:16]) is True:
@@ -85,19 +105,24 @@ def _foreign(content: bytes) -> str:
     """What a file is that has none of the formats: the format that its first bytes state, or no image. It is not opened."""
     from PIL import Image as Pillow
 
+    if content[4:8] == b"ftyp" and content[8:11] in (b"hei", b"hev", b"mif") and "HEIF" not in registered():
+        return "it has the format HEIF, which is read where the package pillow-heif is installed"
     known = [(name, accepts) for name, (_, accepts) in Pillow.OPEN.items() if name not in FORMATS and accepts is not None]
     found = [name for name, accepts in known if len(content) >= 16 and accepts(content[:16])]
-    return f"it has the format {found[0]}; formats that are read: {', '.join(FORMATS)}" if found else "it is no image"
+    read = ", ".join(name for name in FORMATS if name in registered())
+    return f"it has the format {found[0]}; formats that are read: {read}" if found else "it is no image"
 
 
-def _check_size(image: Image) -> None:
+def _check_size(path: Path, image: Image) -> None:
     width, height = image.size
     if width * height > pixel_limit():
-        raise CorruptImage(_too_large(f"{width:,} x {height:,} pixels"))
+        raise too_large(path, width * height, f"{width:,} x {height:,}")
 
 
-def _too_large(size: str) -> str:
-    return f"it has {size}, more than the limit of {pixel_limit():,}; if it is meant to be that large, raise `max_pixels`"
+def too_large(path: Path, pixels: int, size: str = "") -> TooLarge:
+    """The error on an image that has more pixels than the limit; `size` is its width x height where they are known."""
+    has = f"'{path}' has {size or f'{pixels:,}'} pixels, more than the limit of {pixel_limit():,}"
+    return TooLarge(f"{has}. If it is meant to be that large, have it read with `max_pixels={pixels}`.", pixels)
 
 
 class _Quiet:

@@ -4,19 +4,27 @@ from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from longtail.data.names import SPLITS, split_of
 from longtail.data.walking import neighbours, refuse_controls
 from longtail.errors import BadFolder, UnreadableFile
-from longtail.text import unguarded
+from longtail.text import unguarded, visible
 
-SPLITS = ("train", "val", "test")
+COLUMNS = ("path", "label", "split")
+OWN = "content"  # a column that longtail's own split.csv has
+MISSING = ("nan", "null", "<na>", "#n/a")  # in small letters
+UNDECODED = re.compile(r"[\ud800-\udfff]")  # what bytes become that are not UTF-8
 Row = tuple[int, str, str, str]
 
 
 def read_rows(path: Path) -> tuple[list[Row], bool]:
     """Reads a CSV with the header path,label[,split].
+
+    Spaces around labels and splits are left out, and a split may have any usual name, as `Training` or `valid`. A CSV with the
+    column content was written by longtail, and its names are taken as they are.
 
     Returns:
         For each row its line number, path, label and split ("" where there is none), and whether the header has a split.
@@ -28,22 +36,30 @@ def read_rows(path: Path) -> tuple[list[Row], bool]:
     try:
         if path.exists() and not path.is_file():
             raise BadFolder(f"'{path}' is no regular file; expected a CSV with the header path,label[,split].")
-        with path.open(newline="", encoding="utf-8-sig") as file:
+        with path.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
             reader = csv.DictReader(file)
-            header = reader.fieldnames or []
+            reader.fieldnames = header = _header(reader.fieldnames or [])
             rows = [(reader.line_num, _cell(row, "path"), _cell(row, "label"), row.get("split") or "") for row in reader]
     except FileNotFoundError as error:
         raise BadFolder(f"'{path}' does not exist. {neighbours(path)}") from error
-    except (UnicodeDecodeError, csv.Error) as error:
+    except csv.Error as error:
         raise BadFolder(f"'{path}' is not a CSV in UTF-8; expected the header path,label[,split].") from error
     except OSError as error:
         raise UnreadableFile(
             f"'{path}' cannot be read ({error.strerror or error}). Check its permissions and the disk."
         ) from error
+    if UNDECODED.search("".join(header)):
+        raise BadFolder(f"'{path}' is not a CSV in UTF-8; expected the header path,label[,split].")
     if "path" not in header or "label" not in header:
         raise BadFolder(f"'{path}' has the header {','.join(header) or '(none)'}; expected path,label[,split].")
+    rows = rows if OWN in header else [_trimmed(path, row) for row in rows]
     _check(path, rows, "split" in header)
-    return rows, "split" in header
+    return [(line, file, label, split_of(split) or split) for line, file, label, split in rows], "split" in header
+
+
+def _header(names: Sequence[str]) -> list[str]:
+    """The header, whose path, label and split may have spaces around them and capitals."""
+    return [name.strip().lower() if name.strip().lower() in COLUMNS else name for name in names]
 
 
 def _cell(row: Mapping[str, str | None], name: str) -> str:
@@ -51,11 +67,29 @@ def _cell(row: Mapping[str, str | None], name: str) -> str:
     return unguarded(row.get(name) or "")
 
 
+def _trimmed(path: Path, row: Row) -> Row:
+    """A row that a user wrote, without spaces around its label and split.
+
+    Raises:
+        BadFolder: the label stands for none, or is not written in UTF-8.
+    """
+    line, file, label, split = row
+    label, split = label.strip(), split.strip()
+    if label.lower() in MISSING:
+        raise BadFolder(
+            f"'{path}', line {line}: the label '{label}' is how programs write that there is none. Fill it in, or leave the row "
+            f"out; where it is the name of a class, give the class another name."
+        )
+    if UNDECODED.search(label):
+        raise BadFolder(f"'{path}', line {line}: the label '{visible(label)}' is not written in UTF-8; save the CSV as UTF-8.")
+    return line, file, label, split
+
+
 def _check(path: Path, rows: list[Row], has_splits: bool) -> None:
     for line, file, label, split in rows:
-        if not file or not label:
+        if not file.strip() or not label:
             raise BadFolder(f"'{path}', line {line}: path and label must both be given.")
-        if has_splits and split not in SPLITS:
+        if has_splits and split_of(split) is None:
             raise BadFolder(f"'{path}', line {line}: split is '{split}'; expected {', '.join(SPLITS)}.")
         refuse_controls((file, label), f"'{path}', line {line},")
 
@@ -67,15 +101,17 @@ class Inside:
         self.root, self.known = os.path.join(os.path.realpath(root), ""), dict[str, str]()
 
     def __contains__(self, file: str) -> bool:
+        return not leaves(file) and self.place(file).startswith(self.root)
+
+    def place(self, file: str) -> str:
+        """Where a path leads, without links."""
         if leaves(file):
-            return False
+            return os.path.realpath(self.root + file if not os.path.isabs(file) else file)
         folder, _, name = file.rpartition("/")
         if folder not in self.known:
             self.known[folder] = os.path.join(os.path.realpath(self.root + folder), "")
-        place = self.known[folder]
-        if os.path.islink(place + name):
-            place = os.path.realpath(place + name)
-        return place.startswith(self.root)
+        place = self.known[folder] + name
+        return os.path.realpath(place) if os.path.islink(place) else place
 
 
 def leaves(file: str) -> bool:

@@ -79,6 +79,7 @@ class Data:
         size: side of the square images that the network sees.
         interpolation: how images are resized, "bilinear" or "bicubic".
         skipped: files that could not be read and were left out on request.
+        faded: files of more than 8 bits per value of which little contrast is left.
     """
 
     train: Split
@@ -90,6 +91,7 @@ class Data:
     val: Split | None = None
     skipped: tuple[str, ...] = ()
     interpolation: Interpolation = "bilinear"
+    faded: tuple[str, ...] = ()
 
     @property
     def class_counts(self) -> list[int]:

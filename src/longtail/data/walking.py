@@ -2,104 +2,122 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NoReturn
 
-from longtail.data.images import SUFFIXES, read_content
+from longtail.data.below import Below, runs_in
+from longtail.data.names import is_image, is_trash
 from longtail.errors import BadFolder, UnreadableFile
 from longtail.text import visible
 
-RECORD, RECORD_KEYS, RECORD_BYTES = "record.json", {"experiment", "recipe"}, 2**26
-FIGURE = "demo.png"
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 Visit = tuple[str, list[str], list[str]]
 
 
 def folders_in(root: Path) -> list[str]:
-    """Names of the folders in `root`, sorted and without hidden ones.
+    """Names of the folders in `root`, also of linked ones, sorted, without trash and without links to a folder around `root`.
 
     Raises:
         BadFolder: a name has control characters, or `root` is no folder.
         UnreadableFile: the system refuses to read the folder.
     """
-    names = sorted(name for name in _entries(root, folders=True) if not name.startswith((".", "__")))
+    top = os.path.realpath(root)
+    names = sorted(name for name in _entries(root, folders=True) if not is_trash(name))
+    names = [name for name in names if not _surrounds(os.path.realpath(root / name), top)]
     refuse_controls(names, f"'{root}'")
     return names
 
 
-def loose_images(root: Path) -> bool:
-    """Whether image files lie directly in `root`."""
-    return any(is_image(name) for name in _entries(root, folders=False))
+def loose_images(root: Path) -> list[str]:
+    """Names of the image files that lie directly in `root`, sorted."""
+    return sorted(name for name in _entries(root, folders=False) if is_image(name))
 
 
 def images_below(root: Path, below: str) -> list[str] | None:
-    """Paths of the image files in the folder `below`, relative to `root` and without hidden ones; None where it holds runs.
+    """Paths of the image files in the folder `below`, relative to `root`, without trash; None where it holds runs.
 
     Raises:
         BadFolder: a name has control characters, or the folder has both runs below it and images that are not of the runs.
         UnreadableFile: the system refuses to read a folder.
     """
-    found, runs = list[str](), set[Path]()
-    for folder, folders, files in walk(root / below):
-        if RECORD in files and is_record(Path(folder, RECORD)):
-            runs.add(Path(os.path.abspath(folder)))
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        names = [name for name in files if is_image(name)]
-        refuse_controls((*folders, *names), f"'{folder}'")
-        inside = Path(folder).relative_to(root)
-        found.extend((inside / name).as_posix() for name in names)
-    if not runs:
-        return sorted(found)
-    root = Path(os.path.abspath(root))
-    if all(_of_runs(root / file, runs, root / below) for file in found):
+    found = everything_below(root / below)
+    _refuse_controls_below(root, found.images)
+    if not found.runs:
+        return sorted(image.relative_to(root).as_posix() for image in found.images)
+    if all(found.of_runs(image, root / below) for image in found.images):
         return None
     raise BadFolder(f"The class folder '{root / below}' has runs of longtail inside; move them to another folder.")
 
 
-def _of_runs(path: Path, runs: Iterable[Path], class_folder: Path) -> bool:
-    """Whether an image lies in the folder of the runs of a setting, or is the figure of a demonstration beside one."""
-    for run in runs:
-        setting = run.parent.parent
-        inside = setting == class_folder or class_folder in setting.parents
-        if (inside and setting in path.parents) or (path.name == FIGURE and path.parent.parent == setting.parent):
-            return True
-    return False
-
-
-def every_image(root: Path) -> list[Path]:
-    """Paths of all image files below `root`, sorted, whatever the folders mean.
+def everything_below(root: Path) -> Below:
+    """All files below `root` but trash, through links, in the order of their folders and names.
 
     Raises:
         UnreadableFile: the system refuses to read a folder.
     """
-    return sorted(Path(folder, name) for folder, _, names in walk(root) for name in names if is_image(name))
+    found = Below()
+    for folder, _, files in walk(root):
+        found.runs.update(runs_in(folder, files))
+        for name in files:
+            (found.images if is_image(name) else found.others).append(Path(folder, name))
+    return found
+
+
+def _refuse_controls_below(root: Path, images: Iterable[Path]) -> None:
+    for image in images:
+        inside = image.relative_to(root)
+        if CONTROL.search(str(inside)):
+            for part, around in zip(reversed(inside.parts), inside.parents, strict=True):
+                refuse_controls((part,), f"'{root / around}'")
+
+
+def images_to_predict(root: Path) -> tuple[list[Path], list[str]]:
+    """Paths of all image files below `root`, whatever the folders mean, and names of its other files; both without runs.
+
+    Raises:
+        UnreadableFile: the system refuses to read a folder.
+    """
+    found = everything_below(root)
+    images, others = ([path for path in paths if not found.of_runs(path, root)] for paths in (found.images, found.others))
+    return sorted(images), [path.relative_to(root).as_posix() for path in others]
 
 
 def walk(root: Path) -> Iterator[Visit]:
-    """Walks all folders below `root` as `os.walk` does, but a folder that cannot be read is an error.
+    """Walks all folders below `root` as `os.walk` does, sorted, without trash, and into linked folders, each of them once.
+
+    A link that leads to a folder around itself, or to one that is visited by its own path, is not followed.
 
     Raises:
         UnreadableFile: the system refuses to read a folder.
     """
-    return os.walk(root, onerror=_unreadable)
+    top = os.path.realpath(root)
+    visited = {top}
+    for folder, folders, files in os.walk(root, onerror=_unreadable, followlinks=True):
+        folders[:] = [name for name in sorted(folders) if not is_trash(name) and _is_new(folder, name, top, visited)]
+        yield folder, folders, sorted(name for name in files if not is_trash(name))
 
 
-def is_image(name: str) -> bool:
-    """Whether a file counts as an image by its name."""
-    return not name.startswith(".") and os.path.splitext(name)[1].lower() in SUFFIXES
-
-
-def is_record(path: Path) -> bool:
-    """Whether a file is the record of a run of longtail; other programs write a record.json, too."""
-    try:
-        content = json.loads(read_content(path)) if path.stat().st_size <= RECORD_BYTES else None
-    except (OSError, ValueError, RecursionError):
+def _is_new(folder: str, name: str, top: str, visited: set[str]) -> bool:
+    """Whether the walk from `top` enters a folder; its place is added to those that are visited."""
+    path = os.path.join(folder, name)
+    place = os.path.realpath(path)
+    inside = os.path.islink(path) and _surrounds(top, place) and not any(map(is_trash, _parts(place, top)))
+    if inside or place in visited or _surrounds(place, top):
         return False
-    return isinstance(content, dict) and content.keys() >= RECORD_KEYS
+    visited.add(place)
+    return True
+
+
+def _surrounds(outer: str, inner: str) -> bool:
+    """Whether `inner` is the folder `outer` or lies in it; both are without links."""
+    return inner == outer or inner.startswith(os.path.join(outer, ""))
+
+
+def _parts(place: str, top: str) -> tuple[str, ...]:
+    return Path(os.path.relpath(place, top)).parts if place != top else ()
 
 
 def refuse_controls(names: Iterable[str], where: str) -> None:

@@ -12,20 +12,19 @@ from torch import Tensor
 
 from longtail.data.groups import group_of_each, shot_groups
 from longtail.data.images import read_all
-from longtail.data.listing import list_images
 from longtail.data.priors import read_prior
 from longtail.data.symmetry import check_views
 from longtail.errors import BadFolder, UserError
-from longtail.metrics import Groups, accuracy_under_prior, as_scored, group_means, group_results, result_of
+from longtail.metrics import Groups, accuracy_under_prior, group_means, group_results, result_of
 from longtail.results import counted
-from longtail.running import RunningResult
 from longtail.runs.judged import Judged, stored_judgement
+from longtail.runs.labelled import listed_for, said_of_training_images, scored_images
 from longtail.runs.layout import chosen_run
+from longtail.runs.locks import Note, silent
 from longtail.runs.report import EpochResult, RunReport, StageResult, read_report
 from longtail.runs.run import Run
-from longtail.runs.serving import Predictor, load
-
-AT_ONCE = 256  # images whose pixels are in memory at once
+from longtail.runs.serving import load
+from longtail.text import for_shell
 
 
 def regrouped_report(folder: Path, *, groups: str, views: int | None = None) -> RunReport:
@@ -47,7 +46,7 @@ def regrouped_report(folder: Path, *, groups: str, views: int | None = None) -> 
         stored = counted(measured.views, "view")
         raise UserError(
             f"The predictions stored in '{folder}' are for {stored} of each image; another number needs the images, so give the "
-            f"folder or CSV of the labelled test images: longtail evaluate {folder} FOLDER `views={views}`."
+            f"folder or CSV of the labelled test images: {for_shell('longtail', 'evaluate', folder)} FOLDER `views={views}`."
         )
     if measured.group_rule == groups:
         return measured
@@ -80,9 +79,11 @@ def judged_on_images(
     groups: str,
     device: str = "auto",
     outside: bool = False,
+    skip_corrupt: bool = False,
     trust_code: bool = False,
     views: int | None = None,
     keep_scores: bool = True,
+    note: Note = silent,
 ) -> Judged:
     """Evaluates the run's classifier on a labelled folder or CSV; classes are matched by name.
 
@@ -94,38 +95,34 @@ def judged_on_images(
         groups: rule that gathers classes in groups.
         device: where the network computes: auto, cpu or cuda.
         outside: whether a CSV may name files outside its folder.
+        skip_corrupt: whether files that cannot be read are left out instead of refused.
         trust_code: run the user's own code that the run was trained with, if the model needs any.
         views: number of views of each image; None for those that the run was evaluated with. What the run's rule learned when
             it was fitted stays as it is.
         keep_scores: whether the scores are kept, for `adjusted_to`; else memory does not grow with the number of images.
+        note: takes a line of text for the user, on what was left out and on images that the run was trained on.
 
     Raises:
-        BadFolder: a class is unknown to the run, or an image is corrupt.
+        BadFolder: a class is unknown to the run, or there are no images.
+        CorruptImage: an image cannot be read, and `skip_corrupt` is False.
         MissingFileError: the folder holds no finished run.
     """
     run = chosen_run(folder)
     if views is not None:
         check_views(views)
     measured, predictor = read_report(run), load(run, device=device, trust_code=trust_code)
-    listing = list_images(path, outside=outside)
-    if listing.splits is not None:
-        listing = listing.without([f for f, s in zip(listing.files, listing.splits, strict=True) if s != "test"])
-    if not listing.files:
-        raise BadFolder(f"'{path}' has no labelled images; expected one folder per class, or a CSV path,label.")
+    listing = listed_for(path, predictor.classes, missing_ok=skip_corrupt, outside=outside, note=note)
     label_of = {name: label for label, name in enumerate(predictor.classes)}
-    unknown = sorted(set(listing.labels) - set(label_of))
-    if unknown:
-        raise BadFolder(f"'{path}' has the class '{unknown[0]}', which the run does not know; it knows {', '.join(label_of)}.")
-    labels = torch.tensor([label_of[name] for name in listing.labels])
     members = shot_groups(measured.class_counts, rule=groups)
     views = predictor.views if views is None else views
-    running, scores = RunningResult(len(predictor.classes)), [torch.empty(0, len(predictor.classes))]
-    for truth, rows in zip(torch.split(labels, AT_ONCE), _scored(predictor, listing.root, listing.files, views), strict=True):
-        running.add(*as_scored("evaluate", rows, truth))
-        scores += [rows] if keep_scores else []
-    images, test = {**measured.images, "test": len(labels)}, result_of(running, members)
+    labels = torch.tensor([label_of[name] for name in listing.labels])
+    files = (listing.root, listing.files, labels)
+    read = scored_images(predictor, *files, views=views, skip_corrupt=skip_corrupt, keep_scores=keep_scores)
+    for said in (*read.said, *said_of_training_images(run, read.digests)):
+        note(said)
+    images, test = {**measured.images, "test": len(read.labels)}, result_of(read.running, members)
     found = replace(_in_groups(measured, groups), images=images, test=test, val_mean_recall=None, stages=(), views=views)
-    return Judged(Run(run), found, labels, torch.cat(scores), predictor.notes)
+    return Judged(Run(run), found, read.labels, read.scores, predictor.notes)
 
 
 def accuracy_under(measured: RunReport, prior: str) -> float:
@@ -168,12 +165,8 @@ def _epoch_in_groups(epoch: EpochResult, members: Groups) -> EpochResult:
     return replace(epoch, groups=group_means(torch.tensor(epoch.recalls, dtype=torch.float64), members) if known else {})
 
 
-def _scored(predictor: Predictor, root: Path, files: tuple[str, ...], views: int) -> Iterator[Tensor]:
-    return (predictor.scores(pixels, views=views) for pixels in pixels_of_files(root, files, predictor.config))
-
-
 def pixels_of_files(
-    root: Path, files: Sequence[str], config: Mapping[str, Any], *, contents: Sequence[str] = (), at_once: int = AT_ONCE
+    root: Path, files: Sequence[str], config: Mapping[str, Any], *, contents: Sequence[str] = (), at_once: int = 256
 ) -> Iterator[Tensor]:
     """The images in chunks of uint8 pixels (B, 3, S, S), as the model of that configuration takes them.
 

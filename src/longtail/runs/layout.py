@@ -44,6 +44,11 @@ def seen_file(runs: Path, setting: str) -> Path:
     return runs / setting / "seen.csv"
 
 
+def data_file(runs: Path, setting: str) -> Path:
+    """Which folder of images or CSV the runs of a setting are on."""
+    return runs / setting / "data.json"
+
+
 def settled_file(runs: Path, setting: str) -> Path:
     """Choices that were made by measuring, for the runs of a setting."""
     return runs / setting / "settled.json"
@@ -65,7 +70,7 @@ def finished_runs(runs: Path, setting: str) -> Iterator[Path]:
 
 
 def folder_name(path: Path) -> str:
-    """Name of the folder for the runs on a folder of images or a CSV: that folder's or file's name, made safe for a path."""
+    """The name of a folder of images or of a CSV, without what has no place in a path."""
     return re.sub(r"[^\w.-]+", "_", path.resolve().stem if path.is_file() else path.resolve().name) or "folder"
 
 

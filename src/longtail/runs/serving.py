@@ -178,7 +178,7 @@ def load(folder: str | Path, *, device: str = "auto", trust_code: bool = False, 
             cannot be adjusted to the prior.
         DamagedFile: the stored model is not as it was written; the message names the file.
     """
-    kind, run = chosen_device(device), Run(chosen_run(Path(folder)))
+    kind, run = chosen_device(device), Run(chosen_run(Path(folder).expanduser()))
     model, config, rule = read_model(run, trust_code=trust_code)
     rule, notes = in_use(run, rule, len(config["classes"]))
     if prior is not None:

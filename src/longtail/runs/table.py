@@ -13,11 +13,13 @@ from typing import Any
 from longtail.errors import MissingFileError, UserError, WrongTypeError
 from longtail.results import GROUPS
 from longtail.runs.folder import RunFolder
-from longtail.runs.layout import finished_runs, folder_name
+from longtail.runs.layout import finished_runs
 from longtail.runs.locks import Note, silent
+from longtail.runs.places import name_of_trained
 from longtail.runs.report import RunReport, read_report
 from longtail.runs.results_file import StoredResult, without_copies
 from longtail.spec.own_code import is_own, own_function
+from longtail.text import for_shell
 
 IDENTITY = ("split", "recipe", "setting", "protocol", "precision")
 IMAGES = "images"  # what the hash of the split is called where it differs
@@ -65,7 +67,7 @@ def rows_of(
     Raises:
         MissingFileError: there is no finished run of the setting below `runs`.
     """
-    kept, left_out = _name_of(setting), False
+    kept, left_out = _name_of(runs, setting), False
     found: dict[str, list[tuple[Record, RunReport]]] = {}
     results = list[StoredResult]()
     for folder in finished_runs(runs, kept):
@@ -84,7 +86,7 @@ def rows_of(
         at = f" at the budget '{budget}'" if budget is not None else ""
         raise MissingFileError(
             f"No {'other ' if left_out else ''}finished run{at} lies in '{runs / kept}'; train some with "
-            f"`longtail train {setting} --method NAME`."
+            f"`{for_shell('longtail', 'train', setting)} --method NAME`."
         )
     differences = _differences([experiments[0][0] for experiments in found.values()])
     rows = [
@@ -94,11 +96,12 @@ def rows_of(
     return sorted(rows, key=lambda row: row.mean("mean_recall"))
 
 
-def _name_of(setting: str) -> str:
+def _name_of(runs: Path, setting: str) -> str:
     """The name under which the runs of a setting, a folder, a CSV, or a setting in a file of the user's own are kept."""
     if is_own(setting):
         return _own_name(setting)
-    return folder_name(Path(setting)) if Path(setting).exists() else setting
+    path = Path(setting).expanduser()
+    return name_of_trained(runs, path) if path.exists() else setting
 
 
 def _own_name(text: str) -> str:

@@ -139,9 +139,19 @@ def checked(value: Any, current: Any, name: str) -> Any:
         raise UserError(f"'{name}' is {_shown(current)} and cannot become {_shown(value)}.")
     if name in ("epochs", "batch_size") and value < 1:
         raise UserError(f"'{name}' must be at least 1; got {value}.")
-    if isinstance(current, float) and value is not None:
+    if isinstance(value, (list, tuple)) and isinstance(current, tuple):
+        return tuple(_as_number(each, current[0] if current else None) for each in value)
+    return tuple(value) if isinstance(value, list) else _as_number(value, current)
+
+
+def _as_number(value: Any, current: Any) -> Any:
+    """A number as the one that it replaces is written, so that 1 and 1.0 are the same experiment; anything else as it is."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or isinstance(current, bool):
+        return value
+    if isinstance(current, float):
         return float(value)
-    return tuple(value) if isinstance(value, list) else value
+    whole = isinstance(value, float) and value.is_integer() and (current is None or isinstance(current, int))
+    return int(value) if whole else value
 
 
 def unknown(kind: str, name: str, known: list[str]) -> str:

@@ -12,7 +12,7 @@ from types import ModuleType
 from typing import Any
 
 from longtail.errors import UserError
-from longtail.spec.description import parameters_of, unknown
+from longtail.spec.description import checked, parameters_of, unknown
 
 
 def parse_value(text: str, current: Any) -> Any:
@@ -62,9 +62,15 @@ def _evaluate(node: ast.expr, current: Callable[..., Any]) -> Any:
         for keyword in node.keywords:
             if keyword.arg not in known:
                 raise UserError(f"{node.func.id} has no '{keyword.arg}'; it has {', '.join(known)}.")
-        values = {str(k.arg): _number_or_name(k.value, known[str(k.arg)] or function) for k in node.keywords}
+        values = {str(k.arg): _argument(k.value, known[str(k.arg)], function, str(k.arg)) for k in node.keywords}
         return partial(function, **values)
     raise UserError(f"'{ast.unparse(node)}' is not understood; write name or name(key=value).")
+
+
+def _argument(node: ast.expr, current: Any, function: Callable[..., Any], name: str) -> Any:
+    """The value of a keyword; a number is written as the default that it replaces."""
+    value = _number_or_name(node, current or function)
+    return value if isinstance(value, str) or callable(value) else checked(value, current, name)
 
 
 def _number_or_name(node: ast.expr, current: Any) -> Any:

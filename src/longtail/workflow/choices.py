@@ -9,13 +9,16 @@ from statistics import median
 from typing import Any
 
 from longtail import settings
+from longtail.data.collection import Listing
+from longtail.data.csv_list import read_csv
 from longtail.data.folder import training_images
 from longtail.data.images import short_side
-from longtail.data.listing import Listing, class_around, list_images, read_csv
+from longtail.data.listing import class_around, list_images, said_of_unlisted, unlisted
+from longtail.data.names import said_of_near
 from longtail.errors import UserError
 from longtail.results import counted
 from longtail.runs.devices import chosen_device
-from longtail.runs.layout import folder_name
+from longtail.runs.places import name_of_runs
 from longtail.spec.description import parameters_of
 from longtail.spec.recipe import FineTuning, Setting
 from longtail.workflow.fine_tuning import Pretrained, epochs_of_fine_tuning, pretrained_of, usual_of
@@ -28,26 +31,28 @@ KINDS = "none for signs, text and digits; mirror for photos of things; square fo
 
 @dataclass(frozen=True)
 class Choice:
-    """A setting for a folder, and a sentence that says what was chosen and which options change it."""
+    """A setting for a folder, a sentence that says what was chosen and which options change it, and further sentences."""
 
     setting: Setting
     sentence: str
+    notes: tuple[str, ...] = ()
 
 
 def choose(request: Request, path: Path) -> Choice:
     """Chooses a setting for the folder; of its images, only the sizes of a sample are read."""
-    split, outside = request.split, request.outside
-    listing = read_csv(split, below=path, outside=outside) if split is not None else list_images(path, outside=outside)
+    how: Any = {"missing_ok": request.skip_corrupt, "outside": request.outside}
+    listing = read_csv(request.split, below=path, **how) if request.split is not None else list_images(path, **how)
     listing.check()
-    if path.is_dir() and (name := class_around(listing, request.runs / folder_name(path))) is not None:
-        raise UserError(f"The runs would lie in '{name}', a class of the images; choose another folder with `runs=DIR`.")
+    name = name_of_runs(request.runs, path, classes=listing.classes, reserved=settings.NAMED)
+    if path.is_dir() and (around := class_around(listing, request.runs / name)) is not None:
+        raise UserError(f"The runs would lie in '{around}', a class of the images; choose another folder with `runs=DIR`.")
     device = chosen_device(request.device)
     start, note = start_of(request, device)
     tuned = start is not None and request.budget in (None, "fine-tuning")
     images = len(listing.files)
     size = request.size or (start and start.size_on(device)) or image_size(listing, device)
     chosen: dict[str, Any] = {
-        "name": folder_name(path),
+        "name": name,
         "size": size,
         "backbone": start.backbone if start else request.backbone or usual_backbone(size, device),
         "epochs": request.epochs or (epochs_of_fine_tuning if tuned else epoch_budget)(images, device),
@@ -55,14 +60,15 @@ def choose(request: Request, path: Path) -> Choice:
         "augment": request.augment or ("light" if tuned else "standard"),
         **(start.pixels if start else {}),
     }
-    given = ((name, getattr(request, name, None)) for name in parameters_of(settings.folder))
-    asked = {name: value for name, value in given if value is not None}
+    given = ((each, getattr(request, each, None)) for each in parameters_of(settings.folder))
+    asked = {each: value for each, value in given if value is not None}
     imbalance = request.imbalance if request.split is None else None
     largest = largest_batch(training_images(listing, imbalance=imbalance, split_seed=request.split_seed))
     setting = settings.folder(**{**asked, **chosen}, batch_size=batch_size(images), largest_batch=largest)
     budget = "fine-tuning" if tuned else request.budget or "paper"
     setting = replace(setting, budget=budget, fine_tuning=start.budget if start and tuned else None)
-    return Choice(setting, " ".join((sentence(request, listing, setting, chosen, start), note)).strip())
+    said = " ".join((sentence(request, listing, setting, chosen, start), note)).strip()
+    return Choice(setting, said, (*listing.notes, *said_of_unlisted(unlisted(listing)), *said_of_near(listing.classes)))
 
 
 def start_of(request: Request, device: str) -> tuple[Pretrained | None, str]:
@@ -114,7 +120,7 @@ def sentence(request: Request, listing: Listing, setting: Setting, chosen: Mappi
     if request.split is not None:
         split = "the split given by `split`"
     elif listing.splits is not None:
-        split = "the split of the folder"
+        split = _split_words(listing)
     else:
         split = f"20 % of each class for test (`split_seed={request.split_seed}`, `split=FILE`)"
     size = f"{chosen['size']}x{chosen['size']} pixels (`size`)"
@@ -129,6 +135,11 @@ def sentence(request: Request, listing: Listing, setting: Setting, chosen: Mappi
         augmented += f" under the symmetry {request.symmetry}"
     augmented += f"; symmetry (`symmetry`): {KINDS}"
     return f"{split}; {size}; {backbone}; {epochs}; {augmented}"
+
+
+def _split_words(listing: Listing) -> str:
+    others = ", ".join(f"{name} for {split}" for split, name in listing.called.items() if name != split)
+    return f"the split of the {'CSV' if listing.csv else 'folder'}{f' ({others})' if others else ''}"
 
 
 def tuning_words(tuning: FineTuning) -> str:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import fields
 from typing import Any
 
+from longtail.text import for_shell
 from longtail.workflow.request import Request, default_of, flag
 
 NO_PART = ("data", "runs", "jobs", "fresh", "download", "tensorboard", "groups", "candidates", "folds", "refit")
@@ -20,7 +20,7 @@ def command_of(request: Request) -> str:
     "longtail train 'my photos' --method gcl --with cloud=log --no-pretrained --seed 1"
     """
     words = [word for name in (each.name for each in fields(Request)) if name not in NO_PART for word in _words(request, name)]
-    return shlex.join(["longtail", "train", str(request.data), *words])
+    return for_shell("longtail", "train", request.data, *words)
 
 
 def _words(request: Request, name: str) -> Iterator[str]:

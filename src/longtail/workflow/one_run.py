@@ -6,14 +6,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from longtail.data.contrast import said_of_faded
 from longtail.data.opening import limit_pixels
 from longtail.data.splits import Data, hold_out
+from longtail.data.walking import some
 from longtail.engine.devices import make_fabric
 from longtail.errors import UserError
 from longtail.inference import reference_of
 from longtail.networks.pretrained import content_hash
+from longtail.results import counted
 from longtail.runs.judging import regrouped_report
 from longtail.runs.layout import run_folder, seen_file, stages_folder
+from longtail.runs.places import take
 from longtail.runs.report import RunReport
 from longtail.runs.run import Run
 from longtail.runs.seen import SeenFiles
@@ -60,18 +64,22 @@ def prepared(request: Request, watcher: Watcher) -> tuple[Setting, Data]:
     if request.split is not None:
         check_copy(request.split)
     setting, path, choice = chosen_setting(request)
-    if choice:
-        watcher.note(choice)
+    for line in filter(None, choice.split("\n")):
+        watcher.note(line)
     if request.method != AUTO:
         chosen_recipe(request, setting)
     arguments = _reading_arguments(request, setting, watcher)
     data: Data = setting.data(path, **arguments)
+    if not has_own_data(request):
+        take(request.runs, setting.name, path, data.classes)
     if "seen" in arguments:
         arguments["seen"].save()
     if request.val and data.val is not None:
         raise UserError(f"'{request.data}' comes with {len(data.val)} validation images of its own; leave out `val`.")
     if data.skipped:
-        watcher.note(f"Left out {len(data.skipped)} corrupt files: {', '.join(data.skipped[:5])}")
+        watcher.note(f"Left out {counted(len(data.skipped), 'file')} that cannot be read: {some(data.skipped)}")
+    if data.faded:
+        watcher.note(said_of_faded(data.faded))
     if setting.largest_batch is not None:
         setting = replace(setting, largest_batch=largest_batch(len(data.train)))
     if (weights := weights_of(request)) is not None:

@@ -10,6 +10,7 @@ from typing import Any, get_type_hints
 
 from longtail.papers import Cell
 from longtail.results import GROUP_RULES
+from longtail.workflow.values import as_declared
 
 AUTO = "auto"  # stands for a method that is chosen on validation images
 DATA, MODEL, METHOD, TRAINING, OUTPUT = "Data", "Model", "Method", "Training", "Output"
@@ -112,12 +113,11 @@ class Request:
     tensorboard: bool = option(OUTPUT, "Write the log for TensorBoard, too.", False)
 
     def __post_init__(self) -> None:
-        """Converts a whole imbalance to int, so that 100.0 and 100 are the same experiment, and paths given as text to `Path`."""
+        """Takes numbers of numpy and texts; a whole imbalance becomes int, so that 100.0 and 100 are the same experiment."""
+        for name, hint in get_type_hints(Request).items():
+            object.__setattr__(self, name, as_declared(getattr(self, name), hint))
         if isinstance(self.imbalance, float) and self.imbalance.is_integer():
             object.__setattr__(self, "imbalance", int(self.imbalance))
-        for name in ("split", "root", "weights", "runs"):
-            if isinstance(getattr(self, name), str):
-                object.__setattr__(self, name, Path(getattr(self, name)))
 
     @property
     def class_prior(self) -> str:

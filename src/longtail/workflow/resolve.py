@@ -13,6 +13,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from longtail import recipes, settings
 from longtail.data.augmentation import check_augmentation
+from longtail.data.listing import holds_images
 from longtail.data.priors import read_prior
 from longtail.data.splits import Data
 from longtail.data.symmetry import check_views
@@ -24,6 +25,7 @@ from longtail.spec.parsing import parse_value
 from longtail.spec.recipe import Recipe, Setting, with_augmentation, with_epochs
 from longtail.workflow.choices import choose
 from longtail.workflow.request import AUTO, Request
+from longtail.workflow.values import plain
 
 
 def check(request: Request) -> None:
@@ -115,7 +117,14 @@ def _check_types(request: Request) -> None:
 
 def has_own_data(request: Request) -> bool:
     """Whether the request names a setting, which has data of its own, and not a folder or a CSV."""
-    return str(request.data) in settings.NAMED or is_own(str(request.data))
+    named = isinstance(request.data, str) and request.data in settings.NAMED
+    return (named and not _hidden_by_folder(request)) or is_own(str(request.data))
+
+
+def _hidden_by_folder(request: Request) -> bool:
+    """Whether a folder of images has the name of the setting; `root`, which folders have no use for, asks for the setting."""
+    asked = request.root is not None or request.download
+    return not asked and Path(request.data).is_dir() and holds_images(Path(request.data))
 
 
 def own_paths(request: Request) -> list[Path]:
@@ -152,7 +161,7 @@ def _check_named(request: Request, function: Callable[..., Setting]) -> None:
 
 
 def chosen_setting(request: Request) -> tuple[Setting, Path, str]:
-    """The setting that the request names, or one chosen for its folder; the path of the data; what was chosen, in a sentence."""
+    """The setting that the request names, or one chosen for its folder; the path of the data; what was chosen, in lines."""
     name = str(request.data)
     if has_own_data(request):
         return _named(request), request.root or Path(os.environ.get("LONGTAIL_DATA", "data")), ""
@@ -160,7 +169,9 @@ def chosen_setting(request: Request) -> tuple[Setting, Path, str]:
     if not path.exists() and path.parent == Path() and not path.suffix:
         raise UserError(unknown("setting or folder", name, [*settings.NAMED, "a folder", "a CSV"]))
     choice = choose(request, path)
-    return replace(choice.setting, views=request.views or 1), path, choice.sentence
+    also = f"'{name}' is a folder of images here, which is taken; for the setting of that name give `root=DIR`."
+    notes = (*choice.notes, *([also] if name in settings.NAMED and isinstance(request.data, str) else []))
+    return replace(choice.setting, views=request.views or 1), path, "\n".join((choice.sentence, *notes))
 
 
 def _named(request: Request) -> Setting:
@@ -243,4 +254,4 @@ def recipe_function(method: str) -> Callable[..., Recipe]:
 
 
 def _value(value: Any, current: Any) -> Any:
-    return parse_value(value, current) if isinstance(value, str) else value
+    return parse_value(value, current) if isinstance(value, str) else plain(value)

@@ -148,7 +148,7 @@ def _states(request: Request) -> Iterator[Sequence[Any]]:
         if option is not None:
             yield from (_state(path) for path in ([option] if option.is_file() else sorted(option.glob("*.json"))))
     if not has_own_data(request):
-        listing = list_images(Path(request.data), outside=request.outside)
+        listing = list_images(Path(request.data), missing_ok=request.skip_corrupt, outside=request.outside)
         yield from (_state(listing.root / file) for file in listing.files)
         yield [listing.labels, listing.splits]
 

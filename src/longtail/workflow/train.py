@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from pathlib import Path
+from threading import RLock
 from typing import Any
 
 from longtail.errors import WrongTypeError
@@ -13,11 +14,14 @@ from longtail.workflow.one_run import Result, prepared, train_one
 from longtail.workflow.request import AUTO, Request, documented, signature
 from longtail.workflow.watcher import Silent, Watcher
 
+_ONE_AT_A_TIME = RLock()  # torch has one global source of random numbers, by which two trainings would change each other
+
 
 def train(data: str | Path, *, method: str = AUTO, watcher: Watcher | None = None, **options: Any) -> Result:
     """Trains on a folder, a CSV or a named setting, and returns the finished run: of one method, or of the one that auto chose.
 
-    `longtail.train("photos/", method="gcl", epochs=40)`; the options are those of `longtail train`, with underscores.
+    `longtail.train("photos/", method="gcl", epochs=40)`; the options are those of `longtail train`, with underscores. Calls from
+    several threads are carried out one after the other.
 
     Raises:
         WrongTypeError: an option does not exist.
@@ -28,10 +32,11 @@ def train(data: str | Path, *, method: str = AUTO, watcher: Watcher | None = Non
         if name not in known:
             raise WrongTypeError(unknown("option", name, known))
     request, watcher = Request(data, method, **options), watcher or Silent()
-    if method == AUTO:
-        return choose_method(request, watcher).result
-    setting, loaded = prepared(request, watcher)
-    return train_one(request, setting, loaded, watcher=watcher)
+    with _ONE_AT_A_TIME:
+        if method == AUTO:
+            return choose_method(request, watcher).result
+        setting, loaded = prepared(request, watcher)
+        return train_one(request, setting, loaded, watcher=watcher)
 
 
 train.__signature__ = signature(  # type: ignore[attr-defined]
