@@ -33,7 +33,7 @@ from PIL import Image
 from longtail.cli.app import main as longtail_main
 from longtail.cli.show import console
 from longtail.runs.report import read_report
-from longtail.workflow.one_run import train
+from longtail.workflow.train import train
 
 OPTIONS = {"method": "gcl", "epochs": 4, "changes": {"stages.1.epochs": 4}, "device": "cpu", "precision": "32-true"}
 TRAIN = ["train", "digits_lt", "--method", "gcl", "--epochs", "4", "--set", "stages.1.epochs=4", "--device", "cpu"]

@@ -28,7 +28,7 @@ import sys, time
 began = time.perf_counter()
 import longtail
 from longtail.data import folder
-from longtail.workflow.one_run import Silent
+from longtail.workflow.watcher import Silent
 if sys.argv[3] == "files":
     folder.MEMORY_LIMIT = 0
 class Stop(Silent):
@@ -51,7 +51,7 @@ print(time.perf_counter() - began)
 EPOCHS = """
 import sys, time
 import longtail
-from longtail.workflow.one_run import Silent
+from longtail.workflow.watcher import Silent
 class Clock(Silent):
     times = {}
     def step(self, stage, progress):
