@@ -151,7 +151,7 @@ def test_exponents_are_written_with_commas_on_the_command_line():
 
 def test_a_loss_for_other_experts_than_the_head_has_is_refused(tmp_path):
     said = command("train", *DIGITS, "--set", "stages.0.loss.tau=0.5,1.5", "--runs", tmp_path).sentence
-    assert "ExpertsLoss needs logits of shape (B, 2, 10)" in said
+    assert "ExpertsLoss needs `logits` of shape (B, 2, 10)" in said
 
 
 def test_the_head_that_the_loss_needs():

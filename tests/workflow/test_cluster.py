@@ -126,7 +126,13 @@ def test_a_table_of_jobs_equals_one_process_and_a_killed_job_is_made_again_alone
         assert read_json(outcome.folder, "record.json")["starts"][0]["threads"] == torch.get_num_threads() == 1
 
 
-ON_ONE_CORE = "import os; os.sched_setaffinity(0, [*os.sched_getaffinity(0)][:1]); from longtail.cli import main; main()"
+ON_ONE_CORE = """
+import os, signal
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background commands inherit that it is ignored
+os.sched_setaffinity(0, [*os.sched_getaffinity(0)][:1])
+from longtail.cli import main
+main()
+"""
 LONG = {**TINY, "epochs": 120}  # so that the signals find it at work on a busy machine, too
 WORDS = [word for name, value in LONG.items() for word in (f"--{name}", value)]
 
