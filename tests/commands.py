@@ -2,9 +2,10 @@
 
 import io
 import os
+import signal
 import sys
 import warnings
-from contextlib import redirect_stderr, redirect_stdout
+from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass
 from unittest import mock
 
@@ -88,3 +89,13 @@ def truncated(path):
     """Cuts a file off in the middle, and returns its path."""
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     return path
+
+
+@contextmanager
+def ended(parent):
+    """Ends the group of a process and its children, if they have not ended by themselves."""
+    try:
+        yield
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(parent.pid, signal.SIGKILL)

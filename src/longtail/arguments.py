@@ -147,9 +147,7 @@ def as_rows(
         WrongTypeError: the values are no real numbers.
         UserError: they have another shape.
     """
-    given = as_tensor(owner, values, name)
-    if given.is_complex() or given.dtype == torch.bool:
-        raise WrongTypeError(f"{owner} needs real numbers as `{name}`; got {described(given)}.")
+    given = _real(owner, values, name)
     fits = given.ndim == 2 and given.shape[1] == (columns or given.shape[1]) and given.shape[1] > 0
     if not fits or (rows is not None and len(given) != rows):
         expected = f"({'B' if rows is None else rows}, {columns or 'C'})"
@@ -166,9 +164,7 @@ def as_vector(owner: str, values: Numbers, *, length: int, name: str, of: str = 
         WrongTypeError: the values are no real numbers.
         UserError: they have another shape.
     """
-    given = as_tensor(owner, values, name)
-    if given.is_complex() or given.dtype == torch.bool:
-        raise WrongTypeError(f"{owner} needs real numbers as `{name}`; got {described(given)}.")
+    given = _real(owner, values, name)
     if given.shape != (length,):
         raise UserError(f"{owner} needs one number per {of} as `{name}`, of shape ({length},); got {described(given)}.")
     return given if given.is_floating_point() else given.double()
@@ -213,3 +209,11 @@ def as_probabilities(owner: str, values: Numbers, *, columns: int | None = None,
 def exact(values: Tensor) -> Tensor:
     """The values in float64, on the CPU where their device has no float64 (Apple's GPUs)."""
     return (values.cpu() if values.device.type == "mps" else values).double()
+
+
+def _real(owner: str, values: Numbers, name: str) -> Tensor:
+    """The values as a tensor of real numbers, which booleans are not."""
+    given = as_tensor(owner, values, name)
+    if given.is_complex() or given.dtype == torch.bool:
+        raise WrongTypeError(f"{owner} needs real numbers as `{name}`; got {described(given)}.")
+    return given

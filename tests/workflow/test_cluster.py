@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +15,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from commands import longtail, paint
+from commands import ended, longtail, paint
 from longtail.errors import UserError
 from longtail.runs.layout import jobs_folder
 from longtail.runs.seals import read_json
@@ -165,16 +165,6 @@ def continued(runs, folder, words, first, out):
     starts = read_json(Path(said.folder), "record.json")["starts"]
     assert len(starts) == 2
     assert 1 < starts[1]["from"]["epoch"] <= LONG["epochs"]
-
-
-@contextmanager
-def ended(parent):
-    """Ends the group of a process and its jobs, if they have not ended by themselves."""
-    try:
-        yield
-    finally:
-        with suppress(ProcessLookupError):
-            os.killpg(parent.pid, signal.SIGKILL)
 
 
 SBATCH = """#!/usr/bin/env python3

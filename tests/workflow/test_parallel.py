@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +14,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from commands import paint
+from commands import ended, paint
 from longtail import settings
 from longtail.errors import TrainingFailed, UserError
 from longtail.workflow import parallel
@@ -116,16 +116,6 @@ def test_the_processes_end_with_their_parent(tmp_path, number):
         waited(lambda: not running_in(parent.pid), seconds=3)
     said = "Stopped by SIGTERM. What has been stored is kept; the same command goes on from there.\n"
     assert (parent.returncode, errors) == ((-9, "") if number == signal.SIGKILL else (143, said))
-
-
-@contextmanager
-def ended(parent):
-    """Ends the session of a process, if it has not ended by itself."""
-    try:
-        yield
-    finally:
-        with suppress(ProcessLookupError):
-            os.killpg(parent.pid, signal.SIGKILL)
 
 
 def waited(condition, seconds=300):
