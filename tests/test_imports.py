@@ -13,7 +13,7 @@ import longtail
 
 ROOT = Path(longtail.__file__).parent
 FLOORS = (
-    {"errors", "text", "processes"},
+    {"errors", "text", "processes", "memory"},
     {"results"},
     {"arguments", "choosing", "running", "schedules", "weighting"},
     {"losses", "heads", "inference", "metrics", "bootstrap"},
