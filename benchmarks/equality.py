@@ -23,7 +23,7 @@ import longtail
 from longtail import recipes, settings
 from longtail.data.splits import Data
 from longtail.engine.building import new_model
-from longtail.engine.devices import make_fabric
+from longtail.engine.devices import make_compute
 from longtail.engine.evaluation import evaluate
 from longtail.inference import as_trained
 from longtail.runs.files import write_text
@@ -77,14 +77,14 @@ def slow(asked: Any, seed: int) -> list[float]:
 def trained_plainly(asked: Any, seed: int) -> list[float]:
     setting = replace(settings.cifar10_lt(), budget="common", epochs=asked.epochs)
     experiment = Experiment(recipes.gcl(setting), setting, setting.data(asked.root), seed)
-    fabric, _ = make_fabric(asked.device, "32-true")
+    compute = make_compute(asked.device, "32-true")
     torch.manual_seed(seed)
     np.random.seed(seed)
-    model = new_model(experiment).to(fabric.device)
+    model = new_model(experiment).to(compute.device)
     recalls = []
     for stage in experiment.recipe.stages:
         train_stage(model, stage, experiment.data)
-        recalls.append(evaluate(model, as_trained, experiment.data, fabric).report.mean_recall)
+        recalls.append(evaluate(model, as_trained, experiment.data, compute).report.mean_recall)
         model.backbone.requires_grad_(False)
     return recalls
 

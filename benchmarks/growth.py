@@ -14,7 +14,7 @@ import torch
 from speed import timed
 
 from longtail import weighting
-from longtail.engine.devices import make_fabric
+from longtail.engine.devices import make_compute
 from longtail.heads import LinearHead
 from longtail.losses import CrossEntropyLoss, GALALoss, GCLLoss
 from longtail.networks.backbones import TimmBackbone
@@ -32,17 +32,17 @@ def main() -> None:
     options.add_argument("--batch", type=int, default=64)
     options.add_argument("--network-batch", type=int, default=8, help="images of the timed ResNet-50 step, scaled to --batch")
     asked = options.parse_args()
-    fabric, precision = make_fabric(asked.device)
-    network = asked.batch / asked.network_batch * network_seconds(fabric, asked.network_batch)
-    print(f"{fabric.device}, {torch.get_num_threads()} threads, {precision}, batch {asked.batch}; milliseconds, median of 7.")
+    compute = make_compute(asked.device)
+    network = asked.batch / asked.network_batch * network_seconds(compute, asked.network_batch)
+    print(f"{compute.device}, {torch.get_num_threads()} threads, {compute.precision}, batch {asked.batch}; ms, median of 7.")
     print(f"ResNet-50 at 224 pixels, forward and backward: {1000 * network:.0f} ({asked.network_batch} images, scaled).")
     columns = f"{'classes':>8} {'head':>8} {'CE':>8} {'GCL':>8} {'GALA':>8}"
     print(f"{columns}   {'of network: GCL':>18} {'GALA':>9}   GALA's state, GCL's noise")
     for classes in CLASSES:
         counts = torch.linspace(1000, 2, classes).long().tolist()
-        head = head_seconds(LinearHead(FEATURES, classes), asked.batch, fabric.device)
+        head = head_seconds(LinearHead(FEATURES, classes), asked.batch, compute.device)
         seconds = [
-            loss_seconds(build(counts), asked.batch, classes, fabric.device) for build in (CrossEntropyLoss, GCLLoss, GALALoss)
+            loss_seconds(build(counts), asked.batch, classes, compute.device) for build in (CrossEntropyLoss, GCLLoss, GALALoss)
         ]
         state = sum(buffer.numel() * buffer.element_size() for buffer in GALALoss(counts).buffers())
         shares = [100 * (one - seconds[0]) / network for one in seconds[1:]]
@@ -71,15 +71,15 @@ def order_seconds(labels: torch.Tensor, rule: weighting.Rule, world: int) -> flo
     return median(sampler.indices, torch.device("cpu"))
 
 
-def network_seconds(fabric: Any, batch: int) -> float:
-    network = TimmBackbone(name="resnet50").to(fabric.device, memory_format=torch.channels_last)
-    images = torch.randn(batch, 3, 224, 224, device=fabric.device).contiguous(memory_format=torch.channels_last)
+def network_seconds(compute: Any, batch: int) -> float:
+    network = TimmBackbone(name="resnet50").to(compute.device, memory_format=torch.channels_last)
+    images = torch.randn(batch, 3, 224, 224, device=compute.device).contiguous(memory_format=torch.channels_last)
 
     def step() -> None:
-        with fabric.autocast():
+        with compute.autocast():
             network(images).float().square().mean().backward()
 
-    return median(step, fabric.device, repeats=3)
+    return median(step, compute.device, repeats=3)
 
 
 def head_seconds(head: torch.nn.Module, batch: int, device: torch.device) -> float:

@@ -35,7 +35,7 @@ from longtail.engine.building import (
     on_device,
     parameter_groups,
 )
-from longtail.engine.devices import make_fabric
+from longtail.engine.devices import make_compute
 from longtail.engine.replay import Replay, cuda_replay
 from longtail.engine.training import Loop, run_epoch
 from longtail.heads import CosineHead, LinearHead, ScaledHead
@@ -81,43 +81,43 @@ def main() -> None:
     options.add_argument("--only", nargs="*", default=[work.name for work in WORK])
     asked = options.parse_args()
     asked.threads = torch.get_num_threads()
-    fabric, precision = make_fabric(asked.device)
-    compute, bandwidth = limits(fabric.device)
+    compute = make_compute(asked.device)
+    arithmetic, bandwidth = limits(compute.device)
     print(
-        f"ResNet-32, CIFAR-10-LT at imbalance 100, batch 64; {fabric.device}, {torch.get_num_threads()} threads, {precision}"
-        f"{', CUDA graphs' * asked.graphs}; plain loop: float32, {asked.workers} workers. "
+        f"ResNet-32, CIFAR-10-LT at imbalance 100, batch 64; {compute.device}, {torch.get_num_threads()} threads, "
+        f"{compute.precision}{', CUDA graphs' * asked.graphs}; plain loop: float32, {asked.workers} workers. "
         f"{asked.rounds} rounds of {asked.steps} steps, alternating."
     )
-    print(f"Measured here: {compute:.0f} GFLOP/s in bfloat16 matrix products, {bandwidth:.1f} GB/s copied.")
+    print(f"Measured here: {arithmetic:.0f} GFLOP/s in bfloat16 matrix products, {bandwidth:.1f} GB/s copied.")
     print(f"{'':15} {'plain':>8} {'longtail':>9}  {'ratio':>5} {'(range)':>12}  {'of limit':>8}   where the step's time goes")
     for work in (work for work in WORK if work.name in asked.only):
-        measure(work, asked, fabric, precision, min(compute / GFLOP, 1000 * bandwidth / MEGABYTES) / work.passes)
+        measure(work, asked, compute, min(arithmetic / GFLOP, 1000 * bandwidth / MEGABYTES) / work.passes)
     peak = (
         torch.cuda.max_memory_allocated()
-        if fabric.device.type == "cuda"
+        if compute.device.type == "cuda"
         else 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     )
     print(f"Peak memory of all of it: {peak / 2**20:.0f} MiB.")
 
 
-def measure(work: Work, asked: Any, fabric: Any, precision: str, limit: float) -> None:
+def measure(work: Work, asked: Any, compute: Any, limit: float) -> None:
     """One line: medians, the ratio of each round's two times, the share of the limit, the parts of a step."""
     setting = replace(settings.cifar10_lt(), budget=work.budget)
     data = setting.data(asked.root)
     images = 64 * asked.steps
     data = replace(data, train=data.train.take(torch.randperm(len(data.train))[:images].numpy()))
-    experiment = Experiment(getattr(recipes, work.method)(setting), setting, data, precision=precision)
+    experiment = Experiment(getattr(recipes, work.method)(setting), setting, data, precision=compute.precision)
     with tempfile.TemporaryDirectory() as folder:
-        replay = cuda_replay(fabric.device, precision) if asked.graphs else None
-        epoch, parts = ours(experiment, work.stage_index, Run(Path(folder)), fabric, replay)
+        replay = cuda_replay(compute.device, compute.precision) if asked.graphs else None
+        epoch, parts = ours(experiment, work.stage_index, Run(Path(folder)), compute, replay)
         context = multiprocessing.get_context("spawn")
         here, there = context.Pipe()
-        child = context.Process(target=answer, args=(there, work, data, str(fabric.device), asked))
+        child = context.Process(target=answer, args=(there, work, data, str(compute.device), asked))
         child.start()
         times: dict[str, list[float]] = {"plain": [], "longtail": []}
         for turn in range(asked.rounds + 1):
             here.send(turn)
-            seconds = {"plain": here.recv(), "longtail": timed(partial(epoch, turn), fabric.device)}
+            seconds = {"plain": here.recv(), "longtail": timed(partial(epoch, turn), compute.device)}
             if turn:
                 for name, column in times.items():
                     column.append(seconds[name])
@@ -143,16 +143,16 @@ def answer(pipe: Any, work: Work, data: Data, device: str, asked: Any) -> None:
 
 
 def ours(
-    experiment: Experiment, stage_index: int, run: Run, fabric: Any, replay: Replay | None
+    experiment: Experiment, stage_index: int, run: Run, compute: Any, replay: Replay | None
 ) -> tuple[Callable[[int], Any], Callable[[], dict[str, float]]]:
     """An epoch of the loop itself, and the shares of a step's time."""
     stage = experiment.recipe.stages[stage_index]
-    model = on_device(new_model(experiment), fabric)
+    model = on_device(new_model(experiment), compute)
     for earlier in range(stage_index + 1):
         enter_stage(model, experiment, earlier)
-    loss = new_loss(model, experiment, stage_index).to(fabric.device)
-    optimizer = new_optimizer(stage, parameter_groups(model, loss, stage), fabric.device)
-    network, optimizer = fabric.setup(fast_network(model, stage, experiment.precision), optimizer)
+    loss = new_loss(model, experiment, stage_index).to(compute.device)
+    optimizer = new_optimizer(stage, parameter_groups(model, loss, stage), compute.device)
+    network = fast_network(model, stage, experiment.precision)
     work = StageWork(
         stage_index,
         replace(stage, schedule=schedules.constant),
@@ -162,7 +162,7 @@ def ours(
         [plain.RATE] * len(optimizer.param_groups),
         network,
     )
-    loop = Loop(experiment, model, Feed(experiment.data.train, experiment.data, fabric.device), run, fabric, replay=replay)
+    loop = Loop(experiment, model, Feed(experiment.data.train, experiment.data, compute.device), run, compute, replay=replay)
 
     def epoch(number: int) -> Any:
         return run_epoch(loop, work, number % stage.epochs)
@@ -173,21 +173,21 @@ def ours(
 def parts_of(loop: Loop, stage_index: int, stage: Stage, network: Any, loss: nn.Module, optimizer: Any) -> dict[str, float]:
     """Shares of data, forward, backward and optimizer in the time of an epoch's steps."""
     seconds = dict.fromkeys(("data", "forward", "backward", "optimizer"), 0.0)
-    device, began = loop.fabric.device, time.perf_counter()
-    experiment, fabric = loop.experiment, loop.fabric
-    indices = epoch_indices(experiment, stage_index, 0, fabric, stage.resample)
-    batches: Iterator[Any] = epoch_batches(experiment, loop.feed, stage_index, 0, fabric, indices)
+    device, began = loop.compute.device, time.perf_counter()
+    experiment, compute = loop.experiment, loop.compute
+    indices = epoch_indices(experiment, stage_index, 0, compute, stage.resample)
+    batches: Iterator[Any] = epoch_batches(experiment, loop.feed, stage_index, 0, compute, indices)
     steps = len(loop.experiment.data.train) // stage.batch_size
     for step in range(steps):
         kept: dict[str, Any] = {}
 
         def forward(step: int = step, kept: dict[str, Any] = kept) -> None:
-            with loop.fabric.autocast():
+            with loop.compute.autocast():
                 kept["value"] = stage.step(network, loss, kept["batch"], Progress(0, stage.epochs, step, steps))
 
         seconds["data"] += timed(lambda kept=kept: kept.update(batch=next(batches)), device)
         seconds["forward"] += timed(forward, device)
-        seconds["backward"] += timed(lambda kept=kept: loop.fabric.backward(kept["value"]), device)
+        seconds["backward"] += timed(lambda kept=kept: loop.compute.backward(kept["value"]), device)
         seconds["optimizer"] += timed(lambda: (optimizer.step(), optimizer.zero_grad()), device)
     total = time.perf_counter() - began
     return {**{name: part / total for name, part in seconds.items()}, "rest": 1 - sum(seconds.values()) / total}

@@ -7,6 +7,8 @@ import pytest
 import torch
 from jaxtyping import install_import_hook
 
+from group import Group
+
 torch.set_num_threads(1)
 os.environ["LONGTAIL_REPORT"] = "0"  # tests of reports ask for them
 
@@ -15,6 +17,15 @@ install_import_hook(
     [f"longtail.{module}" for module in MATHEMATICS],
     "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))",
 )
+
+
+@pytest.fixture(scope="session")
+def pair(tmp_path_factory):
+    """Two processes that run functions of tests together."""
+    group = Group(2, tmp_path_factory.mktemp("pair"))
+    yield group
+    group.close()
+
 
 TRAINING = {"cli", "engine", "recipes", "runs", "workflow"}
 

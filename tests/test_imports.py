@@ -90,14 +90,8 @@ def test_the_mathematics_needs_torch_alone(path):
     assert not outside, f"{module_of(path)} imports {outside}"
 
 
-@every_file
-def test_only_the_engine_imports_fabric(path):
-    if module_of(path) != "engine":
-        assert not roots(path) & {"lightning_fabric", "lightning", "pytorch_lightning"}
-
-
 def test_the_mathematics_loads_nothing_heavy():
-    heavy = ["lightning_fabric", "torchvision", "timm", "sklearn", "matplotlib", "PIL", "typer", "safetensors"]
+    heavy = ["torchvision", "timm", "sklearn", "matplotlib", "PIL", "typer", "safetensors"]
     code = f"import {', '.join(f'longtail.{m}' for m in sorted(MATHEMATICS))}, sys; print(set(sys.modules) & set({heavy}))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
@@ -109,7 +103,7 @@ def test_commands_that_do_not_train_load_no_library_of_training(command, tmp_pat
     for number, name in enumerate("aabb"):
         (tmp_path / name).mkdir(exist_ok=True)
         Image.new("RGB", (32, 32), (40 * number, 90, 200)).save(tmp_path / name / f"{number}.png")
-    heavy = ["lightning_fabric", "torchvision", "timm", "sklearn", "matplotlib"]
+    heavy = ["torchvision", "timm", "sklearn", "matplotlib"]
     code = f"""
 import sys
 from longtail.cli import main

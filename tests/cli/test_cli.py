@@ -29,7 +29,7 @@ for command in ((), *((name,) for name in {COMMANDS!r})):
         main()
     except SystemExit as stop:
         assert not stop.code, command
-print(sorted({{"torch", "numpy", "timm", "lightning_fabric", "matplotlib"}} & set(sys.modules)))
+print(sorted({{"torch", "numpy", "timm", "matplotlib"}} & set(sys.modules)))
 """
 
 RECIPE = '''

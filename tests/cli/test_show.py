@@ -17,7 +17,7 @@ from longtail.spec.description import change, digest, look_up
 from longtail.weighting import Progress
 
 SMALL = {"apple": 30, "berry": 12, "citron": 6}
-HEAVY = ("lightning_fabric", "torchvision", "timm", "sklearn", "matplotlib")
+HEAVY = ("torchvision", "timm", "sklearn", "matplotlib")
 OWN = '''
 from functools import partial
 

@@ -12,7 +12,7 @@ import pytest
 from commands import longtail, paint
 from longtail.data import folder
 from longtail.data.loaders import naming_dead_workers
-from longtail.engine.devices import make_fabric
+from longtail.engine.devices import make_compute
 from longtail.errors import TrainingFailed
 
 ARRAY = {"SLURM_ARRAY_JOB_ID": "41", "SLURM_ARRAY_TASK_ID": "2"}
@@ -193,8 +193,8 @@ def test_variables_of_a_cluster_alone_change_nothing(monkeypatch, variables):
     """They are set for a job of several tasks although one process runs."""
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    fabric, _ = make_fabric("cpu", "32-true")
-    assert (fabric.world_size, fabric.global_rank, str(fabric.device)) == (1, 0, "cpu")
+    compute = make_compute("cpu", "32-true")
+    assert (compute.world, compute.rank, str(compute.device)) == (1, 0, "cpu")
 
 
 def test_a_killed_reader_of_images_is_one_sentence(monkeypatch, tmp_path):

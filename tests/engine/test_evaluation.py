@@ -1,21 +1,18 @@
 """A pass over a split sees every image once and in order, whatever the batch size and the number of processes."""
 
-import logging
-import os
 from dataclasses import replace
 from functools import partial
 
 import numpy as np
 import pytest
 import torch
-from lightning_fabric import Fabric
 
 from commands import paint
 from longtail import recipes, settings
 from longtail.data.groups import shot_groups
 from longtail.data.loaders import Feed
 from longtail.data.splits import Data, Split, hold_out
-from longtail.engine.devices import make_fabric
+from longtail.engine.devices import make_compute
 from longtail.engine.evaluation import evaluate, judged_epoch, per_epoch_recalls, predict
 from longtail.heads import LinearHead
 from longtail.inference import (
@@ -63,52 +60,41 @@ def sampled(rank=0, world=1):
     return torch.stack([sampler.indices() for sampler in samplers])
 
 
-def in_each_process(fabric):
+def in_each_process():
     """Results of one process as arrays; the last split has fewer images than there are processes."""
-    data, model = some_data(), a_model()
-    found = [predict(model, split, data, fabric, batch_size=4) for split in (data.test, data.test.take([5]))]
-    indices = fabric.all_gather(sampled(fabric.global_rank, fabric.world_size))
+    data, model, compute = some_data(), a_model(), make_compute("cpu", "32-true")
+    found = [predict(model, split, data, compute, batch_size=4) for split in (data.test, data.test.take([5]))]
+    indices = compute.all_gather(sampled(compute.rank, compute.world))
     arrays = [(p.features.numpy(), p.logits.numpy(), p.labels.tolist()) for p in found]
-    return arrays, indices.numpy(), per_epoch_recalls(model, as_trained, data, fabric)
-
-
-def in_one_of_two(fabric):
-    """Ends the process group before the process: threads of Gloo that are left at exit abort it now and then."""
-    found = in_each_process(fabric)
-    torch.distributed.destroy_process_group()
-    return found
+    return arrays, indices.numpy(), per_epoch_recalls(model, as_trained, data, compute)
 
 
 @pytest.fixture(scope="module")
-def fabric():
-    return make_fabric("cpu", "32-true")[0]
+def compute():
+    return make_compute("cpu", "32-true")
 
 
 @pytest.fixture(scope="module")
-def of_two():
-    """Results of two processes together, returned by the first of them."""
-    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
-    before = os.environ.copy()
-    pair = Fabric(accelerator="cpu", devices=2, strategy="ddp_spawn", precision="32-true")
-    yield pair.launch(in_one_of_two)
-    os.environ.clear(), os.environ.update(before)
+def of_two(pair):
+    """Results of two processes together, returned by the second of them."""
+    return pair.run(in_each_process)[1]
 
 
 # --- Two processes ---------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("index", [0, 1])
-def test_two_processes_find_what_one_finds(of_two, fabric, index):
-    (features, logits, labels), (own_features, own_logits, own_labels) = of_two[0][index], in_each_process(fabric)[0][index]
+def test_two_processes_find_what_one_finds(of_two, index):
+    (features, logits, labels), (own_features, own_logits, own_labels) = of_two[0][index], in_each_process()[0][index]
     assert labels == own_labels
     assert len(features) == len(labels) == (37, 1)[index]
     np.testing.assert_allclose(features, own_features, rtol=1e-5, atol=1e-5)
     np.testing.assert_allclose(logits, own_logits, rtol=1e-5, atol=1e-5)
 
 
-def test_two_processes_judge_every_image_once(of_two, fabric):
+def test_two_processes_judge_every_image_once(of_two, compute):
     assert len(np.unique(of_two[0][0][1], axis=0)) == 37
-    assert of_two[2] == per_epoch_recalls(a_model(), as_trained, some_data(), fabric)
+    assert of_two[2] == per_epoch_recalls(a_model(), as_trained, some_data(), compute)
 
 
 def test_two_processes_share_the_draw(of_two):
@@ -122,43 +108,43 @@ def test_two_processes_share_the_draw(of_two):
 
 
 @pytest.mark.parametrize("batch_size", [1, 5, 37, 256])
-def test_the_batch_size_changes_nothing(fabric, batch_size):
+def test_the_batch_size_changes_nothing(compute, batch_size):
     data, model = some_data(), a_model()
-    found = predict(model, data.test, data, fabric, batch_size=batch_size)
-    torch.testing.assert_close(found.logits, predict(model, data.test, data, fabric).logits, rtol=1e-5, atol=1e-5)
+    found = predict(model, data.test, data, compute, batch_size=batch_size)
+    torch.testing.assert_close(found.logits, predict(model, data.test, data, compute).logits, rtol=1e-5, atol=1e-5)
     assert found.labels.tolist() == data.test.labels.tolist()
     assert found.class_counts.tolist() == list(COUNTS)
 
 
-def test_logits_are_the_head_s_of_the_features(fabric):
+def test_logits_are_the_head_s_of_the_features(compute):
     data, model = some_data(), a_model()
     model.head.scale.fill_(3.0)
-    found = predict(model, data.test, data, fabric)
+    found = predict(model, data.test, data, compute)
     torch.testing.assert_close(found.logits, 3 * (found.features @ found.head["weight"].T + found.head["bias"]))
     assert found.head.keys() == model.head.state_dict().keys()
 
 
 @pytest.mark.parametrize("training", [True, False])
-def test_looking_changes_nothing(fabric, training):
+def test_looking_changes_nothing(compute, training):
     data, model = some_data(), a_model().train(training)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    predict(fabric.setup_module(model), data.test, data, fabric)
+    predict(model, data.test, data, compute)
     assert model.training is model.backbone.norm.training is training
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
 
 
-def test_a_backbone_held_in_eval_mode_stays_there(fabric):
+def test_a_backbone_held_in_eval_mode_stays_there(compute):
     data, model = some_data(), a_model().train()
     model.backbone.eval()
-    predict(model, data.test, data, fabric)
+    predict(model, data.test, data, compute)
     assert (model.head.training, model.backbone.training, model.backbone.norm.training) == (True, False, False)
 
 
 @pytest.mark.parametrize("groups", ["shots", "auto"])
-def test_evaluated_as_trained(fabric, groups):
+def test_evaluated_as_trained(compute, groups):
     data, model = some_data(), a_model()
-    evaluation = evaluate(model, as_trained, data, fabric, groups=groups)
-    found = predict(model, data.test, data, fabric)
+    evaluation = evaluate(model, as_trained, data, compute, groups=groups)
+    found = predict(model, data.test, data, compute)
     assert evaluation.rule is as_trained
     assert str(evaluation.report) == str(report(found.logits, found.labels, shot_groups(list(COUNTS), rule=groups)))
     assert (torch.equal(evaluation.scores, found.logits), evaluation.val_mean_recall) == (True, None)
@@ -168,26 +154,26 @@ def test_evaluated_as_trained(fabric, groups):
     ("rule", "learned"),
     [(nearest_class_mean, {"mean", "centroids"}), (tau_normalised, {"tau"}), (partial(logit_adjusted, tau=None), {"tau"})],
 )
-def test_what_a_rule_learns_is_fixed(fabric, rule, learned):
+def test_what_a_rule_learns_is_fixed(compute, rule, learned):
     data, model = hold_out(some_data(), 0.3, seed=0), a_model()
-    evaluation = evaluate(model, rule, data, fabric)
+    evaluation = evaluate(model, rule, data, compute)
     assert evaluation.rule.keywords.keys() == learned
-    assert torch.equal(evaluation.rule(predict(model, data.test, data, fabric)), evaluation.scores)
+    assert torch.equal(evaluation.rule(predict(model, data.test, data, compute)), evaluation.scores)
     assert 0 <= evaluation.val_mean_recall <= 1
 
 
-def test_what_is_learned_does_not_depend_on_the_test_images(fabric):
+def test_what_is_learned_does_not_depend_on_the_test_images(compute):
     data, model = hold_out(some_data(), 0.3, seed=0), a_model()
     other = replace(data, test=a_split((3, 3, 3, 3), 9))
-    first, second = (evaluate(model, nearest_class_mean, d, fabric).rule.keywords for d in (data, other))
+    first, second = (evaluate(model, nearest_class_mean, d, compute).rule.keywords for d in (data, other))
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
-def test_a_rule_that_chooses_needs_validation_images(fabric):
+def test_a_rule_that_chooses_needs_validation_images(compute):
     with pytest.raises(
         ValueError, match=r"^This rule chooses a value on validation images, but none were held out; add `val=0\.1`\.$"
     ):
-        evaluate(a_model(), tau_normalised, some_data(), fabric)
+        evaluate(a_model(), tau_normalised, some_data(), compute)
 
 
 # --- Several views of each image -------------------------------------------------------------------------------------------
@@ -201,10 +187,10 @@ def by_numpy(pixels, views):
 
 
 @pytest.mark.parametrize("views", [1, 2, 8])
-def test_features_and_logits_are_means_over_the_views(fabric, views):
+def test_features_and_logits_are_means_over_the_views(compute, views):
     data, model = some_data(), a_model()
-    apart = [predict(model, replace(data.test, pixels=view), data, fabric) for view in by_numpy(data.test.pixels, views)]
-    found = predict(model, data.test, data, fabric, batch_size=10, views=views)
+    apart = [predict(model, replace(data.test, pixels=view), data, compute) for view in by_numpy(data.test.pixels, views)]
+    found = predict(model, data.test, data, compute, batch_size=10, views=views)
     for name in ("features", "logits"):
         mean = torch.stack([getattr(each, name) for each in apart]).mean(0)
         torch.testing.assert_close(getattr(found, name), mean, rtol=1e-5, atol=1e-6)
@@ -213,25 +199,25 @@ def test_features_and_logits_are_means_over_the_views(fabric, views):
         assert not torch.allclose(found.logits, apart[0].logits, atol=1e-3)
 
 
-def test_no_image_is_read_twice_for_its_views(fabric, monkeypatch):
+def test_no_image_is_read_twice_for_its_views(compute, monkeypatch):
     read, data = [], some_data()
     whole = Feed._raw
     monkeypatch.setattr(Feed, "_raw", lambda feed, chunks: (read.extend(torch.cat(chunks).tolist()), whole(feed, chunks))[1])
-    predict(a_model(), data.test, data, fabric, batch_size=10, views=8)
+    predict(a_model(), data.test, data, compute, batch_size=10, views=8)
     assert read == list(range(37))
 
 
 @pytest.mark.parametrize("rule", [tau_normalised, nearest_class_mean, rebalanced, partial(logit_adjusted, tau=1.0)])
-def test_a_rule_is_fitted_and_applied_once_on_the_means(fabric, rule):
+def test_a_rule_is_fitted_and_applied_once_on_the_means(compute, rule):
     data, model = hold_out(some_data(), 0.3, seed=0), a_model()
     views = {"train": 1, "val": 8, "test": 8}  # training images, which are many, are seen once
-    means = {name: predict(model, split, data, fabric, views=views[name]) for name, split in data.splits.items()}
+    means = {name: predict(model, split, data, compute, views=views[name]) for name, split in data.splits.items()}
     ready = fitted(rule, means[reference_of(rule)]) if reference_of(rule) else rule
-    evaluation = evaluate(model, rule, data, fabric, views=8)
+    evaluation = evaluate(model, rule, data, compute, views=8)
     assert torch.equal(evaluation.scores, ready(means["test"]))
     assert evaluation.val_mean_recall == mean_recall(ready(means["val"]), means["val"].labels)
     recalls = per_class_recall(confusion_matrix(evaluation.scores, means["test"].labels)).tolist()
-    assert per_epoch_recalls(model, rule, data, fabric, views=8) == recalls
+    assert per_epoch_recalls(model, rule, data, compute, views=8) == recalls
 
 
 # --- One pass over each split ----------------------------------------------------------------------------------------------
@@ -258,12 +244,12 @@ every_reference = pytest.mark.parametrize(
 
 
 @every_reference
-def test_each_split_is_passed_once_and_nothing_else_changes(fabric, rule, splits):
+def test_each_split_is_passed_once_and_nothing_else_changes(compute, rule, splits):
     data, model = hold_out(some_data(), 0.3, seed=0), a_model()
-    alone = {name: predict(model, split, data, fabric) for name, split in data.splits.items()}
+    alone = {name: predict(model, split, data, compute) for name, split in data.splits.items()}
     ready = fitted(rule, alone[reference_of(rule)]) if reference_of(rule) else rule
     sizes = passes_in(model)
-    evaluation = evaluate(model, rule, data, fabric)
+    evaluation = evaluate(model, rule, data, compute)
     assert len({len(split) for split in data.splits.values()}) == 3, "so that a pass says which split it was"
     assert sorted(sizes) == sorted(len(data.splits[name]) for name in splits)
     assert torch.equal(evaluation.scores, ready(alone["test"]))
@@ -274,32 +260,32 @@ def test_each_split_is_passed_once_and_nothing_else_changes(fabric, rule, splits
 @pytest.mark.parametrize(
     ("rule", "splits"), [(as_trained, ["test"]), (rebalanced, ["test"]), (nearest_class_mean, ["test", "train"])]
 )
-def test_each_split_is_passed_once_per_judged_epoch(fabric, rule, splits):
+def test_each_split_is_passed_once_per_judged_epoch(compute, rule, splits):
     data, model = some_data(), a_model()
-    alone = {name: predict(model, split, data, fabric) for name, split in data.splits.items()}
+    alone = {name: predict(model, split, data, compute) for name, split in data.splits.items()}
     ready = fitted(rule, alone[reference_of(rule)]) if reference_of(rule) else rule
     sizes = passes_in(model)
-    recalls = per_epoch_recalls(model, rule, data, fabric)
+    recalls = per_epoch_recalls(model, rule, data, compute)
     assert sorted(sizes) == sorted(len(data.splits[name]) for name in splits)
     assert recalls == per_class_recall(confusion_matrix(ready(alone["test"]), alone["test"].labels)).tolist()
 
 
 @pytest.mark.parametrize("split", ["train", "val", "test"])
-def test_a_rule_of_one_s_own_is_fitted_on_its_split(fabric, split):
+def test_a_rule_of_one_s_own_is_fitted_on_its_split(compute, split):
     @fitted_on(split, keyword="shift", learn=lambda rule, predictions: {"shift": predictions.logits.mean(0)})
     def centred(predictions, *, shift=None):
         return predictions.logits - shift
 
     data, model = hold_out(some_data(), 0.3, seed=0), a_model()
-    evaluation = evaluate(model, centred, data, fabric)
-    shift = predict(model, data.splits[split], data, fabric).logits.mean(0)
+    evaluation = evaluate(model, centred, data, compute)
+    shift = predict(model, data.splits[split], data, compute).logits.mean(0)
     assert torch.equal(evaluation.rule.keywords["shift"], shift)
     assert torch.equal(evaluation.scores, evaluation.predictions.logits - shift)
     right = per_class_recall(confusion_matrix(evaluation.scores, evaluation.predictions.labels)).tolist()
-    assert per_epoch_recalls(model, centred, data, fabric) == right
+    assert per_epoch_recalls(model, centred, data, compute) == right
 
 
-def test_judging_an_epoch_on_files_leaves_random_numbers_and_modes_as_they_are(fabric, tmp_path):
+def test_judging_an_epoch_on_files_leaves_random_numbers_and_modes_as_they_are(compute, tmp_path):
     files = paint(tmp_path, {"apple": 9, "berry": 6}, size=8)
     setting = replace(settings.folder(name="photos", size=8, epochs=1, backbone="resnet8"), weights="")
     data = hold_out(setting.data(files), 0.3, seed=0)
@@ -308,8 +294,8 @@ def test_judging_an_epoch_on_files_leaves_random_numbers_and_modes_as_they_are(f
     model.backbone.groups.eval()
     modes, state = [module.training for module in model.modules()], torch.get_rng_state()
     experiment = Experiment(recipes.ce(setting), setting, data)
-    judged = judged_epoch(model, experiment, 0, 0, fabric)
+    judged = judged_epoch(model, experiment, 0, 0, compute)
     assert torch.equal(torch.get_rng_state(), state)
     assert [module.training for module in model.modules()] == modes
-    found = predict(model, data.val, data, fabric)
+    found = predict(model, data.val, data, compute)
     assert judged == {"val_mean_recall": mean_recall(found.logits, found.labels)}

@@ -10,7 +10,7 @@ from torch import nn
 
 from longtail import recipes, settings
 from longtail.engine.building import new_model
-from longtail.engine.devices import make_fabric
+from longtail.engine.devices import make_compute
 from longtail.engine.evaluation import evaluate
 from longtail.engine.training import train_stages
 from longtail.errors import UserError
@@ -49,7 +49,7 @@ def trained(folder, loss, head=CosineHead):
     stage = replace(recipe.stages[0], loss=loss, reweight=partial(effective_number, beta=0.99))
     experiment = Experiment(replace(recipe, stages=(stage,), head=head), SETTING, SETTING.data(Path()))
     torch.manual_seed(len(folder.name))  # nothing may come from torch's own generator
-    return train_stages(experiment, Run(folder), make_fabric("cpu", "32-true")[0])[0].state_dict()
+    return train_stages(experiment, Run(folder), make_compute("cpu", "32-true"))[0].state_dict()
 
 
 def test_a_loss_inside_a_plain_module_trains_the_network_that_it_trains_alone(tmp_path):
@@ -103,10 +103,10 @@ def test_a_loss_with_modules_in_a_plain_list_is_refused(tmp_path):
 
 
 def test_a_rule_that_returns_another_shape_is_one_sentence():
-    data, fabric = SETTING.data(Path()), make_fabric("cpu", "32-true")[0]
+    data, compute = SETTING.data(Path()), make_compute("cpu", "32-true")
     model = new_model(Experiment(recipes.ce(SETTING), SETTING, data))
     with pytest.raises(UserError, match=r"The rule first_of_three must return scores of shape \(599, 10\).*; got \(599, 3\)\."):
-        evaluate(model, first_of_three, data, fabric)
+        evaluate(model, first_of_three, data, compute)
 
 
 class Unscaled(CosineHead):
@@ -131,5 +131,5 @@ def test_a_head_that_ignores_its_scale_is_refused_before_training(tmp_path):
 def test_a_bad_value_of_a_later_stage_is_refused_before_the_first_is_trained(tmp_path, path, value, said):
     experiment = Experiment(change(recipes.gcl(SETTING), path, value), SETTING, SETTING.data(Path()))
     with pytest.raises(UserError, match=said):
-        train_stages(experiment, Run(tmp_path / "run"), make_fabric("cpu", "32-true")[0])
+        train_stages(experiment, Run(tmp_path / "run"), make_compute("cpu", "32-true"))
     assert not (tmp_path / "run").exists()

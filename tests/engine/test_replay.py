@@ -8,7 +8,7 @@ import torch
 
 from longtail import recipes, settings
 from longtail.data.loaders import Batch
-from longtail.engine.devices import make_fabric
+from longtail.engine.devices import make_compute
 from longtail.engine.replay import PLAIN_STEPS, CudaGraphs, EpochProgress, Replay, Tally, copied, cuda_replay, refill, shapes
 from longtail.engine.training import train_stages
 from longtail.runs.run import Run
@@ -41,10 +41,10 @@ class OnTheSpot:
 
 
 def trained(method, folder, *, device="cpu", replay=None):
-    fabric, precision = make_fabric(device, "32-true", deterministic=device == "cuda")
+    compute = make_compute(device, "32-true", deterministic=device == "cuda")
     recipe = with_epochs(getattr(recipes, method)(SETTING), 3)
-    experiment = Experiment(recipe, SETTING, SETTING.data(None), precision=precision)
-    model, history = train_stages(experiment, Run(folder), fabric, replay=replay)
+    experiment = Experiment(recipe, SETTING, SETTING.data(None), precision=compute.precision)
+    model, history = train_stages(experiment, Run(folder), compute, replay=replay)
     return model.state_dict(), [entry["loss"] for entry in history]
 
 

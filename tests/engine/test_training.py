@@ -15,7 +15,7 @@ from longtail.data.splits import hold_out
 from longtail.engine import training
 from longtail.engine.batches import epoch_indices
 from longtail.engine.building import new_model, parameter_groups, trained_until
-from longtail.engine.devices import make_fabric
+from longtail.engine.devices import make_compute
 from longtail.engine.evaluation import predict
 from longtail.engine.training import train_stages
 from longtail.errors import TrainingFailed
@@ -72,17 +72,17 @@ def data():
 
 
 @pytest.fixture(scope="session")
-def fabric():
-    return make_fabric("cpu", "32-true")[0]
+def compute():
+    return make_compute("cpu", "32-true")
 
 
 @pytest.fixture
-def trained(data, fabric, tmp_path):
+def trained(data, compute, tmp_path):
     """Trains a recipe in a folder of this test."""
 
     def run(recipe, folder="run", watch=None, **changes):
         experiment = Experiment(recipe, SETTING, **({"data": data} | changes))
-        return train_stages(experiment, Run(tmp_path / folder), fabric, watch=watch)
+        return train_stages(experiment, Run(tmp_path / folder), compute, watch=watch)
 
     run.folder = tmp_path
     return run
@@ -154,17 +154,17 @@ def test_an_interrupted_run_continues_to_the_same_bits(trained, build, index_and
 
 
 @pytest.mark.parametrize("symmetry", ["mirror", "square"])
-def test_a_strong_augmentation_continues_to_the_same_bits(data, fabric, tmp_path, symmetry):
+def test_a_strong_augmentation_continues_to_the_same_bits(data, compute, tmp_path, symmetry):
     setting = with_augmentation(SETTING, "strong", symmetry)
     experiment = Experiment(recipes.ce(setting), setting, data)
-    model, history = train_stages(experiment, Run(tmp_path / "whole"), fabric)
+    model, history = train_stages(experiment, Run(tmp_path / "whole"), compute)
     with pytest.raises(InterruptedRun):
-        train_stages(experiment, Run(tmp_path / "cut"), fabric, watch=cut_off(0, 1))
+        train_stages(experiment, Run(tmp_path / "cut"), compute, watch=cut_off(0, 1))
     torch.rand(7)
-    continued, entries = train_stages(experiment, Run(tmp_path / "cut"), fabric)
+    continued, entries = train_stages(experiment, Run(tmp_path / "cut"), compute)
     assert equal(model.state_dict(), continued.state_dict())
     assert without_clock(history) == without_clock(entries)
-    plain, _ = train_stages(Experiment(recipes.ce(SETTING), SETTING, data), Run(tmp_path / "plain"), fabric)
+    plain, _ = train_stages(Experiment(recipes.ce(SETTING), SETTING, data), Run(tmp_path / "plain"), compute)
     assert not equal(model.state_dict(), plain.state_dict())
 
 
@@ -188,11 +188,11 @@ def with_val(data):
     return hold_out(data, 0.2, seed=0)
 
 
-def test_the_log_says_the_validation_recall_of_each_epoch_and_training_does_not_see_it(trained, data, fabric, monkeypatch):
+def test_the_log_says_the_validation_recall_of_each_epoch_and_training_does_not_see_it(trained, data, compute, monkeypatch):
     recipe, held_out = two_stages(recipes.gcl, 2, 2), with_val(data)
     model, history = trained(recipe, "judged", data=held_out)
     assert log_of(trained.folder / "judged") == history
-    found = predict(model, held_out.val, held_out, fabric)
+    found = predict(model, held_out.val, held_out, compute)
     hits = found.logits.argmax(1) == found.labels
     recalls = [hits[found.labels == label].double().mean().item() for label in found.labels.unique()]
     assert history[-1]["val_mean_recall"] == pytest.approx(sum(recalls) / len(recalls))
@@ -280,9 +280,9 @@ def test_seeds_differ_and_a_seed_repeats(trained):
     assert not any(torch.equal(zero[name], one[name]) for name in ("backbone.conv.weight", "head.weight"))
 
 
-def test_weights_and_order_depend_on_the_seed(data, fabric):
+def test_weights_and_order_depend_on_the_seed(data, compute):
     zero, one = (Experiment(recipes.ce(SETTING), SETTING, data, seed=seed) for seed in (0, 1))
-    orders = [epoch_indices(e, 0, epoch, fabric, e.recipe.stages[0].resample).tolist() for e in (zero, one) for epoch in (0, 1)]
+    orders = [epoch_indices(e, 0, epoch, compute, e.recipe.stages[0].resample).tolist() for e in (zero, one) for epoch in (0, 1)]
     assert len({tuple(order) for order in orders}) == 4
     assert not equal(new_model(zero).state_dict(), new_model(one).state_dict())
     assert len({zero.key(), one.key(), zero.key(1), one.key(1)}) == 4
@@ -296,29 +296,29 @@ def test_the_program_s_own_random_numbers_are_left_alone(trained):
     assert torch.equal(torch.rand(3), expected)
 
 
-def test_what_gcl_s_second_stage_freezes_does_not_move(trained, data, tmp_path, fabric):
+def test_what_gcl_s_second_stage_freezes_does_not_move(trained, data, tmp_path, compute):
     recipe = two_stages(recipes.gcl)
     model, _ = trained(recipe)
-    before = trained_until(Experiment(recipe, SETTING, data), 0, Run(tmp_path / "run"), fabric)
+    before = trained_until(Experiment(recipe, SETTING, data), 0, Run(tmp_path / "run"), compute)
     assert equal(before.backbone.state_dict(), model.backbone.state_dict())
     assert not torch.equal(before.head.weight, model.head.weight)
 
 
 @pytest.mark.parametrize("build", [recipes.crt, recipes.lws])
-def test_frozen_parameters_stay_while_their_statistics_go_on(trained, data, tmp_path, fabric, build):
+def test_frozen_parameters_stay_while_their_statistics_go_on(trained, data, tmp_path, compute, build):
     recipe = two_stages(build)
     model, _ = trained(recipe)
-    before = trained_until(Experiment(recipe, SETTING, data), 0, Run(tmp_path / "run"), fabric)
+    before = trained_until(Experiment(recipe, SETTING, data), 0, Run(tmp_path / "run"), compute)
     assert equal(dict(before.backbone.named_parameters()), dict(model.backbone.named_parameters()))
     moved = [not torch.equal(a, b) for a, b in zip(before.backbone.buffers(), model.backbone.buffers(), strict=True)]
     assert all(moved)
 
 
 @pytest.mark.parametrize(("build", "scales"), [(recipes.gcl, [30, 20]), (recipes.gcl_angular, [30, 30]), (recipes.crt, [1, 1])])
-def test_the_head_keeps_the_scale_of_the_loss(trained, data, tmp_path, fabric, build, scales):
+def test_the_head_keeps_the_scale_of_the_loss(trained, data, tmp_path, compute, build, scales):
     recipe = two_stages(build, 1, 1)
     model, _ = trained(recipe)
-    first = trained_until(Experiment(recipe, SETTING, data), 0, Run(tmp_path / "run"), fabric)
+    first = trained_until(Experiment(recipe, SETTING, data), 0, Run(tmp_path / "run"), compute)
     assert [first.head.scale.item(), model.head.scale.item()] == scales
 
 
@@ -388,12 +388,12 @@ def test_a_loss_that_explodes_ends_the_run(trained):
 
 
 @pytest.mark.parametrize(("index", "epoch", "step"), [(0, 1, 4), (1, 0, 0), (1, 2, 10)])
-def test_a_loss_that_is_not_finite_is_located(trained, data, fabric, tmp_path, index, epoch, step):
+def test_a_loss_that_is_not_finite_is_located(trained, data, compute, tmp_path, index, epoch, step):
     recipe = two_stages(recipes.crt)
     stages = list(recipe.stages)
     stages[index] = replace(stages[index], step=partial(nan_at, epoch=epoch, step=step))
     recipe = replace(recipe, stages=tuple(stages))
-    shown = epoch_indices(Experiment(recipe, SETTING, data), index, epoch, fabric, recipe.stages[index].resample)
+    shown = epoch_indices(Experiment(recipe, SETTING, data), index, epoch, compute, recipe.stages[index].resample)
     drawn = shown[32 * step : 32 * (step + 1)]
     names = ", ".join(sorted(set(map(str, data.train.labels[drawn.numpy()].tolist()))))
     where = rf"stage {index + 1}, epoch {epoch + 1}, batch {step + 1} \(classes in it: {names}\)"
@@ -431,9 +431,9 @@ def test_learning_rates_are_factors_and_what_is_not_named_is_frozen():
     assert {name.split(".")[0] for name, p in model.named_parameters() if not p.requires_grad} == {"backbone"}
 
 
-def test_a_stage_that_is_not_stored_is_named(data, fabric, tmp_path):
+def test_a_stage_that_is_not_stored_is_named(data, compute, tmp_path):
     with pytest.raises(FileNotFoundError, match=r"Stage 1 is not stored in '.*stages'; train it with the same command again"):
-        trained_until(Experiment(recipes.gcl(SETTING), SETTING, data), 0, Run(tmp_path), fabric)
+        trained_until(Experiment(recipes.gcl(SETTING), SETTING, data), 0, Run(tmp_path), compute)
 
 
 def test_the_loop_fits_on_two_pages():

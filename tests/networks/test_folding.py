@@ -10,7 +10,7 @@ from torch import nn
 
 from longtail import recipes, settings
 from longtail.engine import building
-from longtail.engine.devices import make_fabric
+from longtail.engine.devices import make_compute
 from longtail.engine.training import train_stages
 from longtail.heads import CosineHead
 from longtail.networks.backbones import CifarResNet, TimmBackbone
@@ -72,10 +72,10 @@ def test_only_a_backbone_that_is_frozen_to_the_last_statistic_is_folded():
 
 def test_a_folded_second_stage_trains_the_classifier_that_the_plain_one_trains(tmp_path, monkeypatch):
     setting = replace(settings.digits_lt(), epochs=2)
-    experiment, fabric = Experiment(recipes.gcl(setting), setting, setting.data(Path())), make_fabric("cpu", "32-true")[0]
-    fast, _ = train_stages(experiment, Run(tmp_path / "fast"), fabric)
+    experiment, compute = Experiment(recipes.gcl(setting), setting, setting.data(Path())), make_compute("cpu", "32-true")
+    fast, _ = train_stages(experiment, Run(tmp_path / "fast"), compute)
     monkeypatch.setattr("longtail.engine.training.fast_network", lambda model, stage, precision: model)
-    plain, _ = train_stages(experiment, Run(tmp_path / "plain"), fabric)
+    plain, _ = train_stages(experiment, Run(tmp_path / "plain"), compute)
     assert torch.equal(fast.backbone.conv.weight, plain.backbone.conv.weight)
     torch.testing.assert_close(fast.head.weight, plain.head.weight, rtol=1e-4, atol=1e-5)
     assert not torch.equal(fast.head.weight, CosineHead(64, 10).weight)

@@ -10,7 +10,7 @@ from torch import nn
 
 import longtail
 from longtail import heads, inference, recipes, settings, weighting
-from longtail.engine.devices import make_fabric
+from longtail.engine.devices import make_compute
 from longtail.engine.training import train_stages
 from longtail.inference import reference_of
 from longtail.losses import clouds
@@ -54,16 +54,16 @@ def test_beats_chance_in_every_group_after_the_demonstration_s_budget(build, run
 def test_an_interrupted_run_continues_to_the_same_bits(build, data, tmp_path):
     recipe = with_epochs(build(SHORT), 2)
     recipe = replace(recipe, stages=tuple(replace(stage, epochs=2) for stage in recipe.stages))
-    experiment, fabric = Experiment(recipe, SHORT, data), make_fabric("cpu", "32-true")[0]
-    whole, history = train_stages(experiment, Run(tmp_path / "whole"), fabric)
+    experiment, compute = Experiment(recipe, SHORT, data), make_compute("cpu", "32-true")
+    whole, history = train_stages(experiment, Run(tmp_path / "whole"), compute)
 
     def cut_off(stage, progress):
         if (stage, progress.epoch, progress.step) == (len(recipe.stages) - 1, 1, 1):
             raise InterruptedRun
 
     with pytest.raises(InterruptedRun):
-        train_stages(experiment, Run(tmp_path / "cut"), fabric, watch=cut_off)
-    again, continued = train_stages(experiment, Run(tmp_path / "cut"), fabric)
+        train_stages(experiment, Run(tmp_path / "cut"), compute, watch=cut_off)
+    again, continued = train_stages(experiment, Run(tmp_path / "cut"), compute)
     expected = whole.state_dict()
     assert again.state_dict().keys() == expected.keys()
     assert all(torch.equal(tensor, expected[name]) for name, tensor in again.state_dict().items())

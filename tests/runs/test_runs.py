@@ -329,5 +329,5 @@ def test_a_model_is_written_whatever_its_tensors_memory(run):
 
 
 def test_versions_name_what_changes_numbers():
-    assert {"python", "torch", "timm", "lightning-fabric"} <= runs.versions().keys()
+    assert {"python", "torch", "timm"} <= runs.versions().keys()
     assert runs.versions()["torch"].split("+")[0] == torch.__version__.split("+")[0]

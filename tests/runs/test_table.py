@@ -8,7 +8,7 @@ import torch
 import longtail
 from commands import longtail as command
 from commands import paint
-from longtail.engine.devices import deterministic, make_fabric
+from longtail.engine.devices import deterministic, make_compute
 from longtail.errors import UserError
 from longtail.runs.table import _short, rows_of
 
@@ -138,7 +138,7 @@ def test_deterministic_is_on_while_it_is_asked_for(tmp_path):
     assert first.run.record["deterministic"] is True
     again = longtail.train("digits_lt", deterministic=True, runs=tmp_path / "b", **options)
     assert again.report.test == first.report.test
-    make_fabric("cpu")
+    make_compute("cpu")
     assert not torch.are_deterministic_algorithms_enabled()
 
 

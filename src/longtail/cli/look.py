@@ -136,7 +136,7 @@ def run_doctor() -> None:
     say(f"{'bfloat16':18} {'native' if has_bfloat16(device) else 'not native here, so --precision auto means 32-true'}")
     if device == "cpu":
         say(f"{'cuda':18} not available: {text(why_no_cuda())}")
-    for package in ("lightning_fabric", "timm", "torchvision", "safetensors", "sklearn", "matplotlib", "tensorboard"):
+    for package in ("timm", "torchvision", "safetensors", "sklearn", "matplotlib", "tensorboard"):
         try:
             importlib.import_module(package)
         except Exception as error:

@@ -4,24 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from longtail.data.loaders import Batch, Feed, cut
+from longtail.engine.compute import Compute
 from longtail.errors import TrainingFailed
 from longtail.sampling import EpochSampler, Stream, epoch_seed
 from longtail.spec.experiment import Experiment
 from longtail.spec.recipe import Stage
 from longtail.weighting import Rule
 
-if TYPE_CHECKING:
-    from lightning_fabric import Fabric
-
 
 def epoch_indices(
-    experiment: Experiment, stage_index: int, epoch: int, fabric: Fabric, rule: Rule, *, stream: Stream = Stream.DRAW
+    experiment: Experiment, stage_index: int, epoch: int, compute: Compute, rule: Rule, *, stream: Stream = Stream.DRAW
 ) -> Tensor:
     """Indices (M,) of this process's training images in one epoch, drawn by `rule`. Random streams are independent."""
     sampler = EpochSampler(
@@ -29,22 +26,22 @@ def epoch_indices(
         rule=rule,
         seed=epoch_seed(experiment.seed, stage_index, stream),
         epochs=experiment.recipe.stages[stage_index].epochs,
-        rank=fabric.global_rank,
-        world=fabric.world_size,
+        rank=compute.rank,
+        world=compute.world,
     )
     sampler.epoch = epoch
     return sampler.indices()
 
 
 def epoch_batches(
-    experiment: Experiment, feed: Feed, stage_index: int, epoch: int, fabric: Fabric, indices: Tensor
+    experiment: Experiment, feed: Feed, stage_index: int, epoch: int, compute: Compute, indices: Tensor
 ) -> Iterator[Batch]:
     """Yields augmented batches; random numbers depend on seed, stage and epoch alone, so a resumed run continues exactly."""
     stage = experiment.recipe.stages[stage_index]
-    generator = torch.Generator(fabric.device).manual_seed(epoch_seed(experiment.seed, stage_index, Stream.BATCHES, epoch))
+    generator = torch.Generator(compute.device).manual_seed(epoch_seed(experiment.seed, stage_index, Stream.BATCHES, epoch))
     companion = None
     if stage.companion is not None:
-        companion = epoch_indices(experiment, stage_index, epoch, fabric, stage.companion, stream=Stream.COMPANION)
+        companion = epoch_indices(experiment, stage_index, epoch, compute, stage.companion, stream=Stream.COMPANION)
     return feed.batches(
         indices,
         stage.batch_size,

@@ -6,13 +6,14 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import nn
 
 from longtail.engine.averaging import WeightAverage
 from longtail.engine.batches import steps_of
+from longtail.engine.compute import Compute
 from longtail.errors import MissingFileError, UserError
 from longtail.losses.contract import check_contract, check_head_of
 from longtail.networks.classifier import Classifier, assemble, prepare_for_stage
@@ -25,13 +26,10 @@ from longtail.spec.experiment import Experiment
 from longtail.spec.recipe import Stage
 from longtail.weighting import Progress
 
-if TYPE_CHECKING:
-    from lightning_fabric import Fabric
 
-
-def on_device(model: Classifier, fabric: Fabric) -> Classifier:
+def on_device(model: Classifier, compute: Compute) -> Classifier:
     """Moves the model to the device, with the weights of its convolutions channels last in memory."""
-    return model.to(fabric.device).to(memory_format=torch.channels_last)
+    return model.to(compute.device).to(memory_format=torch.channels_last)
 
 
 def new_model(experiment: Experiment) -> Classifier:
@@ -64,7 +62,7 @@ def enter_stage(model: Classifier, experiment: Experiment, stage_index: int) -> 
         )
 
 
-def trained_until(experiment: Experiment, stage_index: int, run: Run, fabric: Fabric) -> Classifier:
+def trained_until(experiment: Experiment, stage_index: int, run: Run, compute: Compute) -> Classifier:
     """Loads the model as it was at the end of a stage, from the stored stages.
 
     Raises:
@@ -77,7 +75,7 @@ def trained_until(experiment: Experiment, stage_index: int, run: Run, fabric: Fa
     if stored is None:
         raise MissingFileError(f"Stage {stage_index + 1} is not stored in '{run.shared}'; train it with the same command again.")
     model.load_state_dict(stored["model"])
-    return on_device(model, fabric)
+    return on_device(model, compute)
 
 
 def check_stages(model: Classifier, experiment: Experiment) -> None:

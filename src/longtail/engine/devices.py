@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import logging
 import os
-import warnings
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
+from longtail.engine.compute import PRECISIONS, Compute
 from longtail.errors import UserError
 from longtail.runs.devices import chosen_device
 from longtail.spec.description import unknown
 
-if TYPE_CHECKING:
-    from lightning_fabric import Fabric
 
-PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
-
-
-def make_fabric(device: str = "auto", precision: str = "auto", *, deterministic: bool = False) -> tuple[Fabric, str]:
-    """Builds a Fabric on one device, and returns it with the precision that was chosen for it.
+def make_compute(device: str = "auto", precision: str = "auto", *, deterministic: bool = False) -> Compute:
+    """Sets up the device and the precision that are asked for, or the best available.
 
     Args:
         deterministic: use only algorithms that give the same bits each time. On the CPU all algorithms that longtail uses do,
@@ -29,9 +23,6 @@ def make_fabric(device: str = "auto", precision: str = "auto", *, deterministic:
     Raises:
         UserError: the device or precision is unknown or not available, or several processes were started; the message says why.
     """
-    from lightning_fabric import Fabric
-    from lightning_fabric.plugins.environments import LightningEnvironment
-
     _refuse_several_processes()
     kind = chosen_device(device)
     if precision == "auto":
@@ -39,11 +30,7 @@ def make_fabric(device: str = "auto", precision: str = "auto", *, deterministic:
     if precision not in PRECISIONS:
         raise UserError(unknown("precision", precision, ["auto", *PRECISIONS]))
     _set_deterministic(deterministic)
-    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        alone = LightningEnvironment()  # whatever number of tasks SLURM's variables speak of
-        return Fabric(accelerator=kind, devices=1, precision=precision, plugins=[alone]), precision
+    return Compute(torch.device(kind, 0) if kind == "cuda" else torch.device(kind), precision)
 
 
 def _refuse_several_processes() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,6 +12,7 @@ from longtail.data.groups import shot_groups
 from longtail.data.loaders import Feed
 from longtail.data.splits import Data, Split
 from longtail.data.symmetry import mean_over_views
+from longtail.engine.compute import Compute
 from longtail.errors import UserError
 from longtail.inference import InferenceRule, Predictions, Reference, as_trained, fitted, reference_of
 from longtail.inference.fitting import function_of
@@ -20,9 +21,6 @@ from longtail.networks.classifier import Classifier
 from longtail.results import SplitResult
 from longtail.schedules import first_drop
 from longtail.spec.experiment import Experiment
-
-if TYPE_CHECKING:
-    from lightning_fabric import Fabric
 
 
 @dataclass(frozen=True)
@@ -42,15 +40,15 @@ class ForwardPasses:
     Training images are seen in one view, since there are many of them.
     """
 
-    def __init__(self, model: Any, data: Data, fabric: Fabric, *, views: int = 1) -> None:
-        self.model, self.data, self.fabric, self.views = model, data, fabric, views
+    def __init__(self, model: Any, data: Data, compute: Compute, *, views: int = 1) -> None:
+        self.model, self.data, self.compute, self.views = model, data, compute, views
         self._kept: dict[Reference, Predictions] = {}
 
     def over(self, split: Reference) -> Predictions:
         """Predictions on a split, which the data must have."""
         if split not in self._kept:
             views = 1 if split == "train" else self.views
-            self._kept[split] = predict(self.model, self.data.splits[split], self.data, self.fabric, views=views)
+            self._kept[split] = predict(self.model, self.data.splits[split], self.data, self.compute, views=views)
         return self._kept[split]
 
     def fit(self, rule: InferenceRule) -> InferenceRule:
@@ -68,7 +66,7 @@ class ForwardPasses:
 
 
 def evaluate(
-    model: Classifier, rule: InferenceRule, data: Data, fabric: Fabric, *, groups: str = "shots", views: int = 1
+    model: Classifier, rule: InferenceRule, data: Data, compute: Compute, *, groups: str = "shots", views: int = 1
 ) -> Evaluation:
     """Fits the rule if it needs to be fitted, then evaluates it on the test images, and on validation images if there are any.
 
@@ -79,7 +77,7 @@ def evaluate(
     Raises:
         UserError: the rule chooses a value on validation images and there are none.
     """
-    passes = ForwardPasses(model, data, fabric, views=views)
+    passes = ForwardPasses(model, data, compute, views=views)
     rule = passes.fit(rule)
     predictions = passes.over("test")
     scores = _checked_scores(rule, predictions)
@@ -102,32 +100,32 @@ def _checked_scores(rule: InferenceRule, predictions: Predictions) -> Tensor:
     return scores
 
 
-def predict(model: Any, split: Split, data: Data, fabric: Fabric, *, batch_size: int = 256, views: int = 1) -> Predictions:
+def predict(model: Any, split: Split, data: Data, compute: Compute, *, batch_size: int = 256, views: int = 1) -> Predictions:
     """Computes features and logits of every image exactly once, in the split's order, whatever the number of processes.
 
     Both are means over the views of an image (`mean_over_views`), so that a rule is applied once, to the mean logits.
     """
     bare: Classifier = getattr(model, "module", model)
-    own = torch.arange(len(split))[fabric.global_rank :: fabric.world_size]
+    own = torch.arange(len(split))[compute.rank :: compute.world]
     modes = {module: module.training for module in bare.modules()}
     bare.eval()
-    with torch.inference_mode(), fabric.autocast():
-        feed = Feed(split, data, fabric.device)
+    with torch.inference_mode(), compute.autocast():
+        feed = Feed(split, data, compute.device)
         forward = bare.features_and_logits
         parts = [mean_over_views(forward, batch.images, views) for batch in feed.batches(own, batch_size)]
     for module, training in modes.items():
         module.training = training
     features, logits = (torch.cat(column) for column in zip(*parts, strict=True))
     return Predictions(
-        features=_gathered(features, len(split), fabric),
-        logits=_gathered(logits, len(split), fabric),
+        features=_gathered(features, len(split), compute),
+        logits=_gathered(logits, len(split), compute),
         labels=torch.from_numpy(split.labels),
         class_counts=torch.tensor(data.class_counts, dtype=torch.float64),
         head={name: tensor.detach().cpu() for name, tensor in bare.head.state_dict().items()},
     )
 
 
-def judged_epoch(model: Any, experiment: Experiment, stage_index: int, epoch: int, fabric: Fabric) -> dict[str, Any]:
+def judged_epoch(model: Any, experiment: Experiment, stage_index: int, epoch: int, compute: Compute) -> dict[str, Any]:
     """What the log says of an epoch beside its training; no number of it decides anything.
 
     `val_mean_recall` is the mean recall of the plain logits on the validation images, where some are held out; `test_recalls` are
@@ -139,25 +137,25 @@ def judged_epoch(model: Any, experiment: Experiment, stage_index: int, epoch: in
     judged: dict[str, Any] = {}
     with torch.random.fork_rng(devices=[]):  # reading files draws from the generator from which dropout draws
         if data.val is not None:
-            found = predict(model, data.val, data, fabric)
+            found = predict(model, data.val, data, compute)
             judged["val_mean_recall"] = mean_recall(found.logits, found.labels)
         if experiment.protocol == "paper" and late and reference_of(rule) != "val":
-            judged["test_recalls"] = per_epoch_recalls(model, rule, data, fabric, views=experiment.setting.views)
+            judged["test_recalls"] = per_epoch_recalls(model, rule, data, compute, views=experiment.setting.views)
     return judged
 
 
-def per_epoch_recalls(model: Any, rule: InferenceRule, data: Data, fabric: Fabric, *, views: int = 1) -> list[float]:
+def per_epoch_recalls(model: Any, rule: InferenceRule, data: Data, compute: Compute, *, views: int = 1) -> list[float]:
     """Recall of each class on the test images with the rule, (C,), for the paper protocol."""
-    passes = ForwardPasses(model, data, fabric, views=views)
+    passes = ForwardPasses(model, data, compute, views=views)
     scores, labels = passes.fit(rule)(passes.over("test")), passes.over("test").labels
     return per_class_recall(confusion_matrix(scores, labels)).tolist()
 
 
-def _gathered(rows: Tensor, total: int, fabric: Fabric) -> Tensor:
+def _gathered(rows: Tensor, total: int, compute: Compute) -> Tensor:
     """Gathers the rows of all processes in the split's order, on the CPU."""
-    if fabric.world_size == 1:
+    if compute.world == 1:
         return rows.cpu()
-    longest = -(-total // fabric.world_size)
+    longest = -(-total // compute.world)
     padded = torch.cat([rows, rows.new_zeros(longest - len(rows), rows.shape[1])])
-    gathered: Tensor = fabric.all_gather(padded)
-    return gathered.transpose(0, 1).reshape(longest * fabric.world_size, -1)[:total].cpu()
+    gathered: Tensor = compute.all_gather(padded)
+    return gathered.transpose(0, 1).reshape(longest * compute.world, -1)[:total].cpu()

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from longtail.data.loaders import Feed
+from longtail.engine.compute import Compute
 from longtail.engine.replay import Replay
 from longtail.networks.classifier import Classifier
 from longtail.runs.run import Run
 from longtail.spec.experiment import Experiment
 from longtail.weighting import Progress
-
-if TYPE_CHECKING:
-    from lightning_fabric import Fabric
 
 Watch = Callable[[int, Progress], None]
 History = list[dict[str, Any]]
@@ -22,12 +20,12 @@ History = list[dict[str, Any]]
 
 @dataclass(frozen=True)
 class Loop:
-    """Objects that every part of the loop needs: the experiment, its network and images, the run folder and the Fabric."""
+    """Objects that every part of the loop needs: the experiment, its network and images, the run folder and the device."""
 
     experiment: Experiment
     model: Classifier
     feed: Feed
     run: Run
-    fabric: Fabric
+    compute: Compute
     watch: Watch | None = None
     replay: Replay | None = None

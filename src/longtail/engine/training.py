@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch import Tensor
 
@@ -11,6 +11,7 @@ from longtail.data.loaders import Batch, Feed
 from longtail.engine.batches import epoch_batches, epoch_indices, not_finite, steps_of
 from longtail.engine.building import StageWork, begin_stage, check_stages, enter_stage, fast_network, new_model, on_device
 from longtail.engine.checkpoints import continued, end_stage, load_stage, save_epoch
+from longtail.engine.compute import Compute
 from longtail.engine.evaluation import judged_epoch
 from longtail.engine.loop import History, Loop, Watch
 from longtail.engine.replay import Advance, Replay, Tally
@@ -22,18 +23,15 @@ from longtail.runs.run import Run
 from longtail.spec.experiment import Experiment
 from longtail.weighting import Progress
 
-if TYPE_CHECKING:
-    from lightning_fabric import Fabric
-
 
 def train_stages(
-    experiment: Experiment, run: Run, fabric: Fabric, *, watch: Watch | None = None, replay: Replay | None = None
+    experiment: Experiment, run: Run, compute: Compute, *, watch: Watch | None = None, replay: Replay | None = None
 ) -> tuple[Classifier, History]:
     """Trains all stages, continuing where an earlier call was cut off, and returns the model and one entry per epoch."""
     keep_freed_memory()
-    model = on_device(new_model(experiment), fabric)
+    model = on_device(new_model(experiment), compute)
     check_stages(model, experiment)
-    loop = Loop(experiment, model, Feed(experiment.data.train, experiment.data, fabric.device), run, fabric, watch, replay)
+    loop = Loop(experiment, model, Feed(experiment.data.train, experiment.data, compute.device), run, compute, watch, replay)
     history: History = []
     for stage_index in range(len(experiment.recipe.stages)):
         history = run_stage(loop, stage_index, history)
@@ -57,14 +55,13 @@ def run_stage(loop: Loop, stage_index: int, history: History) -> History:
 
 def train_stage(loop: Loop, stage_index: int, history: History) -> History:
     """Trains one stage from its start or its last checkpoint, with a checkpoint after every epoch but the last."""
-    work = begin_stage(loop.model, loop.experiment, stage_index, loop.fabric.device)
+    work = begin_stage(loop.model, loop.experiment, stage_index, loop.compute.device)
     first, history = continued(loop, work, history)
-    network = fast_network(loop.model, work.stage, loop.experiment.precision)
-    work.network, work.optimizer = loop.fabric.setup(network, work.optimizer)
+    work.network = fast_network(loop.model, work.stage, loop.experiment.precision)
     for epoch in range(first, work.stage.epochs):
         entry = run_epoch(loop, work, epoch)
         with work.weights_of_the_end:
-            entry |= judged_epoch(work.network, loop.experiment, stage_index, epoch, loop.fabric)
+            entry |= judged_epoch(work.network, loop.experiment, stage_index, epoch, loop.compute)
         history = [*history, entry]
         save_epoch(loop, work, epoch, history)
     end_stage(loop, work, history)
@@ -75,8 +72,8 @@ def run_epoch(loop: Loop, work: StageWork, epoch: int) -> dict[str, Any]:
     """Trains one epoch and returns its entry of the history; nothing is read back from the device before the epoch ends."""
     began = time.perf_counter()
     begin_epoch(loop, work, epoch)
-    indices = epoch_indices(loop.experiment, work.index, epoch, loop.fabric, work.stage.resample)
-    tally = Tally(loop.fabric.device)
+    indices = epoch_indices(loop.experiment, work.index, epoch, loop.compute, work.stage.resample)
+    tally = Tally(loop.compute.device)
     run_steps(loop, work, epoch, indices, tally)
     if (bad := int(tally.bad.item())) >= 0:
         raise TrainingFailed(not_finite(loop.experiment, work.index, epoch, bad, indices))
@@ -92,7 +89,7 @@ def run_steps(loop: Loop, work: StageWork, epoch: int, indices: Tensor, tally: T
     advance = one_step(loop, work, tally)
     if loop.replay is not None:
         advance = loop.replay.begin(work.index, advance)
-    for step, batch in enumerate(epoch_batches(loop.experiment, loop.feed, work.index, epoch, loop.fabric, indices)):
+    for step, batch in enumerate(epoch_batches(loop.experiment, loop.feed, work.index, epoch, loop.compute, indices)):
         progress = Progress(epoch, work.stage.epochs, step, steps)
         advance(batch, progress)
         if loop.watch is not None:
@@ -114,10 +111,10 @@ def one_step(loop: Loop, work: StageWork, tally: Tally) -> Advance:
 
     def advance(batch: Batch, progress: Progress) -> None:
         work.set_rates(progress)
-        with loop.fabric.autocast():
+        with loop.compute.autocast():
             value = work.stage.step(work.network, work.loss, batch, progress)
-        loop.fabric.backward(value)
-        work.optimizer.step()
+        loop.compute.backward(value)
+        loop.compute.step(work.optimizer)
         work.optimizer.zero_grad()
         if work.average is not None:
             work.average.update()

@@ -33,7 +33,7 @@ class Classifier(nn.Module):
     def features_and_logits(self, images: Images) -> tuple[Features, Float[Tensor, "batch classes"]]:
         """The features (B, D) that the head is given, and its logits (B, C)."""
         features: Tensor = self.backbone(images)
-        return features, self.head(features)
+        return features, at_least_float32(self.head(features))
 
     @property
     def representation_size(self) -> int:

@@ -11,7 +11,7 @@ def versions() -> dict[str, str]:
     from importlib.metadata import PackageNotFoundError, version
 
     found = {"python": platform.python_version()}
-    for package in ("longtail", "torch", "torchvision", "timm", "lightning-fabric", "numpy", "pillow"):
+    for package in ("longtail", "torch", "torchvision", "timm", "numpy", "pillow"):
         try:
             found[package] = version(package)
         except PackageNotFoundError:

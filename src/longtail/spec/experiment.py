@@ -20,7 +20,7 @@ class Experiment:
 
     Args:
         protocol: "clean", or "paper" to read the test set after each epoch from the first drop of the learning rate on.
-        precision: Fabric's name of the precision, "32-true" or "bf16-mixed".
+        precision: "32-true", or "bf16-mixed" or "16-mixed" for autocast to half precision.
         weights: file or run folder that the backbone starts from; its hash is part of the setting.
     """
 

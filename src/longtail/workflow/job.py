@@ -9,6 +9,7 @@ from typing import Any
 from longtail.data.loaders import naming_dead_workers
 from longtail.engine.batches import naming_lone_images
 from longtail.engine.building import trained_until
+from longtail.engine.compute import Compute
 from longtail.engine.devices import deterministic, device_name
 from longtail.engine.evaluation import evaluate
 from longtail.engine.replay import cuda_replay
@@ -37,11 +38,11 @@ from longtail.workflow.watcher import Watcher
 
 @dataclass(frozen=True)
 class Job:
-    """A request as it is carried out: its experiment, the Fabric that trains it, and the watcher of its progress."""
+    """A request as it is carried out: its experiment, the device that trains it, and the watcher of its progress."""
 
     request: Request
     experiment: Experiment
-    fabric: Any
+    compute: Compute
     watcher: Watcher
 
     @cached_property
@@ -49,21 +50,21 @@ class Job:
         """Content of record.json before the first start."""
         own = kept_as(own_files(self.request))
         how = {"graphs": self.request.graphs, "code": own, "command": command_of(self.request)}
-        return {**_record(self.experiment, self.fabric.device), **how}
+        return {**_record(self.experiment, self.compute.device), **how}
 
     @property
     def start(self) -> Start:
         """The conditions of this start."""
-        device = device_name(self.fabric.device).partition(",")[0]  # the threads stand for themselves
+        device = device_name(self.compute.device).partition(",")[0]  # the threads stand for themselves
         return this_start(device=device, deterministic=deterministic(), graphs=self.request.graphs)
 
 
 def finish(job: Job, run: Run) -> None:
     """Trains the stages that are not trained yet, evaluates every stage, and writes the files of a finished run."""
-    experiment, fabric, groups = job.experiment, job.fabric, job.request.groups
+    experiment, compute, groups = job.experiment, job.compute, job.request.groups
     how: Any = {"groups": groups, "views": experiment.setting.views}
     recipe, data = experiment.recipe, experiment.data
-    replay = cuda_replay(fabric.device, experiment.precision) if job.request.graphs else None
+    replay = cuda_replay(compute.device, experiment.precision) if job.request.graphs else None
     if undo(run):
         job.watcher.note("What `longtail tune` chose for the former weights is removed; tune again.")
     add_start(run, job.start)
@@ -71,13 +72,13 @@ def finish(job: Job, run: Run) -> None:
     job.watcher.begin(experiment)
     run.write_split(data)
     with naming_dead_workers(), naming_lone_images():
-        model, history = train_stages(experiment, run, fabric, watch=job.watcher.step, replay=replay)
-        evaluation = evaluate(model, recipe.inference, data, fabric, **how)
-        earlier = [trained_until(experiment, stage_index, run, fabric) for stage_index in range(len(recipe.stages) - 1)]
-        stages = [*(evaluate(before, as_trained, data, fabric, **how).report for before in earlier), evaluation.report]
+        model, history = train_stages(experiment, run, compute, watch=job.watcher.step, replay=replay)
+        evaluation = evaluate(model, recipe.inference, data, compute, **how)
+        earlier = [trained_until(experiment, stage_index, run, compute) for stage_index in range(len(recipe.stages) - 1)]
+        stages = [*(evaluate(before, as_trained, data, compute, **how).report for before in earlier), evaluation.report]
     write_model(run, experiment, model, evaluation.rule)
     run.write_predictions(evaluation.predictions, evaluation.scores)
-    report = run_report(experiment, history, evaluation, stages, groups=groups, device=device_name(fabric.device))
+    report = run_report(experiment, history, evaluation, stages, groups=groups, device=device_name(compute.device))
     run.write_json("classes.json", report.classes)
     card = model_card(report, run.record, size=data.size, own_code=needs_trust(run.folder))
     run.write(CARD, encoded(card))

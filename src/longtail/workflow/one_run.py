@@ -10,7 +10,7 @@ from longtail.data.contrast import said_of_faded
 from longtail.data.opening import limit_pixels
 from longtail.data.splits import Data, hold_out
 from longtail.data.walking import some
-from longtail.engine.devices import make_fabric
+from longtail.engine.devices import make_compute
 from longtail.errors import UserError
 from longtail.inference import reference_of
 from longtail.networks.pretrained import content_hash
@@ -122,8 +122,8 @@ def experiment_of(request: Request, setting: Setting, data: Data, watcher: Watch
 
 def job_of(request: Request, experiment: Experiment, watcher: Watcher) -> Job:
     """The job of an experiment, on the device that the request names."""
-    fabric, _ = make_fabric(request.device, experiment.precision, deterministic=request.deterministic)
-    return Job(request, experiment, fabric, watcher)
+    compute = make_compute(request.device, experiment.precision, deterministic=request.deterministic)
+    return Job(request, experiment, compute, watcher)
 
 
 def train_one(request: Request, setting: Setting, data: Data, *, watcher: Watcher) -> Result:
