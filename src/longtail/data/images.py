@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -39,12 +39,13 @@ def read_content(path: Path) -> bytes:
         CorruptImage: it is no regular file, such as a pipe, whose reader would wait for ever.
         UnreadableFile: the system refuses to read it.
     """
-    with _regular_file(path) as file:
-        return file.read()
+    with _readable(path):
+        return path.read_bytes()
 
 
 @contextmanager
-def _regular_file(path: Path) -> Iterator[BinaryIO]:
+def _readable(path: Path) -> Iterator[None]:
+    """Refuses what is no regular file or too large for an image, and names the file in errors of the system in the `with` block."""
     try:
         state = path.stat()
         if not stat.S_ISREG(state.st_mode):
@@ -52,8 +53,7 @@ def _regular_file(path: Path) -> Iterator[BinaryIO]:
             raise CorruptImage(f"'{path}' cannot be read as an image (it is {kind}).")
         if state.st_size > BYTES_PER_PIXEL * pixel_limit() + HEADER:
             raise CorruptImage(f"'{path}' cannot be read as an image (it has {state.st_size:,} bytes, too many for one image).")
-        with path.open("rb") as file:
-            yield file
+        yield
     except FileNotFoundError:
         raise
     except OSError as error:
@@ -94,7 +94,7 @@ def opened(path: Path, content: bytes | None = None) -> Iterator[Image]:
 @contextmanager
 def opened_header(path: Path) -> Iterator[Image]:
     """Opens the image at `path`, of which only the header is read; errors are those of `opened`."""
-    with _regular_file(path) as file, opened_content(path, file) as image:
+    with _readable(path), path.open("rb") as file, opened_content(path, file) as image:
         yield image
 
 
