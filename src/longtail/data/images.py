@@ -45,7 +45,7 @@ def read_content(path: Path) -> bytes:
 
 @contextmanager
 def _readable(path: Path) -> Iterator[None]:
-    """Refuses what is no regular file or too large for an image, and names the file in errors of the system in the `with` block."""
+    """Refuses what is no regular file or too large for an image; in the `with` block, errors of the system name the file."""
     try:
         state = path.stat()
         if not stat.S_ISREG(state.st_mode):
