@@ -5,14 +5,14 @@ from __future__ import annotations
 import hashlib
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from longtail.data.modes import to_rgb
+from longtail.data.modes import ORIENTATION, to_rgb
 from longtail.data.opening import opened_content, pixel_limit
 from longtail.errors import CorruptImage, UnreadableFile
 
@@ -76,6 +76,23 @@ def open_rgb(path: Path, content: bytes | None = None) -> Image:
     with opened(path, content) as image:
         image.load()
         return to_rgb(image)
+
+
+def read_pixels(path: Path) -> Tensor:
+    """Decodes the whole image as `open_rgb` does, to uint8 (3, H, W) in the order of channels last.
+
+    JPEGs in colour that stand upright are decoded by torchvision, which makes an array of the same pixels without a copy.
+    """
+    import torch
+    from torchvision.io import decode_jpeg
+
+    content = read_content(path)
+    with opened(path, content) as image:
+        if image.format == "JPEG" and image.mode == "RGB" and image.getexif().get(ORIENTATION, 1) == 1:
+            with suppress(RuntimeError):  # what it cannot decode, Pillow decodes or names
+                return decode_jpeg(torch.frombuffer(bytearray(content), dtype=torch.uint8))
+        image.load()
+        return torch.from_numpy(np.array(to_rgb(image))).permute(2, 0, 1)
 
 
 @contextmanager
