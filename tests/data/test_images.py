@@ -18,13 +18,13 @@ from longtail.data.images import (
     content_hash,
     open_rgb,
     opened,
-    read_all,
     read_content,
     read_square,
     short_side,
     squared,
-    to_rgb,
 )
+from longtail.data.modes import to_rgb
+from longtail.data.reading import read_all
 from longtail.errors import CorruptImage, UnreadableFile
 
 
@@ -151,10 +151,11 @@ def test_a_device_is_not_read():
 def test_what_the_system_does_not_read_is_not_called_corrupt(tmp_path, monkeypatch, number, why):
     path = save(tmp_path / "a.png", noise(4, 4))
 
-    def refused(self):
+    def refused(self, *_):
         raise OSError(number, os.strerror(number), str(self))
 
     monkeypatch.setattr(Path, "read_bytes", refused)
+    monkeypatch.setattr(Path, "open", refused)
     said = rf"^'{path}' cannot be read \({why}\); it may be a good image\. Check its permissions and the disk\.$"
     with pytest.raises(UnreadableFile, match=said):
         open_rgb(path)

@@ -38,6 +38,21 @@ class Batch:
     companion: Batch | None = None
 
 
+@dataclass(frozen=True)
+class Chunk:
+    """The images of one batch as they are stored, before augmentation; all else of the batch is made of them on the device.
+
+    Args:
+        indices: indices of the images (N,): those of the batch, then those of its companion where there is one.
+        size: number of images of the batch itself.
+        raw: pixels that were read from files, uint8 (N, 3, S, S); None where all pixels of the split lie on the device.
+    """
+
+    indices: Tensor
+    size: int
+    raw: Tensor | None = None
+
+
 class Feed:
     """Batches of a split's images in any order of indices. Every index is read exactly once, in the given order.
 
@@ -80,28 +95,49 @@ class Feed:
             views: number of augmented copies of each image.
             companion: indices of the companion batches, as many as `indices`; a batch and its companion are read together.
         """
-        if self.loader is None:  # one copy to the device, not one per batch
-            indices, companion = indices.to(self.device), None if companion is None else companion.to(self.device)
+        chunks = self.chunks(indices, batch_size, drop_last=drop_last, training=training, companion=companion)
+        return (self.batch(chunk, augment=augment, generator=generator, views=views) for chunk in chunks)
+
+    def chunks(
+        self,
+        indices: Tensor,
+        batch_size: int,
+        *,
+        drop_last: bool = False,
+        training: bool = False,
+        companion: Tensor | None = None,
+    ) -> Iterator[Chunk]:
+        """What the batches of `batches` are made of; the arguments are the same. All indices are copied to the device at once."""
         sizes = cut(len(indices), batch_size, drop_last=drop_last, training=training)
-        chunks = list(torch.split(indices[: sum(sizes)], sizes))
-        if companion is not None:
-            chunks = [torch.cat(pair) for pair in zip(chunks, torch.split(companion[: sum(sizes)], sizes), strict=True)]
-        for size, chunk, raw in zip(sizes, chunks, self._raw(chunks), strict=True):
-            labels = self.labels[chunk.to(self.device)]
-            first, *others = (self._augmented(raw, augment, generator) for _ in range(views))
-            second = Batch(first[size:], labels[size:], generator) if companion is not None else None
-            yield Batch(first[:size], labels[:size], generator, tuple(view[:size] for view in others), second)
+        orders = [torch.split(order[: sum(sizes)], sizes) for order in (indices, companion) if order is not None]
+        order = torch.cat([part for parts in zip(*orders, strict=True) for part in parts])
+        counts = [len(orders) * size for size in sizes]
+        raw = self._raw(torch.split(order, counts)) if self.loader is not None else [None] * len(counts)
+        for size, chunk, pixels in zip(sizes, torch.split(order.to(self.device), counts), raw, strict=True):
+            yield Chunk(chunk, size, pixels)
+
+    def batch(
+        self, chunk: Chunk, *, augment: Sequence[Transform] = (), generator: torch.Generator | None = None, views: int = 1
+    ) -> Batch:
+        """The batch of a chunk, augmented and normalised; all of it is computed on the device, without waiting for it."""
+        size = chunk.size
+        raw = self._pixels_of(chunk) if chunk.raw is None else chunk.raw
+        labels = self.labels[chunk.indices]
+        first, *others = (self._augmented(raw, augment, generator) for _ in range(views))
+        second = Batch(first[size:], labels[size:], generator) if len(labels) > size else None
+        return Batch(first[:size], labels[:size], generator, tuple(view[:size] for view in others), second)
 
     def _augmented(self, images: Tensor, augment: Sequence[Transform], generator: torch.Generator | None) -> Tensor:
         for transform in augment:
             images = transform(images, generator)
         return self.normalise(images)
 
-    def _raw(self, chunks: list[Tensor]) -> Iterator[Tensor]:
-        if self.loader is None:
-            pixels = self.pixels
-            assert pixels is not None
-            return (pixels[chunk.to(self.device)] for chunk in chunks)
+    def _pixels_of(self, chunk: Chunk) -> Tensor:
+        assert self.pixels is not None
+        return self.pixels[chunk.indices]
+
+    def _raw(self, chunks: Sequence[Tensor]) -> Iterator[Tensor]:
+        assert self.loader is not None
         self.order.chunks = chunks
         return (_without_error(batch).to(self.device, non_blocking=True) for batch in self.loader)
 

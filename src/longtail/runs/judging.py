@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from longtail.data.groups import group_of_each, shot_groups
-from longtail.data.images import read_all
 from longtail.data.priors import read_prior
+from longtail.data.reading import read_all
 from longtail.data.symmetry import check_views
 from longtail.errors import BadFolder, UserError
 from longtail.metrics import Groups, accuracy_under_prior, group_means, group_results, result_of

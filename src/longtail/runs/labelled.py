@@ -14,9 +14,9 @@ from torch import Tensor
 from longtail.data.collection import Listing
 from longtail.data.contrast import said_of_faded
 from longtail.data.folder import said_of_corrupt
-from longtail.data.images import Decoded, read_all
 from longtail.data.listing import list_images, said_of_unlisted, unlisted
 from longtail.data.names import near
+from longtail.data.reading import Decoded, read_all
 from longtail.data.walking import some
 from longtail.errors import BadFolder, CorruptImage, UserError
 from longtail.metrics import as_scored

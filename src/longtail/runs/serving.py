@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any, overload
 import torch
 from torch import Tensor
 
-from longtail.data.images import Decoded, Interpolation, as_tensor, open_rgb, read_all, squared, to_rgb
+from longtail.data.images import Interpolation, as_tensor, open_rgb, squared
+from longtail.data.modes import to_rgb
+from longtail.data.reading import Decoded, read_all
 from longtail.errors import CorruptImage, UserError, WrongTypeError
 from longtail.inference import InferenceRule, adapted
 from longtail.networks.classifier import Classifier

@@ -69,6 +69,13 @@ class Request:
     root: Path | None = option(DATA, "Folder that holds the data of named settings; $LONGTAIL_DATA or ./data if not given.")
     download: bool = option(DATA, "Download the data of a named setting if they are missing.", False)
     skip_corrupt: bool = option(DATA, "Leave out images that cannot be read.", False)
+    check: str | None = option(
+        DATA,
+        "What is read before training of images that do not fit into memory: full (all are decoded; usual), header (format and "
+        "size) or none. With header and none a run knows images by name and class, not by content, and stops at a broken one "
+        "when its turn comes.",
+        metavar="full|header|none",
+    )
     max_pixels: int | None = option(
         DATA, "Largest image that is decoded, in pixels (width x height); 178,956,970 if not given.", metavar="N"
     )

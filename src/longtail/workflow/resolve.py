@@ -13,6 +13,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from longtail import recipes, settings
 from longtail.data.augmentation import check_augmentation
+from longtail.data.checking import CHECKS
 from longtail.data.listing import holds_images
 from longtail.data.priors import read_prior
 from longtail.data.splits import Data
@@ -53,10 +54,16 @@ def check(request: Request) -> None:
         raise UserError(f"`size` must be at least 8 pixels; got {request.size}.")
     if request.pretrained and request.weights is not None:
         raise UserError("`pretrained` and `weights` both set the initial weights; give one of them.")
-    known = {"protocol": ["clean", "paper"], "budget": ["paper", "common", "fine-tuning"], "groups": list(GROUP_RULES)}
+    known: dict[str, list[str]] = {
+        "protocol": ["clean", "paper"],
+        "budget": ["paper", "common", "fine-tuning"],
+        "groups": list(GROUP_RULES),
+        "check": [*CHECKS],
+    }
     for name, values in known.items():
-        if getattr(request, name) not in (*values, *([None] if name == "budget" else [])):
-            raise UserError(unknown({"groups": "group rule"}.get(name, name), getattr(request, name), values))
+        value = getattr(request, name)
+        if value not in values and not (value is None and name in ("budget", "check")):
+            raise UserError(unknown({"groups": "group rule"}.get(name, name), value, values))
     if request.method != AUTO:
         _refuse_options_of_auto(request)
         _check_prior(request)
@@ -144,7 +151,7 @@ def setting_function(name: str) -> Callable[..., Setting]:
 
 
 def _check_named(request: Request, function: Callable[..., Setting]) -> None:
-    for name in ("split", "size", "skip_corrupt", "outside"):
+    for name in ("split", "size", "skip_corrupt", "outside", "check"):
         if getattr(request, name):
             raise UserError(f"`{name}` is for folders and CSVs; leave it out for the setting '{request.data}'.")
     takes = parameters_of(function)
