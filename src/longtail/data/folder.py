@@ -14,10 +14,11 @@ from torch import Tensor
 
 from longtail.data.collection import Listing
 from longtail.data.csv_list import read_csv
-from longtail.data.images import Interpolation, read_all
+from longtail.data.images import read_all
 from longtail.data.imbalance import cut_counts, long_tailed_subset
 from longtail.data.listing import list_images
 from longtail.data.splits import Data, Split, Watch, counts_of, pixel_statistics, stratified
+from longtail.data.squares import Interpolation
 from longtail.errors import BadFolder, CorruptImage, TooLarge
 
 Statistics = tuple[tuple[float, float, float], tuple[float, float, float]]

@@ -10,20 +10,20 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from longtail.data.contrast import loses_contrast
 from longtail.data.opening import opened_content, pixel_limit
+from longtail.data.squares import Fit, Interpolation, as_tensor, centre_cut, padded, squared
 from longtail.errors import CorruptImage, UnreadableFile
 
 if TYPE_CHECKING:
     from PIL.Image import Image
     from torch import Tensor
 
-Interpolation = Literal["bilinear", "bicubic"]
 ORIENTATION = 0x0112  # number of the EXIF tag that says how the camera was held
 BLOCK = 2**20
 AHEAD = 64  # images that are decoded before they are needed
@@ -140,40 +140,25 @@ def short_side(path: Path) -> int | None:
         return None
 
 
-def squared(image: Image, size: int, interpolation: Interpolation = "bilinear") -> Image:
-    """Resizes the longer side to `size` pixels, the shorter in proportion, and pads to a square with the edge's colour.
-
-    That colour is the median of the border of the image as it was given.
-    """
-    from PIL import Image as Pillow
-
-    method = Pillow.Resampling[interpolation.upper()]
-    longest = max(image.size)
-    width, height = (max(round(side * size / longest), 1) for side in image.size)
-    resized = image if image.size == (width, height) else image.resize((width, height), method)
-    if width == height:
-        return resized
-    canvas = Pillow.new("RGB", (size, size), _edge_colour(image))
-    canvas.paste(resized, ((size - width) // 2, (size - height) // 2))
-    return canvas
-
-
-def as_tensor(image: Image) -> Tensor:
-    """The image as a uint8 tensor (3, H, W)."""
-    import torch
-
-    return torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()
-
-
 def read_square(path: Path, size: int, interpolation: Interpolation = "bilinear") -> Tensor:
-    """Reads one file as a uint8 tensor (3, size, size)."""
-    return as_tensor(squared(open_rgb(path), size, interpolation))
+    """Reads one file as a uint8 tensor (3, size, size), padded to a square."""
+    return as_tensor(padded(open_rgb(path), size, interpolation))
+
+
+def read_cut(path: Path, size: int, resize: int, interpolation: Interpolation = "bilinear") -> Tensor:
+    """Reads the centre of one file as a uint8 tensor (3, size, size), after its shorter side was resized to `resize` pixels."""
+    return as_tensor(centre_cut(open_rgb(path), size, resize, interpolation))
 
 
 def read_all(
-    root: Path, files: Sequence[str], size: int, interpolation: Interpolation = "bilinear"
+    root: Path,
+    files: Sequence[str],
+    size: int,
+    interpolation: Interpolation = "bilinear",
+    fit: Fit = "pad",
+    resize: int | None = None,
 ) -> Iterator[Decoded | CorruptImage]:
-    """Reads every file once, as squares of `size` pixels, or gives its error, in order; a few threads decode a few ahead.
+    """Reads every file once, as `squared` shows it, or gives its error, in order; a few threads decode a few ahead.
 
     Raises:
         UnreadableFile: the system refuses to read a file, which may be a good image.
@@ -187,7 +172,7 @@ def read_all(
                 image.load()
                 rgb = to_rgb(image)
                 faded = loses_contrast(image, rgb)
-            return Decoded(as_tensor(squared(rgb, size, interpolation)), content_hash(content), faded)
+            return Decoded(as_tensor(squared(rgb, size, interpolation, fit, resize)), content_hash(content), faded)
         except CorruptImage as error:
             return error
         except FileNotFoundError:
@@ -206,14 +191,6 @@ def read_all(
 def not_there(path: Path) -> CorruptImage:
     """The error on a file that was listed and does not exist."""
     return CorruptImage(f"'{path}' is not there{', its link leads nowhere' if path.is_symlink() else ''}.")
-
-
-def _edge_colour(image: Image) -> tuple[int, int, int]:
-    width, height = image.size
-    sides = ((0, 0, width, 1), (0, height - 1, width, height), (0, 0, 1, height), (width - 1, 0, width, height))
-    border = np.concatenate([np.asarray(image.crop(side)).reshape(-1, 3) for side in sides])
-    red, green, blue = (int(value) for value in np.median(border, axis=0))
-    return red, green, blue
 
 
 def _white(mode: str, brightest: float) -> float:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from longtail.data.images import not_there, read_square
+from longtail.data.images import not_there, read_cut, read_square
 from longtail.data.opening import limit_pixels, pixel_limit
 from longtail.data.splits import Data, Split
 from longtail.data.transforms import Transform, normalise
@@ -144,13 +144,16 @@ class _Files(Dataset[Tensor | Unread]):
     """Reads and decodes single images. The error on a file is returned; raised in a worker, it would lose its message."""
 
     def __init__(self, split: Split, data: Data) -> None:
-        self.split, self.size, self.interpolation, self.limit = split, data.size, data.interpolation, pixel_limit()
+        self.split, self.limit = split, pixel_limit()
+        self.size, self.interpolation, self.resize = data.size, data.interpolation, data.resize
 
     def __getitem__(self, index: int) -> Tensor | Unread:
         assert self.split.root is not None
         path = self.split.root / self.split.files[index]
         limit_pixels(self.limit)  # a worker that was spawned does not know it
         try:
+            if self.resize is not None:
+                return read_cut(path, self.size, self.resize, self.interpolation)
             return read_square(path, self.size, self.interpolation)
         except (CorruptImage, UnreadableFile) as error:
             return error
