@@ -29,12 +29,12 @@ app = typer.Typer(
 )
 
 INTERRUPTED = 130
-SHOWN_DATA = ("data", "imbalance", "split", "split_seed", "outside")
+SHOWN_DATA = ("data", "imbalance", "split", "split_seed", "outside", "fit")
 SHOWN_TRAINING = ("epochs", "augment", "symmetry", "views", "device")
 RECIPE = (*SHOWN_DATA, "variants", "changes", "size", "backbone", "pretrained", "weights", *SHOWN_TRAINING)
 FOR_TABLES = (
-    *("runs", "root", "download", "epochs", "split_seed", "val", "backbone", "pretrained", "weights", "augment", "symmetry"),
-    *("views", "protocol", "jobs", "device", "precision", "deterministic", "graphs", "fresh", "tensorboard"),
+    *("runs", "root", "download", "epochs", "split_seed", "val", "fit", "backbone", "pretrained", "weights", "augment"),
+    *("symmetry", "views", "protocol", "jobs", "device", "precision", "deterministic", "graphs", "fresh", "tensorboard"),
 )
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 

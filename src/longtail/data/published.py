@@ -11,6 +11,7 @@ import numpy as np
 
 from longtail.data.rows import leaves
 from longtail.data.splits import Data, Labels, Split, Watch
+from longtail.data.squares import Fit
 from longtail.errors import BadFolder, MissingFileError
 from longtail.text import visible
 
@@ -20,7 +21,7 @@ Channels = tuple[float, float, float]
 LISTS = "https://github.com/facebookresearch/classifier-balancing/tree/main/data"
 IMAGENET: tuple[Channels, Channels] = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 INATURALIST: tuple[Channels, Channels] = ((0.466, 0.471, 0.380), (0.195, 0.194, 0.192))
-SIZE = 224
+SIZE, RESIZE = 224, 256
 AGAIN = f"get the list again from {LISTS}."
 
 
@@ -71,7 +72,7 @@ PUBLISHED: Mapping[str, Published] = {
 }
 
 
-def listed(root: Path, *, name: Name, split_seed: int = 0, watch: Watch | None = None) -> Data:
+def listed(root: Path, *, name: Name, split_seed: int = 0, fit: Fit = "pad", watch: Watch | None = None) -> Data:
     """The images that the lists `root/name/PREFIX_train.txt`, `_val.txt` and `_test.txt` name, with the lists' own labels.
 
     Each line is "path label", the path relative to `root/name`. Images are read when they are needed; here it is only checked
@@ -83,6 +84,8 @@ def listed(root: Path, *, name: Name, split_seed: int = 0, watch: Watch | None =
         name: the data set.
         split_seed: not used here, since the published lists are long-tailed already; it is part of the run's record, and draws
             the images that are held out of iNaturalist's training list.
+        fit: "short_side" for test images as in the papers, whose shorter side is resized to 256 pixels before the centre is cut
+            out; "pad" for the whole image, padded to a square.
         watch: called with (number of lists read, number of all lists).
 
     Raises:
@@ -95,9 +98,9 @@ def listed(root: Path, *, name: Name, split_seed: int = 0, watch: Watch | None =
         if watch is not None:
             watch(index + 1, len(published.images))
     classes, (mean, std) = _class_names(splits["train"], published.classes), published.statistics
-    if "test" not in splits:
-        return Data(splits["train"], splits["val"], classes, SIZE, mean, std)
-    return Data(splits["train"], splits["test"], classes, SIZE, mean, std, val=splits["val"])
+    test, val = (splits["test"], splits["val"]) if "test" in splits else (splits["val"], None)
+    resize = None if fit == "pad" else RESIZE
+    return Data(splits["train"], test, classes, SIZE, mean, std, val, fit=fit, resize=resize)
 
 
 def _read(folder: Path, published: Published, part: str) -> Split:

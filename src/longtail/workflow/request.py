@@ -80,6 +80,11 @@ class Request:
         DATA, "Largest image that is decoded, in pixels (width x height); 178,956,970 if not given.", metavar="N"
     )
     outside: bool = option(DATA, "Let a CSV name files outside its folder.", False)
+    fit: str | None = option(
+        DATA,
+        "How images of published lists become squares: short_side (the centre, as in the papers) or pad (the whole image with a "
+        "margin); short_side if not given.",
+    )
     size: int | None = option(MODEL, "Side length of the square images in pixels.")
     backbone: str | None = option(MODEL, "Name of the network: resnet32, or any model of timm.")
     pretrained: bool | None = option(
