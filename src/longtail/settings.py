@@ -9,7 +9,7 @@ from longtail.data.cifar import Name, cifar_lt
 from longtail.data.digits import digits_lt as digits_data
 from longtail.data.folder import Statistics, folder_data
 from longtail.data.published import SIZE, listed
-from longtail.data.published import Name as Listed
+from longtail.data.published_lists import Name as Listed
 from longtail.data.squares import Fit, Interpolation
 from longtail.data.transforms import color_jitter, random_crop, random_flip, random_resized_crop
 from longtail.errors import UserError

@@ -16,7 +16,8 @@ from commands import truncated
 from longtail import recipes, settings
 from longtail.data import published
 from longtail.data.opening import limit_pixels
-from longtail.data.published import PUBLISHED, listed
+from longtail.data.published import listed
+from longtail.data.published_lists import PUBLISHED
 from longtail.data.readers import _Files
 from longtail.data.splits import fingerprint, hold_out
 from longtail.data.transforms import color_jitter

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -130,6 +131,11 @@ class Request:
             object.__setattr__(self, name, as_declared(getattr(self, name), hint))
         if isinstance(self.imbalance, float) and self.imbalance.is_integer():
             object.__setattr__(self, "imbalance", int(self.imbalance))
+
+    @property
+    def data_root(self) -> Path:
+        """The folder that holds the data of named settings: `root`, else $LONGTAIL_DATA, else data."""
+        return self.root or Path(os.environ.get("LONGTAIL_DATA", "data"))
 
     @property
     def class_prior(self) -> str:

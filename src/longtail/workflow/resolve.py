@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import math
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -176,7 +175,7 @@ def chosen_setting(request: Request) -> tuple[Setting, Path, str]:
     """The setting that the request names, or one chosen for its folder; the path of the data; what was chosen, in lines."""
     name = str(request.data)
     if has_own_data(request):
-        return _named(request), request.root or Path(os.environ.get("LONGTAIL_DATA", "data")), ""
+        return _named(request), request.data_root, ""
     path = Path(request.data)
     if not path.exists() and path.parent == Path() and not path.suffix:
         raise UserError(unknown("setting or folder", name, [*settings.NAMED, "a folder", "a CSV"]))
