@@ -18,7 +18,7 @@ FLOORS = (
     {"arguments", "choosing", "running", "schedules", "weighting"},
     {"losses", "heads", "inference", "metrics", "bootstrap"},
     {"networks", "data", "sampling"},
-    {"steps"},
+    {"steps", "integrations"},
     {"spec"},
     {"recipes", "settings", "papers"},
     {"runs"},
@@ -91,8 +91,8 @@ def test_the_mathematics_needs_torch_alone(path):
 
 
 @every_file
-def test_only_the_engine_imports_fabric(path):
-    if module_of(path) != "engine":
+def test_only_engine_and_integrations_import_lightning(path):
+    if module_of(path) not in ("engine", "integrations"):
         assert not roots(path) & {"lightning_fabric", "lightning", "pytorch_lightning"}
 
 
