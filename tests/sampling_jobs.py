@@ -18,6 +18,7 @@ from typing import Any
 import torch
 
 import sampling_libraries as libraries
+from longtail.processes import end_with_parent
 
 IMPORTS = {
     "plain": "torch",
@@ -26,10 +27,12 @@ IMPORTS = {
     "accelerate": "accelerate",
     "transformers": "transformers.trainer",
 }
+STRIDED = ("plain", "fabric", "lightning")  # the sampler divides the list; the others divide its batches
 
 
 def in_each_process(library: str, rank: int, world: int, given: Namespace, path: str) -> None:
     os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank)}
+    end_with_parent()
     torch.set_num_threads(1)
     Path(path).write_text(json.dumps(getattr(libraries, library)(libraries.Job(rank, world, given))))
 
@@ -48,6 +51,17 @@ def run(library: str, given: Namespace) -> list[dict[str, Any]]:
         for job in jobs:
             job.join()
         return [json.loads(Path(path).read_text()) for path in paths]
+
+
+def joined(library: str, processes: list[dict[str, Any]], run: str) -> libraries.Shown:
+    """Epoch and indices of each batch of all processes together, as one process would have it."""
+    steps = []
+    for parts in zip(*(process[run] for process in processes), strict=True):
+        epochs, batches = {epoch for epoch, _ in parts}, [batch for _, batch in parts]
+        order = zip(*batches, strict=True) if library in STRIDED else batches
+        steps.append((epochs.pop(), [index for group in order for index in group]))
+        assert not epochs, "the processes are in one epoch"
+    return steps
 
 
 def free_port() -> int:

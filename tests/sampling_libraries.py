@@ -100,7 +100,9 @@ def fabric(job: Job) -> dict[str, Any]:
     runner = Fabric(accelerator="cpu", devices=job.world, strategy="ddp" if job.world > 1 else "auto")
     runner.launch()
     loader = runner.setup_dataloaders(job.loader(job.sampler()))
-    return {"whole": job.rest(loader)}
+    sampler = job.sampler()
+    sampler.load_state_dict({"epoch": STOP[0], "offset": STOP[1] * BATCH})
+    return {"whole": job.rest(loader), "resumed": job.rest(job.loader(sampler), STOP[0])}
 
 
 def lightning(job: Job) -> dict[str, Any]:
@@ -170,6 +172,7 @@ def transformers(job: Job) -> dict[str, Any]:
             save_strategy="no" if checkpoint or accumulated > 1 else "steps",
             save_steps=job.stop,
             report_to="none",
+            ddp_find_unused_parameters=False,
             disable_tqdm=True,
             logging_strategy="no",
         )

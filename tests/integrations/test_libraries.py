@@ -14,14 +14,13 @@ from torch.nn.functional import cross_entropy
 
 from longtail.sampling import EpochSampler
 from longtail.weighting import power
-from sampling_jobs import IMPORTS
+from sampling_jobs import IMPORTS, STRIDED, joined
 from sampling_libraries import BATCH, COUNTS, STOP, Images
 
 pytestmark = pytest.mark.slow
 TESTS = Path(__file__).parents[1]
 IMAGES, EPOCHS, STEPS = 99, 3, 7
 HERE = [library for library, module in IMPORTS.items() if find_spec(module.split(".")[0])]
-STRIDED = ("plain", "fabric", "lightning")  # the sampler divides the list; the others divide its batches
 
 
 @pytest.fixture(scope="module")
@@ -50,17 +49,6 @@ def lists():
     return drawn
 
 
-def joined(library, processes, run):
-    """The batches of both processes together, as one process would have them."""
-    steps = []
-    for (epoch, first), (also, second) in zip(*(process[run] for process in processes), strict=True):
-        assert epoch == also
-        assert len(first) == len(second) <= BATCH // 2
-        pairs = [index for pair in zip(first, second, strict=True) for index in pair]
-        steps.append((epoch, pairs if library in STRIDED else first + second))
-    return steps
-
-
 def test_two_processes_are_shown_the_batches_of_one(jobs, library):
     shown = joined(library, jobs[library], "whole")
     assert len(shown) == EPOCHS * STEPS
@@ -71,7 +59,7 @@ def test_two_processes_are_shown_the_batches_of_one(jobs, library):
         assert len(batch) == BATCH or (number % STEPS == STEPS - 1 and len(batch) == 4 and library in STRIDED)
 
 
-BROKEN_OFF = [(name, "resumed") for name in IMPORTS if name != "fabric"] + [("lightning", "resumed with workers")]
+BROKEN_OFF = [(name, "resumed") for name in IMPORTS] + [("lightning", "resumed with workers")]
 
 
 @pytest.mark.parametrize(("library", "run"), BROKEN_OFF, indirect=["library"])

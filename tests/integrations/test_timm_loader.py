@@ -37,10 +37,8 @@ def shown(loader):
     return [targets.tolist() for _, targets in loader]
 
 
-@pytest.mark.parametrize(
-    "given", [{"use_prefetcher": False}, {"use_prefetcher": True}, {"use_prefetcher": True, "num_workers": 2}]
-)
-def test_the_images_of_each_epoch_are_those_of_the_sampler(given):
+@pytest.mark.parametrize(("prefetcher", "workers"), [(False, 0), (True, 0), (True, 2)])
+def test_the_images_of_each_epoch_are_those_of_the_sampler(prefetcher, workers):
     sampler, expected = EpochSampler(LABELS, rule=power, seed=4), EpochSampler(LABELS, rule=power, seed=4)
     loader = loader_of(sampler, use_prefetcher=prefetcher, num_workers=workers)
     assert len(loader) == 4
