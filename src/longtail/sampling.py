@@ -31,6 +31,7 @@ class Stream(IntEnum):
     BATCHES = 3  # augmentation, mixup and the losses' noise
     COMPANION = 4  # the images of the companion batches, for methods that need them
     LOSS = 5  # the initial weights of losses that have parameters
+    CROPS = 6  # the random crops that are taken from image files
 
 
 class EpochSampler(DistributedSampler[int]):

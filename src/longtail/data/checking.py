@@ -11,9 +11,9 @@ from typing import Literal, Protocol
 
 from torch import Tensor
 
-from longtail.data.images import Interpolation
 from longtail.data.reading import Decoded, read_all, read_headers
 from longtail.data.splits import Watch
+from longtail.data.squares import Interpolation
 from longtail.errors import CorruptImage
 
 Check = Literal["full", "header", "none"]

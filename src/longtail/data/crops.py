@@ -6,18 +6,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import log
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
-from longtail.data.images import Interpolation, read_pixels
+from longtail.data.images import read_pixels
+from longtail.data.splits import Data
+from longtail.data.squares import Interpolation
 from longtail.data.transforms import Transform, random_resized_crop
-
-if TYPE_CHECKING:
-    from longtail.data.splits import Data
 
 ATTEMPTS = 10
 NARROWEST, WIDEST = 3 / 4, 4 / 3  # width / height
@@ -25,19 +24,19 @@ Area = tuple[float, float]
 
 
 class Crop(NamedTuple):
-    """The crops of one image: one for each of `numbers`, drawn from (seed, number), with a share of its area in `area`."""
+    """The random crops of one image: what they are drawn from, their number, and the shares of the area that they may have."""
 
     seed: int
-    numbers: range
+    views: int
     area: Area
 
 
 @dataclass(frozen=True)
 class Crops:
-    """The crops of the images of an epoch.
+    """The random crops of the images of an epoch. They depend on `seeds` alone, whatever process reads an image.
 
     Args:
-        seeds: a number for each image (M,), at least 0; whatever process reads an image, its crops depend on its number alone.
+        seeds: a number for each image of the batches, and for each of their companions (2, M), none below 0.
         views: number of crops of each image.
         area: smallest and largest share of the image's area that a crop has.
     """
@@ -46,9 +45,9 @@ class Crops:
     views: int = 1
     area: Area = (0.08, 1.0)
 
-    def numbers(self, column: int) -> range:
-        """Numbers of the crops of a batch's images (column 0), and of its companion's (column 1)."""
-        return range(column * self.views, (column + 1) * self.views)
+    def items(self, indices: Tensor, seeds: Tensor) -> list[tuple[int, Crop]]:
+        """Indices of images (N,) with their crops, which are drawn from the numbers (N,)."""
+        return [(i, Crop(seed, self.views, self.area)) for i, seed in zip(indices.tolist(), seeds.tolist(), strict=True)]
 
 
 def crops_from_files(
@@ -73,16 +72,16 @@ def read_crops(path: Path, size: int, crop: Crop, interpolation: Interpolation =
     """Reads random crops of one file, each resized to uint8 (size, size, 3), as one tensor (crops, size, size, 3)."""
     pixels = read_pixels(path)
     height, width = pixels.shape[1:]
-    boxes = (crop_box(width, height, (crop.seed, number), crop.area) for number in crop.numbers)
+    boxes = [crop_box(width, height, (crop.seed, view), crop.area) for view in range(crop.views)]
     return torch.stack([_resized(pixels[:, y : y + h, x : x + w], size, interpolation) for x, y, w, h in boxes])
 
 
 def crop_box(width: int, height: int, seed: tuple[int, int], area: Area = (0.08, 1.0)) -> tuple[int, int, int, int]:
     """A random window of an image: left, top, width and height in pixels.
 
-    The law is that of torchvision's `RandomResizedCrop` (Szegedy et al., 2015): the share of the area is uniform, the aspect ratio
-    log-uniform in [3/4, 4/3], and of ten draws the first counts that lies inside the image; else it is the largest central window
-    whose ratio is not outside of those limits.
+    The law is that of torchvision's `RandomResizedCrop` (Szegedy et al., 2015): the share of the area is uniform, the aspect
+    ratio log-uniform in [3/4, 4/3], and the first of ten draws counts that lies inside the image; where none does, it is the
+    largest central window with a ratio within those limits.
     """
     share, shape, left, top = np.random.default_rng(seed).random((4, ATTEMPTS))
     pixels = width * height * (area[0] + (area[1] - area[0]) * share)

@@ -13,10 +13,10 @@ import torch
 from longtail.data.checking import Check, Found, Seen
 from longtail.data.collection import Listing
 from longtail.data.csv_list import read_csv
-from longtail.data.images import Interpolation
 from longtail.data.imbalance import cut_counts, long_tailed_subset
 from longtail.data.listing import list_images
 from longtail.data.splits import Data, Split, Watch, counts_of, pixel_statistics, stratified
+from longtail.data.squares import Interpolation
 from longtail.data.texts import Texts
 from longtail.errors import BadFolder, CorruptImage, TooLarge
 

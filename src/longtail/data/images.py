@@ -8,19 +8,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from longtail.data.modes import ORIENTATION, to_rgb
 from longtail.data.opening import opened_content, pixel_limit
+from longtail.data.squares import Interpolation, as_tensor, centre_cut, padded
 from longtail.errors import CorruptImage, UnreadableFile
 
 if TYPE_CHECKING:
     from PIL.Image import Image
     from torch import Tensor
 
-Interpolation = Literal["bilinear", "bicubic"]
 BYTES_PER_PIXEL, HEADER = 16, 2**24  # no image file that may be decoded has more bytes
 KINDS = {
     stat.S_IFIFO: "a pipe",
@@ -90,7 +90,8 @@ def read_pixels(path: Path) -> Tensor:
     with opened(path, content) as image:
         if image.format == "JPEG" and image.mode == "RGB" and image.getexif().get(ORIENTATION, 1) == 1:
             with suppress(RuntimeError):  # what it cannot decode, Pillow decodes or names
-                return decode_jpeg(torch.frombuffer(bytearray(content), dtype=torch.uint8))
+                decoded: Tensor = decode_jpeg(torch.frombuffer(bytearray(content), dtype=torch.uint8))
+                return decoded
         image.load()
         return torch.from_numpy(np.array(to_rgb(image))).permute(2, 0, 1)
 
@@ -124,44 +125,16 @@ def short_side(path: Path) -> int | None:
         return None
 
 
-def squared(image: Image, size: int, interpolation: Interpolation = "bilinear") -> Image:
-    """Resizes the longer side to `size` pixels, the shorter in proportion, and pads to a square with the edge's colour.
-
-    That colour is the median of the border of the image as it was given.
-    """
-    from PIL import Image as Pillow
-
-    method = Pillow.Resampling[interpolation.upper()]
-    longest = max(image.size)
-    width, height = (max(round(side * size / longest), 1) for side in image.size)
-    resized = image if image.size == (width, height) else image.resize((width, height), method)
-    if width == height:
-        return resized
-    canvas = Pillow.new("RGB", (size, size), _edge_colour(image))
-    canvas.paste(resized, ((size - width) // 2, (size - height) // 2))
-    return canvas
-
-
-def as_tensor(image: Image) -> Tensor:
-    """The image as a uint8 tensor (3, H, W)."""
-    import torch
-
-    return torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()
-
-
 def read_square(path: Path, size: int, interpolation: Interpolation = "bilinear") -> Tensor:
-    """Reads one file as a uint8 tensor (3, size, size)."""
-    return as_tensor(squared(open_rgb(path), size, interpolation))
+    """Reads one file as a uint8 tensor (3, size, size), padded to a square."""
+    return as_tensor(padded(open_rgb(path), size, interpolation))
+
+
+def read_cut(path: Path, size: int, resize: int, interpolation: Interpolation = "bilinear") -> Tensor:
+    """Reads the centre of one file as a uint8 tensor (3, size, size), after its shorter side was resized to `resize` pixels."""
+    return as_tensor(centre_cut(open_rgb(path), size, resize, interpolation))
 
 
 def not_there(path: Path) -> CorruptImage:
     """The error on a file that was listed and does not exist."""
     return CorruptImage(f"'{path}' is not there{', its link leads nowhere' if path.is_symlink() else ''}.")
-
-
-def _edge_colour(image: Image) -> tuple[int, int, int]:
-    width, height = image.size
-    sides = ((0, 0, width, 1), (0, height - 1, width, height), (0, 0, 1, height), (width - 1, 0, width, height))
-    border = np.concatenate([np.asarray(image.crop(side)).reshape(-1, 3) for side in sides])
-    red, green, blue = (int(value) for value in np.median(border, axis=0))
-    return red, green, blue

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from longtail.data.contrast import loses_contrast
-from longtail.data.images import Interpolation, as_tensor, content_hash, not_there, opened, opened_header, read_content, squared
+from longtail.data.images import content_hash, not_there, opened, opened_header, read_content
 from longtail.data.modes import to_rgb
+from longtail.data.squares import Fit, Interpolation, as_tensor, squared
 from longtail.errors import CorruptImage
 
 if TYPE_CHECKING:
@@ -31,9 +32,14 @@ class Decoded:
 
 
 def read_all(
-    root: Path, files: Sequence[str], size: int, interpolation: Interpolation = "bilinear"
+    root: Path,
+    files: Sequence[str],
+    size: int,
+    interpolation: Interpolation = "bilinear",
+    fit: Fit = "pad",
+    resize: int | None = None,
 ) -> Iterator[Decoded | CorruptImage]:
-    """Reads every file once, as squares of `size` pixels, or gives its error, in order; a few threads decode a few ahead.
+    """Reads every file once, as `squared` shows it, or gives its error, in order; a few threads decode a few ahead.
 
     Raises:
         UnreadableFile: the system refuses to read a file, which may be a good image.
@@ -45,7 +51,7 @@ def read_all(
             image.load()
             rgb = to_rgb(image)
             faded = loses_contrast(image, rgb)
-        return Decoded(as_tensor(squared(rgb, size, interpolation)), content_hash(content), faded)
+        return Decoded(as_tensor(squared(rgb, size, interpolation, fit, resize)), content_hash(content), faded)
 
     return _in_order(decoded, root, files)
 

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from longtail.data.images import Interpolation
+from longtail.data.squares import Fit, Interpolation
 from longtail.data.texts import Texts, in_one_buffer
 from longtail.errors import UserError
 
@@ -86,6 +86,8 @@ class Data:
             pixels, or those that a pretrained network was trained with.
         size: side of the square images that the network sees.
         interpolation: how images are resized, "bilinear" or "bicubic".
+        fit: how a square is made of an image: "pad" for a margin, "short_side" for its centre (`longtail.data.squares`).
+        resize: length of the shorter side before the centre is cut, in pixels; None where images are padded.
         skipped: files that could not be read and were left out on request.
         faded: files of more than 8 bits per value of which little contrast is left.
     """
@@ -100,6 +102,15 @@ class Data:
     skipped: tuple[str, ...] = ()
     interpolation: Interpolation = "bilinear"
     faded: tuple[str, ...] = ()
+    fit: Fit = "pad"
+    resize: int | None = None
+
+    def __post_init__(self) -> None:
+        if (self.fit == "pad") != (self.resize is None) or (self.resize or self.size) < self.size:
+            raise UserError(
+                f"`resize` is for fit='short_side', and at least the size of the cut, {self.size} pixels; got fit='{self.fit}' "
+                f"and resize={self.resize}."
+            )
 
     @property
     def class_counts(self) -> list[int]:

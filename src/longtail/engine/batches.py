@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
+from longtail.data.crops import crops_from_files
 from longtail.data.loaders import Batch, Feed, cut
 from longtail.engine.compute import Compute
 from longtail.errors import TrainingFailed
@@ -39,19 +40,29 @@ def epoch_batches(
     """Yields augmented batches; random numbers depend on seed, stage and epoch alone, so a resumed run continues exactly."""
     stage = experiment.recipe.stages[stage_index]
     generator = torch.Generator(compute.device).manual_seed(epoch_seed(experiment.seed, stage_index, Stream.BATCHES, epoch))
+    seeds = crop_seeds(experiment, stage_index, epoch)[:, compute.rank :: compute.world]
+    augment = (*experiment.setting.augment, *stage.augment)
+    crops, augment = crops_from_files(experiment.data, augment, seeds, views=stage.views)
     companion = None
     if stage.companion is not None:
         companion = epoch_indices(experiment, stage_index, epoch, compute, stage.companion, stream=Stream.COMPANION)
     return feed.batches(
         indices,
         stage.batch_size,
-        augment=(*experiment.setting.augment, *stage.augment),
+        augment=augment,
         generator=generator,
         drop_last=stage.drop_last,
         training=True,
         views=stage.views,
         companion=companion,
+        crops=crops,
     )
+
+
+def crop_seeds(experiment: Experiment, stage_index: int, epoch: int) -> Tensor:
+    """A number for each position in the epoch, and for each in its companion draw (2, M), from which a crop is drawn."""
+    generator = torch.Generator().manual_seed(epoch_seed(experiment.seed, stage_index, Stream.CROPS, epoch))
+    return torch.randint(2**63 - 1, (2, len(experiment.data.train)), generator=generator)
 
 
 def steps_of(stage: Stage, images: int) -> int:

@@ -24,6 +24,7 @@ from longtail.results import counted
 from longtail.running import RunningResult
 from longtail.runs.folder import RunFolder
 from longtail.runs.locks import Note
+from longtail.runs.model_config import square_of
 from longtail.runs.serving import Predictor
 
 BATCH = 256
@@ -93,8 +94,7 @@ def scored_images(
     kept, digests, corrupt, faded = list[int](), list[str](), list[str](), list[str]()
 
     def readable() -> Iterator[Tensor]:
-        size, interpolation = predictor.config["size"], predictor.config["interpolation"]
-        for index, image in enumerate(read_all(root, files, size, interpolation)):
+        for index, image in enumerate(read_all(root, files, **square_of(predictor.config))):
             if isinstance(image, Decoded):
                 kept.append(index)
                 digests.append(image.digest)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
-import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import NoneType, UnionType
@@ -17,6 +16,7 @@ from longtail.data.checking import CHECKS
 from longtail.data.listing import holds_images
 from longtail.data.priors import read_prior
 from longtail.data.splits import Data
+from longtail.data.squares import Fit
 from longtail.data.symmetry import check_views
 from longtail.errors import UserError, WrongTypeError
 from longtail.results import GROUP_RULES
@@ -68,10 +68,15 @@ def check(request: Request) -> None:
         _refuse_options_of_auto(request)
         _check_prior(request)
     check_augmentation(request.augment, request.symmetry)
+    if request.fit is not None and request.fit not in get_args(Fit):
+        raise UserError(unknown("fit", request.fit, list(get_args(Fit))))
     if request.views is not None:
         check_views(request.views)
+    takes = parameters_of(setting_function(str(request.data))) if has_own_data(request) else {}
+    if request.fit is not None and "fit" not in takes:
+        raise UserError(f"`fit` is for settings of published lists, such as imagenet_lt; leave it out for '{request.data}'.")
     if has_own_data(request):
-        _check_named(request, setting_function(str(request.data)))
+        _check_named(request, takes)
 
 
 def _refuse_options_of_auto(request: Request) -> None:
@@ -150,11 +155,10 @@ def setting_function(name: str) -> Callable[..., Setting]:
     return own_function(name) if is_own(name) else settings.NAMED[name]
 
 
-def _check_named(request: Request, function: Callable[..., Setting]) -> None:
+def _check_named(request: Request, takes: Mapping[str, Any]) -> None:
     for name in ("split", "size", "skip_corrupt", "outside", "check"):
         if getattr(request, name):
             raise UserError(f"`{name}` is for folders and CSVs; leave it out for the setting '{request.data}'.")
-    takes = parameters_of(function)
     if request.imbalance is not None and "imbalance" not in takes:
         raise UserError(f"'{request.data}' has the long tail that was published and takes no `imbalance`; leave it out.")
     if request.budget == "fine-tuning" and request.weights is None and not request.pretrained:
@@ -171,7 +175,7 @@ def chosen_setting(request: Request) -> tuple[Setting, Path, str]:
     """The setting that the request names, or one chosen for its folder; the path of the data; what was chosen, in lines."""
     name = str(request.data)
     if has_own_data(request):
-        return _named(request), request.root or Path(os.environ.get("LONGTAIL_DATA", "data")), ""
+        return _named(request), request.data_root, ""
     path = Path(request.data)
     if not path.exists() and path.parent == Path() and not path.suffix:
         raise UserError(unknown("setting or folder", name, [*settings.NAMED, "a folder", "a CSV"]))
@@ -185,8 +189,7 @@ def _named(request: Request) -> Setting:
     function = setting_function(str(request.data))
     takes = parameters_of(function)
     options: dict[str, Any] = {"split_seed": request.split_seed} if "split_seed" in takes else {}
-    if request.imbalance is not None:
-        options["imbalance"] = request.imbalance
+    options |= {name: value for name in ("imbalance", "fit") if (value := getattr(request, name)) is not None}
     if "pretrained" in takes:
         asked = takes["pretrained"] if request.pretrained is None else request.pretrained
         options["pretrained"] = request.weights is None and asked
