@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from longtail.data.loaders import Batch, Feed, cut
+from longtail.data.loaders import Batch, Chunk, Feed, cut
 from longtail.engine.compute import Compute
 from longtail.errors import TrainingFailed
 from longtail.sampling import EpochSampler, Stream, epoch_seed
@@ -33,25 +33,27 @@ def epoch_indices(
     return sampler.indices()
 
 
-def epoch_batches(
+def epoch_chunks(
     experiment: Experiment, feed: Feed, stage_index: int, epoch: int, compute: Compute, indices: Tensor
-) -> Iterator[Batch]:
-    """Yields augmented batches; random numbers depend on seed, stage and epoch alone, so a resumed run continues exactly."""
+) -> Iterator[Chunk]:
+    """Yields what `batch_of` makes the batches of an epoch from."""
     stage = experiment.recipe.stages[stage_index]
-    generator = torch.Generator(compute.device).manual_seed(epoch_seed(experiment.seed, stage_index, Stream.BATCHES, epoch))
     companion = None
     if stage.companion is not None:
         companion = epoch_indices(experiment, stage_index, epoch, compute, stage.companion, stream=Stream.COMPANION)
-    return feed.batches(
-        indices,
-        stage.batch_size,
-        augment=(*experiment.setting.augment, *stage.augment),
-        generator=generator,
-        drop_last=stage.drop_last,
-        training=True,
-        views=stage.views,
-        companion=companion,
-    )
+    return feed.chunks(indices, stage.batch_size, drop_last=stage.drop_last, training=True, companion=companion)
+
+
+def batch_of(experiment: Experiment, feed: Feed, stage_index: int, chunk: Chunk, generator: torch.Generator) -> Batch:
+    """The augmented batch of a chunk, with random numbers of the generator, which `seed_epoch` has seeded."""
+    stage = experiment.recipe.stages[stage_index]
+    augment = (*experiment.setting.augment, *stage.augment)
+    return feed.batch(chunk, augment=augment, generator=generator, views=stage.views)
+
+
+def seed_epoch(experiment: Experiment, stage_index: int, epoch: int, generator: torch.Generator) -> None:
+    """Seeds the generator of batches and steps by seed, stage and epoch alone, so that a resumed run continues exactly."""
+    generator.manual_seed(epoch_seed(experiment.seed, stage_index, Stream.BATCHES, epoch))
 
 
 def steps_of(stage: Stage, images: int) -> int:

@@ -39,14 +39,14 @@ def noted(progress: Progress) -> NotedProgress:
     return NotedProgress(progress.epoch, progress.epochs, progress.step, progress.steps)
 
 
-class HostWork(TorchDispatchMode):
+class HostWork(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Notes in `found` the first operation for which the host waits for the device, or which copies between the two.
 
     A single number on the CPU goes along with a kernel, whatever device that runs on, so it is no copy.
     """
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.found: str | None = None
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -92,10 +92,8 @@ def obstacle(advance: Callable[[Progress], None], progress: Progress, parts: Seq
         advance(watched)
     if work.found is not None:
         return f"{work.found} makes the host wait for the device, or copies between the two"
-    return position(watched) or next(
-        (f"it changes {name} in Python" for name, value in python_state(parts).items() if not _same(before.get(name), value)),
-        None,
-    )
+    changed = [name for name, value in python_state(parts).items() if not _same(before.get(name), value)]
+    return position(watched) or (f"it changes {changed[0]} in Python" if changed else None)
 
 
 def position(progress: NotedProgress) -> str | None:
