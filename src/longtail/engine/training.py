@@ -17,6 +17,7 @@ from longtail.engine.loop import History, Loop, Watch
 from longtail.engine.replay import Advance, Replay
 from longtail.errors import TrainingFailed
 from longtail.losses.contract import set_class_weights
+from longtail.memory import keep_freed_memory
 from longtail.networks.classifier import Classifier
 from longtail.runs.run import Run
 from longtail.spec.experiment import Experiment
@@ -27,6 +28,7 @@ def train_stages(
     experiment: Experiment, run: Run, compute: Compute, *, watch: Watch | None = None, replay: Replay | None = None
 ) -> tuple[Classifier, History]:
     """Trains all stages, continuing where an earlier call was cut off, and returns the model and one entry per epoch."""
+    keep_freed_memory()
     model = on_device(new_model(experiment), compute)
     check_stages(model, experiment)
     loop = Loop(experiment, model, Feed(experiment.data.train, experiment.data, compute.device), run, compute, watch, replay)
