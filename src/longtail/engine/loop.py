@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
+
+import torch
 
 from longtail.data.loaders import Feed
 from longtail.engine.compute import Compute
-from longtail.engine.replay import Replay
+from longtail.engine.replay import Replay, Tally
+from longtail.engine.writer import Writer
 from longtail.networks.classifier import Classifier
 from longtail.runs.run import Run
 from longtail.spec.experiment import Experiment
@@ -29,3 +33,14 @@ class Loop:
     compute: Compute
     watch: Watch | None = None
     replay: Replay | None = None
+    writer: Writer = field(default_factory=Writer)
+
+    @cached_property
+    def generator(self) -> torch.Generator:
+        """Source of the random numbers of batches and steps, seeded anew for each epoch: one, since recorded steps keep it."""
+        return torch.Generator(self.compute.device)
+
+    @cached_property
+    def tally(self) -> Tally:
+        """The losses of the epoch, in memory that recorded steps keep."""
+        return Tally(self.compute.device)

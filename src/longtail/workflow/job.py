@@ -10,9 +10,10 @@ from longtail.data.readers import naming_dead_workers
 from longtail.engine.batches import naming_lone_images
 from longtail.engine.building import trained_until
 from longtail.engine.compute import Compute
+from longtail.engine.cuda_graphs import replay_for
 from longtail.engine.devices import deterministic, device_name
 from longtail.engine.evaluation import evaluate
-from longtail.engine.replay import cuda_replay
+from longtail.engine.replay import Replay
 from longtail.engine.report import run_report
 from longtail.engine.training import train_stages
 from longtail.inference import as_trained
@@ -49,14 +50,19 @@ class Job:
     def record(self) -> dict[str, Any]:
         """Content of record.json before the first start."""
         own = kept_as(own_files(self.request))
-        how = {"graphs": self.request.graphs, "code": own, "command": command_of(self.request)}
+        how = {"graphs": self.replay is not None, "code": own, "command": command_of(self.request)}
         return {**_record(self.experiment, self.compute.device), **how}
+
+    @cached_property
+    def replay(self) -> Replay | None:
+        """What records the steps; None where they run directly."""
+        return replay_for(self.compute.device, self.experiment.precision, self.request.graphs, self.watcher.note)
 
     @property
     def start(self) -> Start:
         """The conditions of this start."""
         device = device_name(self.compute.device).partition(",")[0]  # the threads stand for themselves
-        return this_start(device=device, deterministic=deterministic(), graphs=self.request.graphs)
+        return this_start(device=device, deterministic=deterministic(), graphs=self.replay is not None)
 
 
 def finish(job: Job, run: Run) -> None:
@@ -64,7 +70,6 @@ def finish(job: Job, run: Run) -> None:
     experiment, compute, groups = job.experiment, job.compute, job.request.groups
     how: Any = {"groups": groups, "views": experiment.setting.views}
     recipe, data = experiment.recipe, experiment.data
-    replay = cuda_replay(compute.device, experiment.precision) if job.request.graphs else None
     if undo(run):
         job.watcher.note("What `longtail tune` chose for the former weights is removed; tune again.")
     add_start(run, job.start)
@@ -72,7 +77,7 @@ def finish(job: Job, run: Run) -> None:
     job.watcher.begin(experiment)
     run.write_split(data)
     with naming_dead_workers(), naming_lone_images():
-        model, history = train_stages(experiment, run, compute, watch=job.watcher.step, replay=replay)
+        model, history = train_stages(experiment, run, compute, watch=job.watcher.step, replay=job.replay)
         evaluation = evaluate(model, recipe.inference, data, compute, **how)
         earlier = [trained_until(experiment, stage_index, run, compute) for stage_index in range(len(recipe.stages) - 1)]
         stages = [*(evaluate(before, as_trained, data, compute, **how).report for before in earlier), evaluation.report]

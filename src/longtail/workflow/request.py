@@ -108,7 +108,11 @@ class Request:
     device: str = option(TRAINING, "Device: auto, cpu or cuda.", "auto")
     precision: str = option(TRAINING, "Precision of computation: auto, 32-true, bf16-mixed or 16-mixed.", "auto")
     deterministic: bool = option(TRAINING, "Use only algorithms that give the same bits each time.", False)
-    graphs: bool = option(TRAINING, "Record whole training steps as CUDA graphs (experimental).", False)
+    graphs: bool | None = option(
+        TRAINING,
+        "Record whole training steps as CUDA graphs, which is much faster; on a GPU usual wherever a step can be recorded.",
+        flag="--graphs/--no-graphs",
+    )
     budget: str | None = option(
         TRAINING,
         "paper: each method's own batch, optimizer and schedule; common: one for all; fine-tuning: one for all, for pretrained "
