@@ -17,6 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import plain
 import torch
 from torch import Tensor, nn
@@ -105,7 +106,7 @@ def measure(work: Work, asked: Any, compute: Any, limit: float) -> None:
     setting = replace(settings.cifar10_lt(), budget=work.budget)
     data = setting.data(asked.root)
     images = 64 * asked.steps
-    data = replace(data, train=data.train.take(torch.randperm(len(data.train))[:images].numpy()))
+    data = replace(data, train=data.train.take(drawn(data.train.labels, images)))
     experiment = Experiment(getattr(recipes, work.method)(setting), setting, data, precision=compute.precision)
     with tempfile.TemporaryDirectory() as folder:
         replay = cuda_replay(compute.device, compute.precision) if asked.graphs else None
@@ -131,6 +132,13 @@ def measure(work: Work, asked: Any, compute: Any, limit: float) -> None:
         f"({min(ratios):.2f} to {max(ratios):.2f})  {100 * rates['longtail'] / limit:6.1f} %   {where}",
         flush=True,
     )
+
+
+def drawn(labels: np.ndarray, images: int) -> np.ndarray:
+    """Indices of so many images, drawn at random with at least one of every class."""
+    order = np.random.default_rng(0).permutation(len(labels))
+    first_of_class = np.unique(labels[order], return_index=True)[1]
+    return np.concatenate([order[first_of_class], np.delete(order, first_of_class)])[:images]
 
 
 def answer(pipe: Any, work: Work, data: Data, device: str, asked: Any) -> None:
