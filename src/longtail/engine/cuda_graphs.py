@@ -37,8 +37,6 @@ def hindrance_to_graphs(device: torch.device, precision: str) -> str | None:
     """A sentence on why no step can be recorded on the device at the precision; None where steps can be."""
     if device.type != "cuda":
         return "`graphs` records steps on a GPU, and this run is on the CPU; leave it out."
-    if precision == "16-mixed":
-        return "`graphs` cannot be used with `precision=16-mixed`, whose loss scale is set by the host; use bf16-mixed."
     return None
 
 

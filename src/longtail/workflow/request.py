@@ -100,6 +100,12 @@ class Request:
         "Record whole training steps as CUDA graphs, which is much faster; on a GPU usual wherever a step can be recorded.",
         flag="--graphs/--no-graphs",
     )
+    fast: str = option(
+        TRAINING,
+        "Faster ways to compute the same steps: none, auto (the best known on the device), or a list of cast, compile, counters.",
+        "none",
+        metavar="NAMES",
+    )
     budget: str | None = option(
         TRAINING,
         "paper: each method's own batch, optimizer and schedule; common: one for all; fine-tuning: one for all, for pretrained "

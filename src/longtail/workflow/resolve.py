@@ -17,6 +17,7 @@ from longtail.data.listing import holds_images
 from longtail.data.priors import read_prior
 from longtail.data.splits import Data
 from longtail.data.symmetry import check_views
+from longtail.engine.variants import variants_of
 from longtail.errors import UserError, WrongTypeError
 from longtail.results import GROUP_RULES
 from longtail.spec.description import change, checked, look_up, parameters_of, unknown
@@ -61,6 +62,7 @@ def check(request: Request) -> None:
         _refuse_options_of_auto(request)
         _check_prior(request)
     check_augmentation(request.augment, request.symmetry)
+    variants_of(request.fast, device="")
     if request.views is not None:
         check_views(request.views)
     if has_own_data(request):
