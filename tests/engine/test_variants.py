@@ -168,7 +168,7 @@ def half_losses(steps, *, fused, precision):
     model, images, labels = small_classifier(), *batches(steps, 8)
     compute = Compute(torch.device("cpu"), precision)
     compute.scaler = torch.amp.GradScaler("cpu", init_scale=1024, enabled=precision == "16-mixed")  # no step is left out
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9, fused=fused)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.001, momentum=0.9, fused=fused)
     losses = []
     for step in range(steps):
         with Asked() as asked:
