@@ -108,8 +108,8 @@ class Request:
     )
     budget: str | None = option(
         TRAINING,
-        "paper: each method's own batch, optimizer and schedule; common: one for all; fine-tuning: one for all, for pretrained "
-        "weights. Usual is fine-tuning for a folder with such weights, else paper.",
+        "paper: each method's own batch, optimizer and schedule; common: one for all; common-128: that with batch 128; "
+        "fine-tuning: one for all, for pretrained weights. Usual is fine-tuning for a folder with such weights, else paper.",
     )
     protocol: str = option(OUTPUT, "clean: report the last epoch; paper: also the best epoch on the test set.", "clean")
     views: int | None = option(

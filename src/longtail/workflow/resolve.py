@@ -54,7 +54,8 @@ def check(request: Request) -> None:
         raise UserError(f"`size` must be at least 8 pixels; got {request.size}.")
     if request.pretrained and request.weights is not None:
         raise UserError("`pretrained` and `weights` both set the initial weights; give one of them.")
-    known = {"protocol": ["clean", "paper"], "budget": ["paper", "common", "fine-tuning"], "groups": list(GROUP_RULES)}
+    budgets = ["paper", "common", "common-128", "fine-tuning"]
+    known = {"protocol": ["clean", "paper"], "budget": budgets, "groups": list(GROUP_RULES)}
     for name, values in known.items():
         if getattr(request, name) not in (*values, *([None] if name == "budget" else [])):
             raise UserError(unknown({"groups": "group rule"}.get(name, name), getattr(request, name), values))
