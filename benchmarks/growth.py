@@ -67,7 +67,7 @@ def orders() -> None:
 
 
 def order_seconds(labels: torch.Tensor, rule: weighting.Rule, world: int) -> float:
-    sampler = EpochSampler(labels, rule=rule, world=world)
+    sampler = EpochSampler(labels, rule=rule, rank=0, world=world)
     return median(sampler.indices, torch.device("cpu"))
 
 

@@ -13,12 +13,12 @@ import longtail
 
 ROOT = Path(longtail.__file__).parent
 FLOORS = (
-    {"errors", "text", "processes"},
+    {"errors", "text", "processes", "memory"},
     {"results"},
     {"arguments", "choosing", "running", "schedules", "weighting"},
     {"losses", "heads", "inference", "metrics", "bootstrap"},
     {"networks", "data", "sampling"},
-    {"steps"},
+    {"steps", "integrations"},
     {"spec"},
     {"recipes", "settings", "papers"},
     {"runs"},
@@ -88,6 +88,12 @@ def test_no_two_files_import_each_other():
 def test_the_mathematics_needs_torch_alone(path):
     outside = roots(path) - set(sys.stdlib_module_names) - {"torch", "jaxtyping"}
     assert not outside, f"{module_of(path)} imports {outside}"
+
+
+@every_file
+def test_only_integrations_import_lightning(path):
+    if module_of(path) != "integrations":
+        assert not roots(path) & {"lightning_fabric", "lightning", "pytorch_lightning"}
 
 
 def test_the_mathematics_loads_nothing_heavy():

@@ -49,6 +49,17 @@ def test_the_post_hoc_rule_runs():
     assert names["predicted"].shape == (5,)
 
 
+def test_the_loop_of_several_processes_trains(monkeypatch):
+    for name, value in {"RANK": 0, "WORLD_SIZE": 1, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": 0}.items():
+        monkeypatch.setenv(name, str(value))  # as torchrun does
+    names: dict[str, object] = {}
+    exec(blocks(README, "python")[2], names)
+    assert names["sampler"].state_dict() == {"epoch": 3, "offset": 0}
+    weight = names["model"].module.weight
+    assert weight.isfinite().all()
+    assert not torch.distributed.is_initialized()
+
+
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_the_python_interface_trains_and_predicts(tmp_path, monkeypatch, capsys):
     generator = np.random.default_rng(0)
@@ -59,7 +70,7 @@ def test_the_python_interface_trains_and_predicts(tmp_path, monkeypatch, capsys)
             Image.fromarray(pixels).save(tmp_path / "photos" / name / f"{index}.png")
     monkeypatch.chdir(tmp_path)
     names: dict[str, object] = {}
-    exec(blocks(README, "python")[2], names)
+    exec(blocks(README, "python")[3], names)
     assert names["prediction"].label in ("cat", "dog", "owl")
 
 

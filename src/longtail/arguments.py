@@ -206,6 +206,13 @@ def as_probabilities(owner: str, values: Numbers, *, columns: int | None = None,
     return given
 
 
+def as_whole(owner: str, name: str, value: object) -> int:
+    """The value as an int; raises an error if it is no whole number, of Python or of numpy."""
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        raise WrongTypeError(f"{owner} needs a whole number as `{name}`; got {value!r}.")
+    return int(value)
+
+
 def exact(values: Tensor) -> Tensor:
     """The values in float64, on the CPU where their device has no float64 (Apple's GPUs)."""
     return (values.cpu() if values.device.type == "mps" else values).double()

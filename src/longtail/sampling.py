@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from enum import IntEnum
 from threading import RLock
-from typing import SupportsIndex
+from typing import Any, SupportsIndex
 
 import numpy as np
 import torch
 from jaxtyping import Int
 from torch import Tensor
-from torch.utils.data import Sampler
+from torch import distributed as dist
+from torch.utils.data import DistributedSampler
 
-from longtail.arguments import Numbers, as_labels, as_vector
-from longtail.errors import UserError, WrongTypeError
+from longtail.arguments import Numbers, as_labels, as_vector, as_whole
+from longtail.errors import UserError
 from longtail.weighting import Progress, Rule, uniform
 
 _GLOBAL = RLock()
@@ -30,25 +31,32 @@ class Stream(IntEnum):
     BATCHES = 3  # augmentation, mixup and the losses' noise
     COMPANION = 4  # the images of the companion batches, for methods that need them
     LOSS = 5  # the initial weights of losses that have parameters
+    CROPS = 6  # the random crops that are taken from image files
 
 
-class EpochSampler(Sampler[int]):
-    """Samples the image indices of an epoch by image weights per class, in a new order each epoch.
+class EpochSampler(DistributedSampler[int]):
+    """Samples the image indices of an epoch by image weights per class, in a new order each epoch, for any number of processes.
 
-    Equal weights give a permutation without replacement; all others draw as many images as there are, with replacement. Every
-    process draws the same global list from (seed, epoch) and takes every `world`-th index of it, so the list does not depend on
-    the number of processes. `epoch` is that of the next iteration; an iteration advances it by one when it begins, so that a
-    DataLoader shows a new order in each epoch by itself, and `set_epoch` sets it, as for torch's samplers. There is no other
-    state, so a resumed run continues exactly.
+    Equal weights give a permutation without replacement; all others draw as many images as there are, N, with replacement. Every
+    process draws the same global list from (seed, epoch) and takes every `world`-th index of it, so the batches of all processes
+    together are those of one process with the joined batch. Each process gets ceil(N / world) indices: where `world` does not
+    divide N, the list begins anew at its end, so its first indices, fewer than `world`, are shown twice, as by torch's sampler.
+    They are drawn like all others, so the class frequencies in expectation are the same for every number of processes.
 
-    Works as `DataLoader(dataset, sampler=EpochSampler(labels, rule=power))`.
+    `epoch` is that of the next iteration, which advances it by one when it begins, so that a DataLoader shows a new order in each
+    epoch by itself; `set_epoch` sets it. A state holds the place in an epoch, and may be loaded by another number of processes.
+
+    Works as `DataLoader(dataset, sampler=EpochSampler(labels, rule=power))` in one process, in those of torchrun, and with
+    Lightning's Fabric and Trainer, which leave a DistributedSampler as it is. Libraries that divide the batches among processes
+    themselves (accelerate, the Trainer of transformers) need the whole list: `world=1`.
 
     Args:
         labels: class index of every image (N,), as a tensor, an array or a list of integers; images are never opened.
         rule: from `longtail.weighting`, (class_counts, progress) -> weights (C,).
-        seed: seed of the sampling.
+        seed: seed of the sampling, the same in all processes.
         epochs: number of epochs of the stage, for rules that change with progress.
-        rank, world: index of this process, and number of processes.
+        rank, world: index of this process, and number of processes that divide the images. None: those of torch.distributed, read
+            when an iteration begins; 0 of 1 where it is not initialised.
 
     Raises:
         WrongTypeError: labels, seed or a number of processes are no integers.
@@ -70,29 +78,73 @@ class EpochSampler(Sampler[int]):
         rule: Rule = uniform,
         seed: SupportsIndex = 0,
         epochs: SupportsIndex = 1,
-        rank: SupportsIndex = 0,
-        world: SupportsIndex = 1,
+        rank: SupportsIndex | None = None,
+        world: SupportsIndex | None = None,
     ) -> None:
-        given = {"seed": seed, "epochs": epochs, "rank": rank, "world": world}
-        self.seed, self.epochs, self.rank, self.world = (whole("EpochSampler", *pair) for pair in given.items())
-        if not 0 <= self.rank < self.world or self.seed < 0:
-            raise UserError(f"EpochSampler needs 0 <= rank < world and seed >= 0; got rank={rank}, world={world}, seed={seed}.")
+        self.seed, self.epochs = as_whole("EpochSampler", "seed", seed), as_whole("EpochSampler", "epochs", epochs)
+        if self.seed < 0:
+            raise UserError(f"EpochSampler needs a `seed` of at least 0; got {self.seed}.")
+        self._given = _given_place(rank, world)
         self.labels = as_labels("EpochSampler", labels).cpu()
         if not len(self.labels):
             raise UserError("EpochSampler needs the label of at least one image; got none.")
         self.class_counts = torch.bincount(self.labels)
         self.present = torch.nonzero(self.class_counts).flatten()
         self.rule = rule
-        self.epoch = 0
+        self.epoch = self.offset = 0
+        self._under_way: tuple[int, int] | None = None  # epoch and offset of an iteration that has begun
+
+    @property
+    def rank(self) -> int:  # type: ignore[override]
+        """Index of this process."""
+        return self._place()[0]
+
+    @property
+    def world(self) -> int:
+        """Number of processes that divide the images."""
+        return self._place()[1]
+
+    num_replicas = world  # torch's name of it
+
+    def _place(self) -> tuple[int, int]:
+        if self._given is not None:
+            return self._given
+        return (dist.get_rank(), dist.get_world_size()) if dist.is_available() and dist.is_initialized() else (0, 1)
 
     def set_epoch(self, epoch: SupportsIndex) -> None:
-        """Sets the epoch of the next iteration, counted from 0."""
-        self.epoch = whole("set_epoch", "epoch", epoch)
+        """Sets the epoch of the next iteration, counted from 0; the offset of a loaded state is kept for its own epoch alone."""
+        epoch = as_whole("set_epoch", "epoch", epoch)
+        self.epoch, self.offset, self._under_way = epoch, self.offset if epoch == self.epoch else 0, None
+
+    def state_dict(self) -> dict[str, int]:
+        """The place of the iteration that has begun, else of the next one: `epoch`, and `offset` in the list of all processes.
+
+        A DataLoader with workers takes indices before their images are used; count the steps instead, as
+        `{"epoch": epoch, "offset": steps * images_per_step_of_all_processes}`, or use torchdata's StatefulDataLoader, which does.
+        """
+        epoch, offset = self._under_way or (self.epoch, self.offset)
+        return {"epoch": epoch, "offset": min(offset, len(self.labels))}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continues where the state was taken: the next iteration shows the rest of that epoch, those after it whole epochs.
+
+        Raises:
+            WrongTypeError: `epoch` or `offset` is missing or no whole number.
+            UserError: there is no such place in an epoch of these images.
+        """
+        epoch, offset = (as_whole("load_state_dict", name, state.get(name)) for name in ("epoch", "offset"))
+        if epoch < 0 or not 0 <= offset <= len(self.labels):
+            raise UserError(
+                f"load_state_dict needs an `epoch` of at least 0 and an `offset` from 0 to the number of images, "
+                f"{len(self.labels)}; got epoch={epoch}, offset={offset}."
+            )
+        self.epoch, self.offset, self._under_way = epoch, offset, None
 
     def indices(self) -> Int[Tensor, " images"]:
-        """This process's indices of the current epoch, in order."""
-        drawn = self.draw()
-        return drawn[: len(drawn) // self.world * self.world][self.rank :: self.world]
+        """This process's indices of the current epoch, in order; after `load_state_dict`, the rest of them."""
+        drawn, (rank, world) = self.draw(), self._place()
+        each = _ceil(len(drawn) - self.offset, world)
+        return drawn[(self.offset + rank + world * torch.arange(each)) % len(drawn)]
 
     def draw(self) -> Int[Tensor, " images"]:
         """The global list of the current epoch, the same in every process."""
@@ -115,19 +167,36 @@ class EpochSampler(Sampler[int]):
         return weights
 
     def __iter__(self) -> Iterator[int]:
+        epoch, offset, world = self.epoch, self.offset, self.world
         indices = self.indices().tolist()
-        self.epoch += 1
-        return iter(indices)
+        self.epoch, self.offset = epoch + 1, 0
+        for given, index in enumerate(indices, 1):
+            self._under_way = epoch, offset + given * world
+            yield index
+        self._under_way = None
 
     def __len__(self) -> int:
-        return len(self.labels) // self.world
+        """Number of indices of a whole epoch in this process."""
+        return _ceil(len(self.labels), self.world)
 
 
-def whole(owner: str, name: str, value: object) -> int:
-    """The value as an int; raises an error if it is no whole number, of Python or of numpy."""
-    if isinstance(value, bool) or not hasattr(value, "__index__"):
-        raise WrongTypeError(f"{owner} needs a whole number as `{name}`; got {value!r}.")
-    return int(value)
+def _given_place(rank: SupportsIndex | None, world: SupportsIndex | None) -> tuple[int, int] | None:
+    """The process that is given, as (rank, world); None where it is to be that of torch.distributed."""
+    if rank is None and world is None:
+        return None
+    if world is None or (rank is None and world != 1):
+        raise UserError(
+            f"EpochSampler needs `rank` and `world` together, `world=1` alone (the whole list in every process) or neither (the "
+            f"processes of torch.distributed); got rank={rank}, world={world}."
+        )
+    place = as_whole("EpochSampler", "rank", 0 if rank is None else rank), as_whole("EpochSampler", "world", world)
+    if not 0 <= place[0] < place[1]:
+        raise UserError(f"EpochSampler needs 0 <= rank < world; got rank={place[0]}, world={place[1]}.")
+    return place
+
+
+def _ceil(number: int, parts: int) -> int:
+    return -(-number // parts)
 
 
 @contextmanager

@@ -8,9 +8,9 @@ from functools import partial
 from longtail.data.cifar import Name, cifar_lt
 from longtail.data.digits import digits_lt as digits_data
 from longtail.data.folder import Statistics, folder_data
-from longtail.data.images import Interpolation
 from longtail.data.published import SIZE, listed
-from longtail.data.published import Name as Listed
+from longtail.data.published_lists import Name as Listed
+from longtail.data.squares import Fit, Interpolation
 from longtail.data.transforms import color_jitter, random_crop, random_flip, random_resized_crop
 from longtail.errors import UserError
 from longtail.networks.backbones import CifarResNet, TimmBackbone, check_timm_name
@@ -42,30 +42,31 @@ def cifar100_lt(*, imbalance: float | None = 100, split_seed: int = 0) -> Settin
     return _cifar("cifar100", imbalance, split_seed)
 
 
-def imagenet_lt(*, pretrained: bool = False, split_seed: int = 0) -> Setting:
+def imagenet_lt(*, pretrained: bool = False, split_seed: int = 0, fit: Fit = "short_side") -> Setting:
     """ImageNet-LT: 115,846 images of 1,000 classes, ResNet-50, 90 epochs.
 
-    Departures: each file is padded to a square with the colour of its edge and resized to 224 pixels, where the papers resize the
-    shorter side to 256 and cut out the centre; crops for training are taken from that square, theirs from the whole file.
+    As in the papers, training images are random crops of the whole file, and of test images the shorter side is resized to 256
+    pixels before the centre is cut out. With the `fit` "pad" each file is padded to a square with the colour of its edge, from
+    which the crops are taken.
     """
-    return _large("imagenet_lt", "resnet50", pretrained, split_seed, weight_decay=5e-4)
+    return _large("imagenet_lt", "resnet50", pretrained, split_seed, fit, weight_decay=5e-4)
 
 
-def places_lt(*, pretrained: bool = True, split_seed: int = 0) -> Setting:
+def places_lt(*, pretrained: bool = True, split_seed: int = 0, fit: Fit = "short_side") -> Setting:
     """Places-LT: 62,500 images of 365 classes, ResNet-152 with ImageNet weights, 90 epochs.
 
-    Departures: those of `imagenet_lt`, and colour jitter, which GCL's script leaves out. The whole network is trained; GCL and
-    MiSLAS train the last block, newly initialised, and the classifier, and freeze the rest. `weights` takes torchvision's file.
+    Departures: colour jitter, which GCL's script leaves out. The whole network is trained; GCL and MiSLAS train the last block,
+    newly initialised, and the classifier, and freeze the rest. `weights` takes torchvision's file; `fit` is as in `imagenet_lt`.
     """
-    return _large("places_lt", "resnet152.tv_in1k", pretrained, split_seed, weight_decay=5e-4)
+    return _large("places_lt", "resnet152.tv_in1k", pretrained, split_seed, fit, weight_decay=5e-4)
 
 
-def inaturalist2018(*, pretrained: bool = False, split_seed: int = 0) -> Setting:
+def inaturalist2018(*, pretrained: bool = False, split_seed: int = 0, fit: Fit = "short_side") -> Setting:
     """iNaturalist 2018: 437,513 images of 8,142 classes, ResNet-50, 90 epochs; its validation images are the test set.
 
-    Departures: those of `imagenet_lt`. No colour jitter, as in the decoupling repository; MiSLAS has it.
+    No colour jitter, as in the decoupling repository; MiSLAS has it. `fit` is as in `imagenet_lt`.
     """
-    return _large("inaturalist2018", "resnet50", pretrained, split_seed, weight_decay=1e-4)
+    return _large("inaturalist2018", "resnet50", pretrained, split_seed, fit, weight_decay=1e-4)
 
 
 def folder(
@@ -150,12 +151,12 @@ def _cifar(name: Name, imbalance: float | None, split_seed: int) -> Setting:
     )
 
 
-def _large(name: Listed, backbone: str, pretrained: bool, split_seed: int, *, weight_decay: float) -> Setting:
+def _large(name: Listed, backbone: str, pretrained: bool, split_seed: int, fit: Fit, *, weight_decay: float) -> Setting:
     """A setting of one of the large data sets; its budget is that of the decoupling repository, as in `recipes.budget.BASE`."""
     jitter = () if name == "inaturalist2018" else (color_jitter,)
     return Setting(
         name=name,
-        data=partial(listed, name=name, split_seed=split_seed),
+        data=partial(listed, name=name, split_seed=split_seed, fit=fit),
         backbone=named_backbone(backbone, pretrained=pretrained, image_size=SIZE),
         augment=(random_resized_crop, random_flip, *jitter),
         epochs=90,

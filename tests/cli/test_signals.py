@@ -11,7 +11,7 @@ import pytest
 
 from commands import longtail, paint
 from longtail.data import folder
-from longtail.data.loaders import naming_dead_workers
+from longtail.data.readers import naming_dead_workers
 from longtail.engine.devices import make_compute
 from longtail.errors import TrainingFailed
 

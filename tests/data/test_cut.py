@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from commands import paint
-from longtail.data import images
+from longtail.data import reading
 from longtail.data.loaders import Feed, cut
 from longtail.data.splits import Data, Split
 
@@ -37,9 +37,9 @@ def test_a_last_image_joins_the_batch_before(companion):
 def test_a_few_files_are_decoded_ahead_and_not_all(tmp_path, monkeypatch):
     paint(tmp_path, {"a": 1})
     opened = []
-    monkeypatch.setattr(images, "read_content", lambda path: opened.append(path) or (tmp_path / "a" / "000.png").read_bytes())
-    found = images.read_all(tmp_path, [f"{n}.png" for n in range(1000)], 8)
+    monkeypatch.setattr(reading, "read_content", lambda path: opened.append(path) or (tmp_path / "a" / "000.png").read_bytes())
+    found = reading.read_all(tmp_path, [f"{n}.png" for n in range(1000)], 8)
     next(found)
     found.close()
-    assert len(opened) <= images.AHEAD + 1
-    assert len(list(images.read_all(tmp_path, [f"{n}.png" for n in range(100)], 8))) == 100
+    assert len(opened) <= reading.AHEAD + 1
+    assert len(list(reading.read_all(tmp_path, [f"{n}.png" for n in range(100)], 8))) == 100

@@ -14,17 +14,16 @@ import torch
 from PIL import Image
 
 from longtail.data.images import (
-    as_tensor,
     content_hash,
     open_rgb,
     opened,
-    read_all,
     read_content,
     read_square,
     short_side,
-    squared,
-    to_rgb,
 )
+from longtail.data.modes import to_rgb
+from longtail.data.reading import read_all
+from longtail.data.squares import as_tensor, squared
 from longtail.errors import CorruptImage, UnreadableFile
 
 
@@ -151,10 +150,11 @@ def test_a_device_is_not_read():
 def test_what_the_system_does_not_read_is_not_called_corrupt(tmp_path, monkeypatch, number, why):
     path = save(tmp_path / "a.png", noise(4, 4))
 
-    def refused(self):
+    def refused(self, *_):
         raise OSError(number, os.strerror(number), str(self))
 
     monkeypatch.setattr(Path, "read_bytes", refused)
+    monkeypatch.setattr(Path, "open", refused)
     said = rf"^'{path}' cannot be read \({why}\); it may be a good image\. Check its permissions and the disk\.$"
     with pytest.raises(UnreadableFile, match=said):
         open_rgb(path)
@@ -173,10 +173,11 @@ def test_a_listed_file_that_is_not_there_is_an_error_of_its_own(tmp_path):
 PEAK = """
 import resource, sys
 from pathlib import Path
-from longtail.data.images import open_rgb, squared
+from longtail.data.images import open_rgb
+from longtail.data.squares import centre_cut, squared
 resource.setrlimit(resource.RLIMIT_AS, (int(sys.argv[2]) * 2**20,) * 2)
-image = squared(open_rgb(Path(sys.argv[1])), 32)
-print(*image.size)
+image = open_rgb(Path(sys.argv[1]))
+print(*squared(image, 32).size, *centre_cut(image, 32, 36).size)
 """
 
 
@@ -187,7 +188,7 @@ def test_huge_proportions_take_little_memory(tmp_path, size):
     done = subprocess.run(
         [sys.executable, "-c", PEAK, tmp_path / "a.png", "1024"], capture_output=True, text=True, timeout=60, check=False
     )
-    assert (done.stdout, done.stderr) == ("32 32\n", "")
+    assert (done.stdout, done.stderr) == ("32 32 32 32\n", "")
     assert np.unique(np.asarray(squared(open_rgb(tmp_path / "a.png"), 32)).reshape(-1, 3), axis=0).tolist() == [[9, 90, 200]]
 
 

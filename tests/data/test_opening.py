@@ -9,8 +9,9 @@ from PIL import Image
 from test_images import noise, save
 
 from longtail.data import opening
-from longtail.data.images import open_rgb, read_all
+from longtail.data.images import open_rgb
 from longtail.data.opening import MAX_PIXELS, limit_pixels
+from longtail.data.reading import read_all
 from longtail.errors import CorruptImage, TooLarge, UserError
 
 EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\nshowpage\n"

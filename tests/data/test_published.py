@@ -15,9 +15,10 @@ from commands import longtail as command
 from commands import truncated
 from longtail import recipes, settings
 from longtail.data import published
-from longtail.data.loaders import _Files
 from longtail.data.opening import limit_pixels
-from longtail.data.published import PUBLISHED, listed
+from longtail.data.published import listed
+from longtail.data.published_lists import PUBLISHED
+from longtail.data.readers import _Files
 from longtail.data.splits import fingerprint, hold_out
 from longtail.data.transforms import color_jitter
 from longtail.errors import BadFolder, CorruptImage, UnreadableFile
@@ -49,6 +50,7 @@ def publish(tmp_path, monkeypatch):
         small = replace(PUBLISHED[name], classes=3, images={part: sum(COUNTS[part]) for part in PUBLISHED[name].images})
         monkeypatch.setitem(published.PUBLISHED, name, small)
         monkeypatch.setattr(published, "SIZE", 8)
+        monkeypatch.setattr(published, "RESIZE", 9)
         for part in small.images:
             lines = lines_of(part, folders)
             for line in lines:
@@ -206,7 +208,7 @@ def test_the_settings_have_the_budget_of_the_recipes(name):
     assert replace(own, weight_decay=setting.weight_decay, drop_last=True) == BASE[(name, None)]
     assert (setting.name, setting.benchmark, setting.imbalance) == (name, name, None)
     assert (color_jitter in setting.augment) == (name != "inaturalist2018")
-    assert setting.data.keywords == {"name": name, "split_seed": 0}
+    assert setting.data.keywords == {"name": name, "split_seed": 0, "fit": "short_side"}
 
 
 def test_mislas_trains_large_data_at_its_own_rate():

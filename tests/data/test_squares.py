@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 from test_images import noise
 
-from longtail.data.images import as_tensor, squared
+from longtail.data.squares import as_tensor, squared
 
 
 @pytest.mark.parametrize(("height", "width"), [(4, 9), (9, 4), (5, 6)])

@@ -14,7 +14,7 @@ from torch.optim import AdamW
 
 from commands import longtail, paint
 from longtail import recipes, settings
-from longtail.data.images import as_tensor
+from longtail.data.squares import as_tensor
 from longtail.engine.averaging import WeightAverage
 from longtail.engine.building import layer_factors, parameter_groups
 from longtail.errors import NoConnectionError, UserError

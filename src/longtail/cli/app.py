@@ -28,13 +28,17 @@ app = typer.Typer(
     "Start with [bold]longtail demo[/bold], then [bold]longtail inspect FOLDER[/bold] and [bold]longtail train FOLDER[/bold].",
 )
 
+data_commands = typer.Typer(no_args_is_help=True, help="Look at the data of named settings.")
+app.add_typer(data_commands, name="data")
+
 INTERRUPTED = 130
-SHOWN_DATA = ("data", "imbalance", "split", "split_seed", "outside")
+SHOWN_DATA = ("data", "imbalance", "split", "split_seed", "outside", "fit")
 SHOWN_TRAINING = ("epochs", "augment", "symmetry", "views", "device")
 RECIPE = (*SHOWN_DATA, "variants", "changes", "size", "backbone", "pretrained", "weights", *SHOWN_TRAINING)
 FOR_TABLES = (
-    *("runs", "root", "download", "epochs", "split_seed", "val", "backbone", "pretrained", "weights", "augment", "symmetry"),
-    *("views", "protocol", "jobs", "device", "precision", "deterministic", "graphs", "fast", "fresh", "tensorboard"),
+    *("runs", "root", "download", "epochs", "split_seed", "val", "fit", "backbone", "pretrained", "weights", "augment"),
+    *("symmetry", "views", "protocol", "jobs", "device", "precision", "deterministic", "graphs", "fast", "fresh"),
+    "tensorboard",
 )
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -170,6 +174,19 @@ def inspect(data: Annotated[Path, typer.Argument(help="A folder of images or a C
 
     _limit(asked)
     run_inspect(data, outside=asked["outside"], max_pixels=asked["max_pixels"])
+
+
+@data_commands.command()
+@with_options("root")
+def check(
+    name: Annotated[str, typer.Argument(help="imagenet_lt, places_lt or inaturalist2018.", metavar="NAME")],
+    json: Json = False,
+    **asked: Any,
+) -> None:
+    """Compare lists and images of a published data set with what is published. Exit code 1 if anything is missing or differs."""
+    from longtail.cli.data import run_check
+
+    raise typer.Exit(run_check(name, as_request({**asked, "data": name}).data_root, as_json=json))
 
 
 @app.command()

@@ -2,46 +2,27 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
+from longtail.data.checking import Check, Found, Seen
 from longtail.data.collection import Listing
 from longtail.data.csv_list import read_csv
-from longtail.data.images import Interpolation, read_all
 from longtail.data.imbalance import cut_counts, long_tailed_subset
 from longtail.data.listing import list_images
 from longtail.data.splits import Data, Split, Watch, counts_of, pixel_statistics, stratified
+from longtail.data.squares import Interpolation
+from longtail.data.texts import Texts
 from longtail.errors import BadFolder, CorruptImage, TooLarge
 
 Statistics = tuple[tuple[float, float, float], tuple[float, float, float]]
 MEMORY_LIMIT = 4 * 2**30
 SAMPLE = 2000
-
-
-class Seen(Protocol):
-    """Hashes of the content of files that were decoded before."""
-
-    def digest(self, path: Path, state: os.stat_result) -> str | None:
-        """The hash of a file that was decoded in this state; None where it was not."""
-
-    def add(self, path: Path, state: os.stat_result, digest: str) -> None:
-        """Adds a file that was decoded just now."""
-
-
-@dataclass(frozen=True)
-class _Images:
-    """Pixels of the files held in memory, the hashes of all files that can be read, and those that lost their contrast."""
-
-    pixels: dict[str, Tensor] = field(default_factory=dict)
-    digests: dict[str, str] = field(default_factory=dict)
-    faded: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -63,14 +44,15 @@ def folder_data(
     statistics: Statistics | None = None,
     split: Path | None = None,
     outside: bool | None = None,
+    check: Check = "full",
     seen: Seen | None = None,
     watch: Watch | None = None,
 ) -> Data:
     """Reads the images below `root` (or listed in the CSV `root`) as squares of `size` pixels.
 
     A folder with train/ and test/ is taken as it is; a folder of classes is split, 20 % of each class for test. Images that fit
-    into memory are held as one tensor; others are read again when they are needed. Every file is decoded once here, so that a
-    corrupt one is found before training.
+    into memory are held as one tensor; others are read again when they are needed. By `check`, every file is decoded once here,
+    so that a corrupt one is found before training.
 
     Args:
         root: the folder, or the CSV.
@@ -82,6 +64,8 @@ def folder_data(
         statistics: mean and standard deviation per channel to normalise with, in [0, 1]; None for those of the training pixels.
         split: a stored split.csv that says which file belongs to which split; its training set is not cut again.
         outside: whether a CSV may name files outside its folder; it does not change the experiment.
+        check: how files are looked at that do not fit into memory: "full" decodes all of them, "header" reads their format and
+            size, "none" leaves them alone. Under the last two the data have no hashes: images are known by name and class.
         seen: hashes of files that were decoded before. Of images that do not fit into memory, those with an unchanged size and
             time are not read again.
         watch: called with (number of files read, number of all files).
@@ -91,13 +75,13 @@ def folder_data(
     """
     how: Any = {"missing_ok": skip_corrupt, "outside": bool(outside)}
     listing = read_csv(split, below=root, **how) if split is not None else list_images(root, **how)
-    images = _Images()
+    found = Found(listing.root, size, interpolation, check, seen, watch)
     skipped: tuple[str, ...] = ()
     while True:
         plan = _planned(listing.without(skipped), imbalance if split is None else None, split_seed)
-        corrupt = _read_into(images, plan, listing.root, size, seen, watch, interpolation)
+        corrupt = _read(found, plan)
         if not corrupt:
-            data = _assembled(plan, images, size, skipped)
+            data = _assembled(plan, found, skipped)
             mean, std = statistics or (data.mean, data.std)
             return replace(data, mean=mean, std=std, interpolation=interpolation)
         if not skip_corrupt:
@@ -132,64 +116,37 @@ def _planned(listing: Listing, imbalance: float | None, split_seed: int) -> _Pla
     return _Plan(classes, splits)
 
 
-def _read_into(
-    images: _Images, plan: _Plan, root: Path, size: int, seen: Seen | None, watch: Watch | None, interpolation: Interpolation
-) -> dict[str, CorruptImage]:
-    """Decodes the files that are not in `images` yet, adds them there, and returns the errors of those that cannot be read.
+def _read(found: Found, plan: _Plan) -> dict[str, CorruptImage]:
+    """Reads the files that were not read yet, and returns the errors of those that cannot be read.
 
     All pixels are kept where they fit into memory, else those of a sample of the training images.
     """
     train = plan.splits["train"].files
-    fits = _fits(plan, size)
-    held = set(_all_files(plan)) if fits else set(train[:: max(len(train) // SAMPLE, 1)])
-    unread = [file for file in _all_files(plan) if file not in images.digests]
-    states = {} if fits or seen is None else {file: state for file in unread if (state := _state(root / file)) is not None}
-    for file, state in states.items():
-        if file not in held and seen is not None and (known := seen.digest(root / file, state)) is not None:
-            images.digests[file] = known
-    wanted, corrupt = [file for file in unread if file not in images.digests], {}
-    for index, (file, result) in enumerate(zip(wanted, read_all(root, wanted, size, interpolation), strict=True)):
-        if watch is not None:
-            watch(index + 1, len(wanted))
-        if isinstance(result, CorruptImage):
-            corrupt[file] = result
-            continue
-        images.digests[file] = result.digest
-        if result.faded:
-            images.faded.append(file)
-        if file in held:
-            images.pixels[file] = result.pixels
-        if seen is not None and file in states:
-            seen.add(root / file, states[file], result.digest)
-    return corrupt
+    sample = train[:: max(len(train) // SAMPLE, 1)]
+    return found.read(_all_files(plan), held=None if _fits(plan, found.size) else set(sample))
 
 
 def _all_files(plan: _Plan) -> list[str]:
     return [file for split in plan.splits.values() for file in split.files]
 
 
-def _state(path: Path) -> os.stat_result | None:
-    try:
-        return path.stat()
-    except OSError:
-        return None  # the reader says what is wrong with the file
-
-
 def _fits(plan: _Plan, size: int) -> bool:
     return sum(len(split) for split in plan.splits.values()) * 3 * size * size <= MEMORY_LIMIT
 
 
-def _assembled(plan: _Plan, images: _Images, size: int, skipped: Sequence[str]) -> Data:
-    digests, pixels = images.digests, images.pixels
-    splits = {name: replace(split, digests=tuple(digests[file] for file in split.files)) for name, split in plan.splits.items()}
-    if _fits(plan, size):
+def _assembled(plan: _Plan, found: Found, skipped: Sequence[str]) -> Data:
+    digests, pixels, splits = found.digests, found.pixels, plan.splits
+    fits = _fits(plan, found.size)
+    if fits or found.check == "full":
+        splits = {name: replace(split, digests=Texts(map(digests.__getitem__, split.files))) for name, split in splits.items()}
+    if fits:
         splits = {name: replace(s, pixels=torch.stack([pixels.pop(file) for file in s.files])) for name, s in splits.items()}
     sample = splits["train"].pixels
     if sample is None:
         sample = torch.stack([pixels[file] for file in splits["train"].files if file in pixels])
     mean, std = pixel_statistics(sample)
     train, test, val = splits["train"], splits["test"], splits.get("val")
-    return Data(train, test, plan.classes, size, mean, std, val, tuple(skipped), faded=tuple(images.faded))
+    return Data(train, test, plan.classes, found.size, mean, std, val, tuple(skipped), faded=tuple(found.faded))
 
 
 def said_of_corrupt(corrupt: Mapping[str, CorruptImage]) -> str:

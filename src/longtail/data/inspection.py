@@ -17,9 +17,10 @@ from longtail.data.contrast import loses_contrast
 from longtail.data.csv_list import read_csv
 from longtail.data.findings import Copies, Counts, Group, Inspection, Range
 from longtail.data.groups import shot_groups
-from longtail.data.images import opened, read_content, to_rgb
+from longtail.data.images import opened, read_content
 from longtail.data.imbalance import imbalance_factor
 from longtail.data.listing import list_images, unlisted
+from longtail.data.modes import to_rgb
 from longtail.data.names import SPLITS, is_image, said_of_left_out
 from longtail.data.opening import reason
 from longtail.errors import CorruptImage, TooLarge, UnreadableFile

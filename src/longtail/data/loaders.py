@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import re
-import sys
-import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
 
-from longtail.data.images import not_there, read_square
-from longtail.data.opening import limit_pixels, pixel_limit
+from longtail.data.crops import Crops
+from longtail.data.readers import Order, loader_of, without_error
 from longtail.data.splits import Data, Split
 from longtail.data.transforms import Transform, normalise
-from longtail.errors import CorruptImage, TooLarge, TrainingFailed, UnreadableFile
-from longtail.processes import end_with_parent, processors
 
 
 @dataclass(frozen=True)
@@ -45,7 +39,8 @@ class Chunk:
     Args:
         indices: indices of the images (N,): those of the batch, then those of its companion where there is one.
         size: number of images of the batch itself.
-        raw: pixels that were read from files, uint8 (N, 3, S, S); None where all pixels of the split lie on the device.
+        raw: pixels that were read from files, uint8 (N, 3, S, S), or crops (V, N, 3, S, S) in channels last, one for each view;
+            None where all pixels of the split lie on the device.
     """
 
     indices: Tensor
@@ -56,7 +51,8 @@ class Chunk:
 class Feed:
     """Batches of a split's images in any order of indices. Every index is read exactly once, in the given order.
 
-    Reading from memory and reading from files give the same pixels; augmentation comes afterwards, batched, on the device.
+    Reading from memory and reading from files give the same pixels; augmentation comes afterwards, batched, on the device. Random
+    crops of whole files alone are taken by those who read them.
 
     Args:
         split: the images.
@@ -70,8 +66,8 @@ class Feed:
         self.device = device
         self.labels = torch.from_numpy(split.labels).to(device)
         self.pixels = None if split.pixels is None else split.pixels.to(device)
-        self.order = _Order()
-        self.loader = None if split.pixels is not None else _loader(_Files(split, data), self.order, device, workers)
+        self.order = Order()
+        self.loader = None if split.pixels is not None else loader_of(split, data, self.order, device, workers)
 
     def batches(
         self,
@@ -84,6 +80,7 @@ class Feed:
         training: bool = False,
         views: int = 1,
         companion: Tensor | None = None,
+        crops: Crops | None = None,
     ) -> Iterator[Batch]:
         """Batches of `batch_size` images (the last one may be smaller), each augmented and normalised on the device.
 
@@ -94,8 +91,10 @@ class Feed:
             training: whether a last batch of a single image is joined to the one before (`cut`).
             views: number of augmented copies of each image.
             companion: indices of the companion batches, as many as `indices`; a batch and its companion are read together.
+            crops: the random crops that files are read with; None for whole images.
         """
-        chunks = self.chunks(indices, batch_size, drop_last=drop_last, training=training, companion=companion)
+        which: Any = {"drop_last": drop_last, "training": training, "companion": companion, "crops": crops}
+        chunks = self.chunks(indices, batch_size, **which)
         return (self.batch(chunk, augment=augment, generator=generator, views=views) for chunk in chunks)
 
     def chunks(
@@ -106,13 +105,15 @@ class Feed:
         drop_last: bool = False,
         training: bool = False,
         companion: Tensor | None = None,
+        crops: Crops | None = None,
     ) -> Iterator[Chunk]:
         """What the batches of `batches` are made of; the arguments are the same. All indices are copied to the device at once."""
         sizes = cut(len(indices), batch_size, drop_last=drop_last, training=training)
-        orders = [torch.split(order[: sum(sizes)], sizes) for order in (indices, companion) if order is not None]
-        order = torch.cat([part for parts in zip(*orders, strict=True) for part in parts])
-        counts = [len(orders) * size for size in sizes]
-        raw = self._raw(torch.split(order, counts)) if self.loader is not None else [None] * len(counts)
+        columns = [indices] if companion is None else [indices, companion]
+        counts = [len(columns) * size for size in sizes]
+        order = _by_batch(columns, sizes)
+        seeds = None if crops is None else torch.split(_by_batch(crops.seeds[: len(columns)].unbind(), sizes), counts)
+        raw = self._raw(torch.split(order, counts), crops, seeds) if self.loader is not None else [None] * len(counts)
         for size, chunk, pixels in zip(sizes, torch.split(order.to(self.device), counts), raw, strict=True):
             yield Chunk(chunk, size, pixels)
 
@@ -123,7 +124,7 @@ class Feed:
         size = chunk.size
         raw = self._pixels_of(chunk) if chunk.raw is None else chunk.raw
         labels = self.labels[chunk.indices]
-        first, *others = (self._augmented(raw, augment, generator) for _ in range(views))
+        first, *others = (self._augmented(view, augment, generator) for view in raw.expand(views, *raw.shape[-4:]))
         second = Batch(first[size:], labels[size:], generator) if len(labels) > size else None
         return Batch(first[:size], labels[:size], generator, tuple(view[:size] for view in others), second)
 
@@ -136,10 +137,16 @@ class Feed:
         assert self.pixels is not None
         return self.pixels[chunk.indices]
 
-    def _raw(self, chunks: Sequence[Tensor]) -> Iterator[Tensor]:
+    def _raw(self, chunks: Sequence[Tensor], crops: Crops | None, seeds: Sequence[Tensor] | None) -> Iterator[Tensor]:
         assert self.loader is not None
-        self.order.chunks = chunks
-        return (_without_error(batch).to(self.device, non_blocking=True) for batch in self.loader)
+        self.order.chunks, self.order.crops, self.order.seeds = chunks, crops, seeds
+        return (without_error(batch).to(self.device, non_blocking=True) for batch in self.loader)
+
+
+def _by_batch(columns: Sequence[Tensor], sizes: Sequence[int]) -> Tensor:
+    """The columns (M,) cut into batches: the first batch of each column, then the second of each, and so on."""
+    parts = [torch.split(column[: sum(sizes)], list(sizes)) for column in columns]
+    return torch.cat([part for batch in zip(*parts, strict=True) for part in batch])
 
 
 def cut(images: int, batch_size: int, *, drop_last: bool = False, training: bool = False) -> list[int]:
@@ -159,89 +166,3 @@ def cut(images: int, batch_size: int, *, drop_last: bool = False, training: bool
     if drop_last:
         return sizes[:-1]
     return [*sizes[:-2], batch_size + 1] if training and rest == 1 and batch_size > 1 else sizes
-
-
-class _Order:
-    """Indices of the batches of the next epoch; a loader with persistent workers iterates over them anew in each epoch."""
-
-    chunks: Sequence[Tensor] = ()
-
-    def __iter__(self) -> Iterator[list[int]]:
-        return (chunk.tolist() for chunk in self.chunks)
-
-    def __len__(self) -> int:
-        return len(self.chunks)
-
-
-Unread = CorruptImage | UnreadableFile
-
-
-class _Files(Dataset[Tensor | Unread]):
-    """Reads and decodes single images. The error on a file is returned; raised in a worker, it would lose its message."""
-
-    def __init__(self, split: Split, data: Data) -> None:
-        self.split, self.size, self.interpolation, self.limit = split, data.size, data.interpolation, pixel_limit()
-
-    def __getitem__(self, index: int) -> Tensor | Unread:
-        assert self.split.root is not None
-        path = self.split.root / self.split.files[index]
-        limit_pixels(self.limit)  # a worker that was spawned does not know it
-        try:
-            return read_square(path, self.size, self.interpolation)
-        except (CorruptImage, UnreadableFile) as error:
-            return error
-        except FileNotFoundError:
-            return not_there(path)
-
-
-def _stacked(images: Sequence[Tensor | Unread]) -> Tensor | Unread:
-    """The images stacked to a batch, or the error of the first one that cannot be read."""
-    corrupt = [image for image in images if isinstance(image, Unread)]
-    return corrupt[0] if corrupt else torch.stack([image for image in images if isinstance(image, Tensor)])
-
-
-def _without_error(batch: Tensor | Unread) -> Tensor:
-    if isinstance(batch, Unread):
-        what = "Start" if isinstance(batch, TooLarge) else "Put a readable file there and start"
-        raise type(batch)(f"{batch} {what} the command again; finished epochs are kept.")
-    return batch
-
-
-@contextmanager
-def naming_dead_workers() -> Iterator[None]:
-    """Turns torch's error on the death of a process that reads images, which it raises at any time, into one sentence.
-
-    Raises:
-        TrainingFailed: a process that reads images was killed.
-    """
-    try:
-        yield
-    except RuntimeError as error:
-        found = re.search(r"DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\)(?: is killed by signal: (\w[\w ]*))?", str(error))
-        if found is None:
-            raise
-        time.sleep(0.2)  # a signal to the whole group of processes reaches this one now at the latest, and ends it by itself
-        who = f"Process{'es' * (',' in found[1])} {found[1]}"
-        how = f"was killed ({found[2]})" if found[2] else "ended unexpectedly"
-        raise TrainingFailed(
-            f"{who}, which read images, {how}; often, the memory or the shared memory is used up. Finished epochs are kept, and "
-            f"the same command continues."
-        ) from error
-
-
-def _loader(files: _Files, order: _Order, device: torch.device, workers: int) -> DataLoader[Tensor | Unread]:
-    workers = min(workers, processors())
-    return DataLoader(
-        files,
-        batch_sampler=order,
-        num_workers=workers,
-        persistent_workers=workers > 0,
-        pin_memory=device.type == "cuda",
-        collate_fn=_stacked,
-        worker_init_fn=_end_with_parent if workers else None,
-        multiprocessing_context="fork" if workers and sys.platform == "linux" else None,  # in a spawned process, too
-    )
-
-
-def _end_with_parent(worker: int) -> None:
-    end_with_parent()  # torch looks for the parent every five seconds, and not while it waits for a lock that died with it

@@ -10,10 +10,9 @@ import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from functools import cache
-from io import BytesIO
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from longtail.errors import CorruptImage, TooLarge, UserError
 
@@ -62,8 +61,8 @@ def registered() -> frozenset[str]:
 
 
 @contextmanager
-def opened_content(path: Path, content: bytes) -> Iterator[Image]:
-    """Opens the image file `content`; `path` is named in errors.
+def opened_content(path: Path, content: BinaryIO) -> Iterator[Image]:
+    """Opens the image in `content`, of which no more than the header is read yet; `path` is named in errors.
 
     Raises:
         TooLarge: it has too many pixels.
@@ -86,29 +85,30 @@ def reason(error: BaseException) -> str:
     return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
-def _identified(path: Path, content: bytes) -> Image:
+def _identified(path: Path, content: BinaryIO) -> Image:
     """The image, whose header is read and whose pixels are not; what Pillow's `open` does, but the size is still unchecked."""
     from PIL import Image as Pillow
 
-    suffix = os.path.splitext(path)[1].lower()
+    suffix, start = os.path.splitext(path)[1].lower(), content.read(16)
     for name in (name for name in FORMATS if name in registered() and suffix in UNMARKED.get(name, suffix)):
         factory, accepts = Pillow.OPEN[name]
         try:
-            if accepts is None or accepts(content[:16]) is True:
-                return factory(BytesIO(content), "")
+            if accepts is None or accepts(start) is True:
+                content.seek(0)
+                return factory(content, "")
         except (SyntaxError, IndexError, TypeError, struct.error):  # by which a reader says that the header is not one of its own
             continue
-    raise CorruptImage(_foreign(content))
+    raise CorruptImage(_foreign(start))
 
 
-def _foreign(content: bytes) -> str:
-    """What a file is that has none of the formats: the format that its first bytes state, or no image. It is not opened."""
+def _foreign(start: bytes) -> str:
+    """What a file is that has none of the formats: the format that its first 16 bytes state, or no image. It is not opened."""
     from PIL import Image as Pillow
 
-    if content[4:8] == b"ftyp" and content[8:11] in (b"hei", b"hev", b"mif") and "HEIF" not in registered():
+    if start[4:8] == b"ftyp" and start[8:11] in (b"hei", b"hev", b"mif") and "HEIF" not in registered():
         return "it has the format HEIF, which is read where the package pillow-heif is installed"
     known = [(name, accepts) for name, (_, accepts) in Pillow.OPEN.items() if name not in FORMATS and accepts is not None]
-    found = [name for name, accepts in known if len(content) >= 16 and accepts(content[:16])]
+    found = [name for name, accepts in known if len(start) == 16 and accepts(start)]
     read = ", ".join(name for name in FORMATS if name in registered())
     return f"it has the format {found[0]}; formats that are read: {read}" if found else "it is no image"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from longtail.data.images import Interpolation
+from longtail.data.squares import Fit, Interpolation
+from longtail.data.texts import Texts, in_one_buffer
 from longtail.errors import UserError
 
 Labels = NDArray[np.int64]
@@ -23,6 +25,8 @@ Watch = Callable[[int, int], None]
 class Split:
     """Some images and their labels.
 
+    Files and digests are kept in one buffer each (`Texts`), so that a million of them take little memory.
+
     Args:
         files: name of each image: its path below `root`, or its position in the published file.
         labels: class indices (N,).
@@ -31,18 +35,22 @@ class Split:
         digests: hash of the content of each file; empty where the set was published under a checksum or a list of names.
     """
 
-    files: tuple[str, ...]
+    files: Sequence[str]
     labels: Labels
     pixels: Tensor | None = None
     root: Path | None = None
-    digests: tuple[str, ...] = ()
+    digests: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        for name in ("files", "digests"):
+            object.__setattr__(self, name, in_one_buffer(getattr(self, name)))
 
     def __len__(self) -> int:
         return len(self.labels)
 
     @property
-    def contents(self) -> tuple[str, ...]:
-        """Hash of the content of each image; "" where the images are not files."""
+    def contents(self) -> Sequence[str]:
+        """Hash of the content of each image; "" where it is not known."""
         return self.digests or ("",) * len(self)
 
     def take(self, indices: Sequence[int] | NDArray[np.int64]) -> Split:
@@ -50,10 +58,10 @@ class Split:
         chosen = np.asarray(indices, dtype=np.int64)
         return replace(
             self,
-            files=tuple(self.files[i] for i in chosen),
+            files=Texts(self.files[index] for index in chosen),
             labels=self.labels[chosen],
             pixels=None if self.pixels is None else self.pixels[torch.from_numpy(chosen)],
-            digests=tuple(self.digests[i] for i in chosen) if self.digests else (),
+            digests=Texts(self.digests[index] for index in chosen) if self.digests else (),
         )
 
     def joined(self, other: Split) -> Split:
@@ -61,10 +69,10 @@ class Split:
         both = self.pixels is not None and other.pixels is not None
         return replace(
             self,
-            files=(*self.files, *other.files),
+            files=Texts(chain(self.files, other.files)),
             labels=np.concatenate([self.labels, other.labels]),
             pixels=torch.cat([self.pixels, other.pixels]) if both else None,  # type: ignore[list-item]
-            digests=(*self.digests, *other.digests),
+            digests=Texts(chain(self.digests, other.digests)),
         )
 
 
@@ -78,6 +86,8 @@ class Data:
             pixels, or those that a pretrained network was trained with.
         size: side of the square images that the network sees.
         interpolation: how images are resized, "bilinear" or "bicubic".
+        fit: how a square is made of an image: "pad" for a margin, "short_side" for its centre (`longtail.data.squares`).
+        resize: length of the shorter side before the centre is cut, in pixels; None where images are padded.
         skipped: files that could not be read and were left out on request.
         faded: files of more than 8 bits per value of which little contrast is left.
     """
@@ -92,6 +102,15 @@ class Data:
     skipped: tuple[str, ...] = ()
     interpolation: Interpolation = "bilinear"
     faded: tuple[str, ...] = ()
+    fit: Fit = "pad"
+    resize: int | None = None
+
+    def __post_init__(self) -> None:
+        if (self.fit == "pad") != (self.resize is None) or (self.resize or self.size) < self.size:
+            raise UserError(
+                f"`resize` is for fit='short_side', and at least the size of the cut, {self.size} pixels; got fit='{self.fit}' "
+                f"and resize={self.resize}."
+            )
 
     @property
     def class_counts(self) -> list[int]:
@@ -118,7 +137,8 @@ def fingerprint(data: Data) -> str:
     digest = hashlib.sha256(ascii((data.classes, data.size)).encode())
     for name, split in data.splits.items():
         digest.update(f"{name} {len(split)}\n".encode())
-        digest.update("\n".join((*split.files, *split.digests)).encode(errors="surrogateescape"))
+        texts = [in_one_buffer(column).lines for column in (split.files, split.digests) if column]
+        digest.update(b"\n".join(texts))
         digest.update(split.labels.astype("<i8").tobytes())
         if not split.digests and split.pixels is not None:
             digest.update(split.pixels.contiguous().numpy().data)

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from longtail.data.crops import crops_from_files
 from longtail.data.loaders import Batch, Chunk, Feed, cut
+from longtail.data.transforms import Transform
 from longtail.engine.compute import Compute
 from longtail.errors import TrainingFailed
 from longtail.sampling import EpochSampler, Stream, epoch_seed
 from longtail.spec.experiment import Experiment
 from longtail.spec.recipe import Stage
 from longtail.weighting import Rule
+
+NO_SEEDS = torch.empty(2, 0)  # where crops are not read, but the augmentations that follow them are asked for
 
 
 def epoch_indices(
@@ -38,22 +43,36 @@ def epoch_chunks(
 ) -> Iterator[Chunk]:
     """Yields what `batch_of` makes the batches of an epoch from."""
     stage = experiment.recipe.stages[stage_index]
+    seeds = crop_seeds(experiment, stage_index, epoch)[:, compute.rank :: compute.world]
+    crops, _ = crops_from_files(experiment.data, augmentations(experiment, stage), seeds, views=stage.views)
     companion = None
     if stage.companion is not None:
         companion = epoch_indices(experiment, stage_index, epoch, compute, stage.companion, stream=Stream.COMPANION)
-    return feed.chunks(indices, stage.batch_size, drop_last=stage.drop_last, training=True, companion=companion)
+    which: Any = {"drop_last": stage.drop_last, "training": True, "companion": companion, "crops": crops}
+    return feed.chunks(indices, stage.batch_size, **which)
 
 
 def batch_of(experiment: Experiment, feed: Feed, stage_index: int, chunk: Chunk, generator: torch.Generator) -> Batch:
     """The augmented batch of a chunk, with random numbers of the generator, which `seed_epoch` has seeded."""
     stage = experiment.recipe.stages[stage_index]
-    augment = (*experiment.setting.augment, *stage.augment)
+    _, augment = crops_from_files(experiment.data, augmentations(experiment, stage), NO_SEEDS)
     return feed.batch(chunk, augment=augment, generator=generator, views=stage.views)
+
+
+def augmentations(experiment: Experiment, stage: Stage) -> tuple[Transform, ...]:
+    """The augmentations of a stage: the setting's, then its own."""
+    return (*experiment.setting.augment, *stage.augment)
 
 
 def seed_epoch(experiment: Experiment, stage_index: int, epoch: int, generator: torch.Generator) -> None:
     """Seeds the generator of batches and steps by seed, stage and epoch alone, so that a resumed run continues exactly."""
     generator.manual_seed(epoch_seed(experiment.seed, stage_index, Stream.BATCHES, epoch))
+
+
+def crop_seeds(experiment: Experiment, stage_index: int, epoch: int) -> Tensor:
+    """A number for each position in the epoch, and for each in its companion draw (2, M), from which a crop is drawn."""
+    generator = torch.Generator().manual_seed(epoch_seed(experiment.seed, stage_index, Stream.CROPS, epoch))
+    return torch.randint(2**63 - 1, (2, len(experiment.data.train)), generator=generator)
 
 
 def steps_of(stage: Stage, images: int) -> int:

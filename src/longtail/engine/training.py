@@ -18,6 +18,7 @@ from longtail.engine.replay import Advance, Replay
 from longtail.engine.variants import FastStep
 from longtail.errors import TrainingFailed
 from longtail.losses.contract import set_class_weights
+from longtail.memory import keep_freed_memory
 from longtail.networks.classifier import Classifier
 from longtail.runs.run import Run
 from longtail.spec.experiment import Experiment
@@ -34,6 +35,7 @@ def train_stages(
     fast: tuple[str, ...] = (),
 ) -> tuple[Classifier, History]:
     """Trains all stages, continuing where an earlier call was cut off, and returns the model and one entry per epoch."""
+    keep_freed_memory()
     model = on_device(new_model(experiment), compute)
     check_stages(model, experiment)
     feed = Feed(experiment.data.train, experiment.data, compute.device)

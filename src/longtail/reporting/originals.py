@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from longtail.data.cifar import cifar_lt
 from longtail.data.digits import digits_lt
-from longtail.data.images import Interpolation, as_tensor, content_hash, open_rgb, read_content, squared
+from longtail.data.images import content_hash, open_rgb, read_content
 from longtail.data.rows import Inside
 from longtail.data.splits import Data
+from longtail.data.squares import as_tensor, squared
 from longtail.errors import UserError
 from longtail.reporting.answer import Answer
 from longtail.runs.folder import RunFolder
@@ -72,17 +73,21 @@ class Originals:
         self.unread.add(row.file)
         return None
 
-    def squares(self, rows: Sequence[Row], size: int, interpolation: Interpolation) -> Iterator[Tensor | None]:
-        """The images as squares uint8 (3, size, size), as the network was given them; a few threads decode them."""
-        with ThreadPoolExecutor(4) as pool:
-            yield from pool.map(partial(self._square, size=size, interpolation=interpolation), rows)
+    def squares(self, rows: Sequence[Row], *, size: int, **how: Any) -> Iterator[Tensor | None]:
+        """The images as squares uint8 (3, size, size), as the network was given them; a few threads decode them.
 
-    def _square(self, row: Row, *, size: int, interpolation: Interpolation) -> Tensor | None:
+        Args:
+            how: further keywords of `longtail.data.squares.squared`.
+        """
+        with ThreadPoolExecutor(4) as pool:
+            yield from pool.map(partial(self._square, size=size, **how), rows)
+
+    def _square(self, row: Row, *, size: int, **how: Any) -> Tensor | None:
         held = self._held.get(row.file)
         if held is not None and held.shape[-1] == size:
             return held
         image = self.image(row)
-        return None if image is None else as_tensor(squared(image, size, interpolation))
+        return None if image is None else as_tensor(squared(image, size, **how))
 
     @cached_property
     def _held(self) -> Mapping[str, Tensor]:

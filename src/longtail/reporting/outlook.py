@@ -15,6 +15,7 @@ from torch import Tensor
 
 from longtail.reporting.answer import Answer
 from longtail.reporting.originals import Originals, Row
+from longtail.runs.model_config import square_of
 from longtail.runs.serving import Predictor
 
 Array = NDArray[Any]
@@ -71,7 +72,7 @@ def outlook_of_training(predictor: Predictor, originals: Originals, *, limit: in
         watch: called with (number of images seen, number of all).
     """
     rows = drawn_evenly([row for row in originals.rows if row.split != "test"], limit)
-    squares = originals.squares(rows, predictor.config["size"], predictor.config["interpolation"])
+    squares = originals.squares(rows, **square_of(predictor.config))
     seen, kept, parts = zip(rows, squares, strict=True), list[Row](), list[tuple[Array, ...]]()
     done = 0
     while batch := list(islice(seen, BATCH)):

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from longtail.data.groups import group_of_each, shot_groups
-from longtail.data.images import read_all
 from longtail.data.priors import read_prior
+from longtail.data.reading import read_all
 from longtail.data.symmetry import check_views
 from longtail.errors import BadFolder, UserError
 from longtail.metrics import Groups, accuracy_under_prior, group_means, group_results, result_of
@@ -21,6 +21,7 @@ from longtail.runs.judged import Judged, stored_judgement
 from longtail.runs.labelled import listed_for, said_of_training_images, scored_images
 from longtail.runs.layout import chosen_run
 from longtail.runs.locks import Note, silent
+from longtail.runs.model_config import square_of
 from longtail.runs.report import EpochResult, RunReport, StageResult, read_report
 from longtail.runs.run import Run
 from longtail.runs.serving import load
@@ -182,7 +183,7 @@ def pixels_of_files(
         BadFolder: a file has another content.
     """
     waiting = []
-    for number, image in enumerate(read_all(root, files, config["size"], config["interpolation"]), 1):
+    for number, image in enumerate(read_all(root, files, **square_of(config)), 1):
         if isinstance(image, Exception):
             raise image
         if contents and contents[number - 1] not in ("", image.digest):

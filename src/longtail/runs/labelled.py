@@ -14,9 +14,9 @@ from torch import Tensor
 from longtail.data.collection import Listing
 from longtail.data.contrast import said_of_faded
 from longtail.data.folder import said_of_corrupt
-from longtail.data.images import Decoded, read_all
 from longtail.data.listing import list_images, said_of_unlisted, unlisted
 from longtail.data.names import near
+from longtail.data.reading import Decoded, read_all
 from longtail.data.walking import some
 from longtail.errors import BadFolder, CorruptImage, UserError
 from longtail.metrics import as_scored
@@ -24,6 +24,7 @@ from longtail.results import counted
 from longtail.running import RunningResult
 from longtail.runs.folder import RunFolder
 from longtail.runs.locks import Note
+from longtail.runs.model_config import square_of
 from longtail.runs.serving import Predictor
 
 BATCH = 256
@@ -93,8 +94,7 @@ def scored_images(
     kept, digests, corrupt, faded = list[int](), list[str](), list[str](), list[str]()
 
     def readable() -> Iterator[Tensor]:
-        size, interpolation = predictor.config["size"], predictor.config["interpolation"]
-        for index, image in enumerate(read_all(root, files, size, interpolation)):
+        for index, image in enumerate(read_all(root, files, **square_of(predictor.config))):
             if isinstance(image, Decoded):
                 kept.append(index)
                 digests.append(image.digest)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, get_args
 
-from longtail.data.images import Interpolation
+from longtail.data.squares import Fit, Interpolation
 from longtail.errors import UserError
 from longtail.results import VIEWS
 from longtail.spec.parts import BACKBONE, BACKBONE_WRAPPER, HEAD, HEAD_WRAPPER, NONE, RULE, Parts, Slot, restore
@@ -45,11 +45,16 @@ def checked_values(content: Any) -> dict[str, Any]:
     config = content.get("longtail") if isinstance(content, dict) else None
     if not isinstance(config, dict):
         raise UserError("It holds no object 'longtail', so it is not of longtail's models.")
-    config = {"interpolation": "bilinear", **config}
+    config = {"interpolation": "bilinear", "fit": "pad", "resize": None, **config}
     fault = next(_faults(config), None)
     if fault is not None:
         raise UserError(fault)
     return config
+
+
+def square_of(config: Mapping[str, Any]) -> dict[str, Any]:
+    """How the model of that configuration takes images, as keywords of `longtail.data.squares.squared`."""
+    return {name: config[name] for name in ("size", "interpolation", "fit", "resize")}
 
 
 def plan_of(config: Mapping[str, Any], own: Parts = NONE) -> Plan:
@@ -93,11 +98,15 @@ def _faults(config: Mapping[str, Any]) -> Iterator[str]:
         yield "'class_counts' has to be a list of numbers of images, none below 0."
     elif len(counts) != len(classes):
         yield f"'class_counts' has {len(counts)} numbers for {len(classes)} classes."
-    size = config["size"]
-    if not isinstance(size, int) or isinstance(size, bool) or not 1 <= size <= LARGEST_SIZE:
+    if not _is_side(config["size"]):
         yield f"'size' has to be the side of the images, an integer from 1 to {LARGEST_SIZE} pixels."
     if config["interpolation"] not in get_args(Interpolation):
         yield f"'interpolation' has to be one of {', '.join(get_args(Interpolation))}."
+    if config["fit"] not in get_args(Fit):
+        yield f"'fit' has to be one of {', '.join(get_args(Fit))}."
+    resize = config["resize"]
+    if resize is not None if config["fit"] == "pad" else not _is_side(resize) or resize < config["size"]:
+        yield f"'resize' has to be null for images that are padded, else from the size to {LARGEST_SIZE} pixels."
     views = config.get("views", 1)
     if type(views) is not int or views not in VIEWS:
         yield "'views' has to be the number of views of an image: 1, 2 or 8."
@@ -125,6 +134,10 @@ def _faults_of_stages(stages: Any) -> Iterator[str]:
         yield "'stages' has to be a list of stages, each with a 'head' and a 'backbone'."
     elif len(stages) > MOST_STAGES:
         yield f"'stages' has {len(stages)} stages; at most {MOST_STAGES} are built."
+
+
+def _is_side(value: Any) -> bool:
+    return type(value) is int and 1 <= value <= LARGEST_SIZE
 
 
 def _is_list(value: Any) -> bool:

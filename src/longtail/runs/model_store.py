@@ -33,6 +33,8 @@ def write_model(run: Run, experiment: Experiment, model: Classifier, rule: Infer
         "mean": data.mean,
         "std": data.std,
         "interpolation": data.interpolation,
+        "fit": data.fit,
+        "resize": data.resize,
         "views": experiment.setting.views,
         "backbone": _without_download(describe(experiment.setting.backbone)),
         "wrapper": describe(experiment.recipe.backbone_wrapper),

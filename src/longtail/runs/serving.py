@@ -11,13 +11,17 @@ from typing import TYPE_CHECKING, Any, overload
 import torch
 from torch import Tensor
 
-from longtail.data.images import Decoded, Interpolation, as_tensor, open_rgb, read_all, squared, to_rgb
+from longtail.data.images import open_rgb
+from longtail.data.modes import to_rgb
+from longtail.data.reading import Decoded, read_all
+from longtail.data.squares import as_tensor, squared
 from longtail.errors import CorruptImage, UserError, WrongTypeError
 from longtail.inference import InferenceRule, adapted
 from longtail.networks.classifier import Classifier
 from longtail.runs.devices import chosen_device
 from longtail.runs.frequencies import shift_to
 from longtail.runs.layout import chosen_run
+from longtail.runs.model_config import square_of
 from longtail.runs.model_reading import predictions_of, read_model, scores_of
 from longtail.runs.run import Run
 from longtail.runs.tuned import in_use
@@ -80,7 +84,7 @@ class Predictor:
         self.model, self.config, self.rule, self.notes = model.eval(), config, rule, tuple(notes)
         self.classes: tuple[str, ...] = tuple(config["classes"])
         self._places = {name: label for label, name in enumerate(self.classes)}
-        self._square = {"size": config["size"], "interpolation": config["interpolation"]}
+        self._square = square_of(config)
         self.views: int = config.get("views", 1)
 
     @overload
@@ -188,17 +192,17 @@ def load(folder: str | Path, *, device: str = "auto", trust_code: bool = False, 
     return Predictor(model.to(kind), config, rule, notes)
 
 
-def pixels_of(image: Input, size: int, interpolation: Interpolation = "bilinear") -> Tensor:
-    """Converts a path, PIL image or tensor to a uint8 tensor (3, size, size)."""
+def pixels_of(image: Input, **square: Any) -> Tensor:
+    """Converts a path, PIL image or tensor to a uint8 tensor (3, size, size), by the keywords of `squared`."""
     from PIL import Image as Pillow
 
     if isinstance(image, (str, Path)):
-        return as_tensor(squared(open_rgb(Path(image)), size, interpolation))
+        return as_tensor(squared(open_rgb(Path(image)), **square))
     if isinstance(image, Tensor):
         pixels = bytes_of(image).expand(3, -1, -1).permute(1, 2, 0).numpy()
-        return as_tensor(squared(Pillow.fromarray(pixels), size, interpolation))
+        return as_tensor(squared(Pillow.fromarray(pixels), **square))
     if isinstance(image, Pillow.Image):
-        return as_tensor(squared(to_rgb(image), size, interpolation))
+        return as_tensor(squared(to_rgb(image), **square))
     raise WrongTypeError(f"Expected a PIL image, a path or a tensor (3, H, W); got {type(image).__name__}.")
 
 

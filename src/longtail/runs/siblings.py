@@ -53,9 +53,12 @@ def _difference(other: RunFolder, record: Mapping[str, Any], contents: Contents)
 
 
 def changed_images(before: Contents, after: Contents) -> str:
-    """Which files are new, gone or of another content, as "2 changed images (a.png, b.png)"; "" where there are none."""
+    """Which files are new, gone or of another content, as "2 changed images (a.png, b.png)"; "" where there are none.
+
+    A file whose content is not known in both is not said to have changed.
+    """
     kinds = {
-        "changed": [name for name in after if name in before and before[name] != after[name]],
+        "changed": [name for name in after if before.get(name) and after[name] and before[name] != after[name]],
         "new": [name for name in after if name not in before],
         "missing": [name for name in before if name not in after],
     }

@@ -44,7 +44,7 @@ def timm_config(backbone: TimmBackbone, config: Mapping[str, Any]) -> dict[str, 
     pretrained |= {
         "classifier": config["classifier"],
         "interpolation": config["interpolation"],
-        "crop_pct": 1.0,
+        "crop_pct": 1.0 if config["resize"] is None else config["size"] / config["resize"],
         "first_conv": None,
     }
     return {

@@ -11,7 +11,7 @@ from typing import Any
 from torch.optim import AdamW
 
 from longtail.data.folder import Statistics
-from longtail.data.images import Interpolation
+from longtail.data.squares import Interpolation
 from longtail.errors import NoConnectionError, UserError
 from longtail.networks.backbones import TimmBackbone, check_timm_name
 from longtail.runs.layout import chosen_run

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from longtail.data.loaders import naming_dead_workers
+from longtail.data.readers import naming_dead_workers
 from longtail.engine.batches import naming_lone_images
 from longtail.engine.building import trained_until
 from longtail.engine.compute import Compute

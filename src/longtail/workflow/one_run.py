@@ -78,6 +78,8 @@ def prepared(request: Request, watcher: Watcher) -> tuple[Setting, Data]:
         raise UserError(f"'{request.data}' comes with {len(data.val)} validation images of its own; leave out `val`.")
     if data.skipped:
         watcher.note(f"Left out {counted(len(data.skipped), 'file')} that cannot be read: {some(data.skipped)}")
+    if request.check in ("header", "none") and not data.train.digests:
+        watcher.note(f"Images are known by name and class alone (`check={request.check}`): one that changes is not noticed.")
     if data.faded:
         watcher.note(said_of_faded(data.faded))
     if setting.largest_batch is not None:
@@ -165,6 +167,7 @@ def _reading_arguments(request: Request, setting: Setting, watcher: Watcher) -> 
     asked = {
         "split": request.split,
         "outside": request.outside,
+        "check": request.check or "full",
         "download": request.download,
         "seen": SeenFiles(seen_file(request.runs, setting.name)),
         "watch": watcher.reading,

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from longtail.data.imbalance import exponential_counts
-from longtail.data.published import PUBLISHED
+from longtail.data.published_lists import PUBLISHED
 from longtail.errors import UserError
 from longtail.inference import reference_of
 from longtail.papers import Cell

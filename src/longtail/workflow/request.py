@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -69,10 +70,22 @@ class Request:
     root: Path | None = option(DATA, "Folder that holds the data of named settings; $LONGTAIL_DATA or ./data if not given.")
     download: bool = option(DATA, "Download the data of a named setting if they are missing.", False)
     skip_corrupt: bool = option(DATA, "Leave out images that cannot be read.", False)
+    check: str | None = option(
+        DATA,
+        "What is read before training of images that do not fit into memory: full (all are decoded; usual), header (format and "
+        "size) or none. With header and none a run knows images by name and class, not by content, and stops at a broken one "
+        "when its turn comes.",
+        metavar="full|header|none",
+    )
     max_pixels: int | None = option(
         DATA, "Largest image that is decoded, in pixels (width x height); 178,956,970 if not given.", metavar="N"
     )
     outside: bool = option(DATA, "Let a CSV name files outside its folder.", False)
+    fit: str | None = option(
+        DATA,
+        "How images of published lists become squares: short_side (the centre, as in the papers) or pad (the whole image with a "
+        "margin); short_side if not given.",
+    )
     size: int | None = option(MODEL, "Side length of the square images in pixels.")
     backbone: str | None = option(MODEL, "Name of the network: resnet32, or any model of timm.")
     pretrained: bool | None = option(
@@ -128,6 +141,11 @@ class Request:
             object.__setattr__(self, name, as_declared(getattr(self, name), hint))
         if isinstance(self.imbalance, float) and self.imbalance.is_integer():
             object.__setattr__(self, "imbalance", int(self.imbalance))
+
+    @property
+    def data_root(self) -> Path:
+        """The folder that holds the data of named settings: `root`, else $LONGTAIL_DATA, else data."""
+        return self.root or Path(os.environ.get("LONGTAIL_DATA", "data"))
 
     @property
     def class_prior(self) -> str:

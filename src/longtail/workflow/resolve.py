@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
-import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import NoneType, UnionType
@@ -13,9 +12,11 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from longtail import recipes, settings
 from longtail.data.augmentation import check_augmentation
+from longtail.data.checking import CHECKS
 from longtail.data.listing import holds_images
 from longtail.data.priors import read_prior
 from longtail.data.splits import Data
+from longtail.data.squares import Fit
 from longtail.data.symmetry import check_views
 from longtail.engine.variants import variants_of
 from longtail.errors import UserError, WrongTypeError
@@ -54,20 +55,30 @@ def check(request: Request) -> None:
         raise UserError(f"`size` must be at least 8 pixels; got {request.size}.")
     if request.pretrained and request.weights is not None:
         raise UserError("`pretrained` and `weights` both set the initial weights; give one of them.")
-    budgets = ["paper", "common", "common-128", "fine-tuning"]
-    known = {"protocol": ["clean", "paper"], "budget": budgets, "groups": list(GROUP_RULES)}
+    known: dict[str, list[str]] = {
+        "protocol": ["clean", "paper"],
+        "budget": ["paper", "common", "common-128", "fine-tuning"],
+        "groups": list(GROUP_RULES),
+        "check": [*CHECKS],
+    }
     for name, values in known.items():
-        if getattr(request, name) not in (*values, *([None] if name == "budget" else [])):
-            raise UserError(unknown({"groups": "group rule"}.get(name, name), getattr(request, name), values))
+        value = getattr(request, name)
+        if value not in values and not (value is None and name in ("budget", "check")):
+            raise UserError(unknown({"groups": "group rule"}.get(name, name), value, values))
     if request.method != AUTO:
         _refuse_options_of_auto(request)
         _check_prior(request)
     check_augmentation(request.augment, request.symmetry)
     variants_of(request.fast, device="")
+    if request.fit is not None and request.fit not in get_args(Fit):
+        raise UserError(unknown("fit", request.fit, list(get_args(Fit))))
     if request.views is not None:
         check_views(request.views)
+    takes = parameters_of(setting_function(str(request.data))) if has_own_data(request) else {}
+    if request.fit is not None and "fit" not in takes:
+        raise UserError(f"`fit` is for settings of published lists, such as imagenet_lt; leave it out for '{request.data}'.")
     if has_own_data(request):
-        _check_named(request, setting_function(str(request.data)))
+        _check_named(request, takes)
 
 
 def _refuse_options_of_auto(request: Request) -> None:
@@ -146,11 +157,10 @@ def setting_function(name: str) -> Callable[..., Setting]:
     return own_function(name) if is_own(name) else settings.NAMED[name]
 
 
-def _check_named(request: Request, function: Callable[..., Setting]) -> None:
-    for name in ("split", "size", "skip_corrupt", "outside"):
+def _check_named(request: Request, takes: Mapping[str, Any]) -> None:
+    for name in ("split", "size", "skip_corrupt", "outside", "check"):
         if getattr(request, name):
             raise UserError(f"`{name}` is for folders and CSVs; leave it out for the setting '{request.data}'.")
-    takes = parameters_of(function)
     if request.imbalance is not None and "imbalance" not in takes:
         raise UserError(f"'{request.data}' has the long tail that was published and takes no `imbalance`; leave it out.")
     if request.budget == "fine-tuning" and request.weights is None and not request.pretrained:
@@ -167,7 +177,7 @@ def chosen_setting(request: Request) -> tuple[Setting, Path, str]:
     """The setting that the request names, or one chosen for its folder; the path of the data; what was chosen, in lines."""
     name = str(request.data)
     if has_own_data(request):
-        return _named(request), request.root or Path(os.environ.get("LONGTAIL_DATA", "data")), ""
+        return _named(request), request.data_root, ""
     path = Path(request.data)
     if not path.exists() and path.parent == Path() and not path.suffix:
         raise UserError(unknown("setting or folder", name, [*settings.NAMED, "a folder", "a CSV"]))
@@ -181,8 +191,7 @@ def _named(request: Request) -> Setting:
     function = setting_function(str(request.data))
     takes = parameters_of(function)
     options: dict[str, Any] = {"split_seed": request.split_seed} if "split_seed" in takes else {}
-    if request.imbalance is not None:
-        options["imbalance"] = request.imbalance
+    options |= {name: value for name in ("imbalance", "fit") if (value := getattr(request, name)) is not None}
     if "pretrained" in takes:
         asked = takes["pretrained"] if request.pretrained is None else request.pretrained
         options["pretrained"] = request.weights is None and asked

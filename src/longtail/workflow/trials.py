@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from longtail.choosing import folds_of
-from longtail.data.loaders import naming_dead_workers
+from longtail.data.readers import naming_dead_workers
 from longtail.data.splits import Data, hold_out
 from longtail.engine.evaluation import ForwardPasses
 from longtail.engine.training import train_stages
