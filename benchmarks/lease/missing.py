@@ -44,10 +44,9 @@ def chains(setting: Setting, seeds: int, results: Iterable[StoredResult]) -> lis
         together: dict[str, list[Recipe]] = {}
         for recipe in (each for each in built if (each.name, seed) not in done):
             together.setdefault(first_stage_of(recipe), []).append(recipe)
-        found += [
-            (seed, cost_of_each([costs[recipe.name] for recipe in each]), line_of(each, setting, seed))
-            for each in together.values()
-        ]
+        for chain in together.values():
+            cost = cost_of_each([costs[recipe.name] for recipe in chain])
+            found.append((seed, cost, line_of(chain, setting, seed)))
     return [line for _, _, line in sorted(found)]
 
 
