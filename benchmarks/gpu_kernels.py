@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections import Counter
 from typing import Any
@@ -9,6 +10,8 @@ from typing import Any
 import torch
 from gpu_stages import Bench, Way
 from speed import Work
+
+os.environ.setdefault("KINETO_LOG_LEVEL", "6")  # else its messages on the way stand among the results
 
 KINDS = {
     "compiled (fused)": r"triton",

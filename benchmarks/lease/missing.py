@@ -36,7 +36,7 @@ def main() -> None:
 
 def chains(setting: Setting, seeds: int, results: Iterable[StoredResult]) -> list[str]:
     """Lines "a ; b ; c" of what `longtail train` takes, without those that are measured."""
-    done = {(each.report.recipe, each.report.seed) for each in results if is_of(each, setting)}
+    done = {(each.report.method, each.report.seed) for each in results if is_of(each, setting)}
     built = [build(setting) for build in recipes.ALL]
     costs = {recipe.name: stage_costs(recipe, setting) for recipe in built}
     found: list[tuple[int, float, str]] = []

@@ -69,7 +69,7 @@ class CudaGraphs:
             NotRecorded: the step reads something back from the device or copies to it; random generators are as before.
         """
         graph = torch.cuda.CUDAGraph()
-        own = [] if generator is None else [generator] if isinstance(generator, torch.Generator) else generator
+        own = [] if generator is None else generator if isinstance(generator, tuple) else [generator]
         for each in own:
             graph.register_generator_state(each)
         drawn_from = [*own, torch.cuda.default_generators[self.device.index or 0]]

@@ -18,7 +18,7 @@ from longtail.weighting import Progress
 
 Advance = Callable[[Chunk, Progress], None]
 Shape = tuple[int, ...]
-Generators = torch.Generator | Sequence[torch.Generator] | None
+Generators = torch.Generator | tuple[torch.Generator, ...] | None
 PLAIN_STEPS = 3
 
 
