@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from taped import Tape
-from torch.optim import AdamW
+from torch.optim import SGD, AdamW
 
 from longtail import recipes, schedules, settings
 from longtail.data import autoaugment
@@ -102,6 +102,24 @@ def test_a_recording_that_is_kept_trains_as_one_that_is_made_anew(tmp_path, monk
     assert same(one[0], other[0])
     assert one[1] == other[1]
     assert (kept.recorded, anew.recorded) == (1, 4)
+
+
+class OwnSGD(SGD):
+    """Stands for an optimizer of a user's own, which is given its learning rate as a number."""
+
+
+@pytest.mark.slow
+def test_an_optimizer_that_reads_its_learning_rate_in_python_is_recorded_anew_where_that_changes(tmp_path):
+    tape, said, changed = Tape(), [], {"optimizer": partial(OwnSGD, lr=0.1)}
+    plain, losses = trained(recipes.ce, tmp_path / "plain", schedule=schedules.cosine, epochs=3, **changed)
+    played, played_losses = trained(
+        recipes.ce, tmp_path / "played", replay=Replay(tape), schedule=schedules.cosine, epochs=3, **changed
+    )
+    assert same(plain, played)
+    assert losses == played_losses
+    assert tape.recorded == 3
+    trained(recipes.ce, tmp_path / "each", replay=Replay(tape, said.append), schedule=schedules.half_cosine, **changed)
+    assert "reads progress.step" in said[0]
 
 
 class Failing(Tape):

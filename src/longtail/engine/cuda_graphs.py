@@ -54,6 +54,7 @@ class CudaGraphs:
         self.device = device
         self.stream: Any = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
         self.pool = torch.cuda.graph_pool_handle()
+        self.latest: torch.cuda.CUDAGraph | None = None
 
     def plainly(self, advance: Callable[[], None]) -> None:
         """Runs one step on the recording stream, so that tensors created by a first step belong to that stream."""
@@ -84,4 +85,5 @@ class CudaGraphs:
             for each, state in before:
                 each.graphsafe_set_state(state)  # a recording that fails leaves its generators waiting for its end
             raise NotRecorded(str(error).partition("\n")[0]) from error
+        self.latest = graph  # a pool whose last graph is gone could not be used again before its memory is given back
         return graph.replay

@@ -32,5 +32,6 @@ class DeviceRates:
 
 
 def takes_device_rates(optimizer: Optimizer) -> bool:
-    """Whether the optimizer reads its learning rate on the device: torch's do in their fused and capturable forms."""
-    return any(bool(optimizer.defaults.get(form)) for form in ("fused", "capturable"))
+    """Whether the optimizer reads its learning rate on the device: torch's own do in their fused and capturable forms."""
+    own = type(optimizer).__module__.startswith("torch.optim.")
+    return own and any(bool(optimizer.defaults.get(form)) for form in ("fused", "capturable"))
