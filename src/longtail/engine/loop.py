@@ -33,6 +33,7 @@ class Loop:
     compute: Compute
     watch: Watch | None = None
     replay: Replay | None = None
+    fast: tuple[str, ...] = ()  # names of `engine.variants`
     writer: Writer = field(default_factory=Writer)
 
     @cached_property

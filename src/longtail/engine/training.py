@@ -15,6 +15,7 @@ from longtail.engine.compute import Compute
 from longtail.engine.evaluation import judged_epoch
 from longtail.engine.loop import History, Loop, Watch
 from longtail.engine.replay import Advance, Replay
+from longtail.engine.variants import FastStep
 from longtail.errors import TrainingFailed
 from longtail.losses.contract import set_class_weights
 from longtail.memory import keep_freed_memory
@@ -25,13 +26,20 @@ from longtail.weighting import Progress
 
 
 def train_stages(
-    experiment: Experiment, run: Run, compute: Compute, *, watch: Watch | None = None, replay: Replay | None = None
+    experiment: Experiment,
+    run: Run,
+    compute: Compute,
+    *,
+    watch: Watch | None = None,
+    replay: Replay | None = None,
+    fast: tuple[str, ...] = (),
 ) -> tuple[Classifier, History]:
     """Trains all stages, continuing where an earlier call was cut off, and returns the model and one entry per epoch."""
     keep_freed_memory()
     model = on_device(new_model(experiment), compute)
     check_stages(model, experiment)
-    loop = Loop(experiment, model, Feed(experiment.data.train, experiment.data, compute.device), run, compute, watch, replay)
+    feed = Feed(experiment.data.train, experiment.data, compute.device)
+    loop = Loop(experiment, model, feed, run, compute, watch, replay, fast)
     history: History = []
     with loop.writer:
         for stage_index in range(len(experiment.recipe.stages)):
@@ -61,6 +69,7 @@ def train_stage(loop: Loop, stage_index: int, history: History) -> History:
     if loop.replay is not None or loop.compute.device.type == "cuda":
         work.hold_rates(loop.compute.device)
     work.network = fast_network(loop.model, work.stage, loop.experiment.precision)
+    work.faster = FastStep(work.network, loop.fast, batch_size=work.stage.batch_size)
     for epoch in range(first, work.stage.epochs):
         entry = run_epoch(loop, work, epoch)
         with work.weights_of_the_end:
@@ -120,7 +129,7 @@ def one_step(loop: Loop, work: StageWork) -> Advance:
         if work.device_rates is None:
             work.set_rates(progress)
         batch = batch_of(loop.experiment, loop.feed, work.index, chunk, loop.generator)
-        with loop.compute.autocast():
+        with loop.compute.autocast(), work.faster(len(batch.labels)):
             value = work.stage.step(work.network, work.loss, batch, progress)
         loop.compute.backward(value)
         loop.compute.step(work.optimizer)

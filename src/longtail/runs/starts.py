@@ -13,16 +13,17 @@ from longtail.runs.folder import RunFolder
 from longtail.runs.provenance import commit, versions
 
 Start = dict[str, Any]
-CHANGE_BITS = ("device", "processor", "threads", "deterministic", "graphs", "versions")
+CHANGE_BITS = ("device", "processor", "threads", "deterministic", "graphs", "fast", "versions")
 
 
-def this_start(*, device: str, deterministic: bool, graphs: bool) -> Start:
+def this_start(*, device: str, deterministic: bool, graphs: bool, fast: Sequence[str] = ()) -> Start:
     """The conditions of a start, now and in this process.
 
     Args:
         device: name of the device that trains.
         deterministic: whether only algorithms are used that give the same bits each time.
         graphs: whether steps are recorded as CUDA graphs.
+        fast: names of the variants by which steps are computed.
     """
     import torch
 
@@ -34,6 +35,7 @@ def this_start(*, device: str, deterministic: bool, graphs: bool) -> Start:
         "threads": torch.get_num_threads(),
         "deterministic": deterministic,
         "graphs": graphs,
+        "fast": ",".join(fast) or None,
         "versions": {**versions(), "cuda": torch.version.cuda or "none", "cudnn": _cudnn()},
         "commit": commit(),
         "from": None,

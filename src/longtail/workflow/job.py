@@ -16,6 +16,7 @@ from longtail.engine.evaluation import evaluate
 from longtail.engine.replay import Replay
 from longtail.engine.report import run_report
 from longtail.engine.training import train_stages
+from longtail.engine.variants import variants_of
 from longtail.inference import as_trained
 from longtail.runs.card import CARD, model_card
 from longtail.runs.code import keep_code, kept_as, needs_trust
@@ -50,7 +51,7 @@ class Job:
     def record(self) -> dict[str, Any]:
         """Content of record.json before the first start."""
         own = kept_as(own_files(self.request))
-        how = {"graphs": self.replay is not None, "code": own, "command": command_of(self.request)}
+        how = {"graphs": self.replay is not None, "fast": list(self.fast), "code": own, "command": command_of(self.request)}
         return {**_record(self.experiment, self.compute.device), **how}
 
     @cached_property
@@ -59,10 +60,15 @@ class Job:
         return replay_for(self.compute.device, self.experiment.precision, self.request.graphs, self.watcher.note)
 
     @property
+    def fast(self) -> tuple[str, ...]:
+        """Names of the variants by which steps are computed."""
+        return variants_of(self.request.fast, device_name(self.compute.device))
+
+    @property
     def start(self) -> Start:
         """The conditions of this start."""
         device = device_name(self.compute.device).partition(",")[0]  # the threads stand for themselves
-        return this_start(device=device, deterministic=deterministic(), graphs=self.replay is not None)
+        return this_start(device=device, deterministic=deterministic(), graphs=self.replay is not None, fast=self.fast)
 
 
 def finish(job: Job, run: Run) -> None:
@@ -77,7 +83,7 @@ def finish(job: Job, run: Run) -> None:
     job.watcher.begin(experiment)
     run.write_split(data)
     with naming_dead_workers(), naming_lone_images():
-        model, history = train_stages(experiment, run, compute, watch=job.watcher.step, replay=job.replay)
+        model, history = train_stages(experiment, run, compute, watch=job.watcher.step, replay=job.replay, fast=job.fast)
         evaluation = evaluate(model, recipe.inference, data, compute, **how)
         earlier = [trained_until(experiment, stage_index, run, compute) for stage_index in range(len(recipe.stages) - 1)]
         stages = [*(evaluate(before, as_trained, data, compute, **how).report for before in earlier), evaluation.report]

@@ -113,10 +113,16 @@ class Request:
         "Record whole training steps as CUDA graphs, which is much faster; on a GPU usual wherever a step can be recorded.",
         flag="--graphs/--no-graphs",
     )
+    fast: str = option(
+        TRAINING,
+        "Faster ways to compute the same steps: none, auto (the best known on the device), or a list of cast, compile, counters.",
+        "none",
+        metavar="NAMES",
+    )
     budget: str | None = option(
         TRAINING,
-        "paper: each method's own batch, optimizer and schedule; common: one for all; fine-tuning: one for all, for pretrained "
-        "weights. Usual is fine-tuning for a folder with such weights, else paper.",
+        "paper: each method's own batch, optimizer and schedule; common: one for all; common-128: that with batch 128; "
+        "fine-tuning: one for all, for pretrained weights. Usual is fine-tuning for a folder with such weights, else paper.",
     )
     protocol: str = option(OUTPUT, "clean: report the last epoch; paper: also the best epoch on the test set.", "clean")
     views: int | None = option(

@@ -18,6 +18,7 @@ from longtail.data.priors import read_prior
 from longtail.data.splits import Data
 from longtail.data.squares import Fit
 from longtail.data.symmetry import check_views
+from longtail.engine.variants import variants_of
 from longtail.errors import UserError, WrongTypeError
 from longtail.results import GROUP_RULES
 from longtail.spec.description import change, checked, look_up, parameters_of, unknown
@@ -56,7 +57,7 @@ def check(request: Request) -> None:
         raise UserError("`pretrained` and `weights` both set the initial weights; give one of them.")
     known: dict[str, list[str]] = {
         "protocol": ["clean", "paper"],
-        "budget": ["paper", "common", "fine-tuning"],
+        "budget": ["paper", "common", "common-128", "fine-tuning"],
         "groups": list(GROUP_RULES),
         "check": [*CHECKS],
     }
@@ -68,6 +69,7 @@ def check(request: Request) -> None:
         _refuse_options_of_auto(request)
         _check_prior(request)
     check_augmentation(request.augment, request.symmetry)
+    variants_of(request.fast, device="")
     if request.fit is not None and request.fit not in get_args(Fit):
         raise UserError(unknown("fit", request.fit, list(get_args(Fit))))
     if request.views is not None:
