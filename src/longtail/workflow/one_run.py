@@ -29,12 +29,14 @@ from longtail.spec.description import parameters_of
 from longtail.spec.experiment import Experiment
 from longtail.spec.own_code import read_own
 from longtail.spec.recipe import Setting
+from longtail.turns import first
 from longtail.workflow.choices import largest_batch
 from longtail.workflow.fine_tuning import weights_of
-from longtail.workflow.job import Job, finish
+from longtail.workflow.job import TRAINS, Job, finish
 from longtail.workflow.precision import settled_precision
 from longtail.workflow.request import AUTO, Request
 from longtail.workflow.resolve import check, chosen_recipe, chosen_setting, for_prior, has_own_data, own_paths
+from longtail.workflow.several import check_agreement
 from longtail.workflow.symmetry import with_symmetry
 from longtail.workflow.watcher import Watcher
 
@@ -125,7 +127,8 @@ def experiment_of(request: Request, setting: Setting, data: Data, watcher: Watch
 
 def job_of(request: Request, experiment: Experiment, watcher: Watcher) -> Job:
     """The job of an experiment, on the device that the request names."""
-    compute = make_compute(request.device, experiment.precision, deterministic=request.deterministic)
+    how = {"deterministic": request.deterministic, "synchronised": request.sync_batch_norm}
+    compute = make_compute(request.device, experiment.precision, **how)
     return Job(request, experiment, compute, watcher)
 
 
@@ -143,6 +146,17 @@ def train_one(request: Request, setting: Setting, data: Data, *, watcher: Watche
     shared = stages_folder(request.runs, setting.name)
     run = Run(folder, shared=shared, tensorboard=request.tensorboard, note=watcher.note)
     job = job_of(request, experiment, watcher)
+    check_agreement(experiment)
+    if job.compute.leads:
+        _carry_out(job, run)
+    elif first(TRAINS, bool):
+        finish(job, run)
+    return Result(run, first("report", lambda: regrouped_report(run.folder, groups=request.groups)))
+
+
+def _carry_out(job: Job, run: Run) -> None:
+    """Finishes the run, or reads it back; damaged files are made anew. Of several processes only the first one does so."""
+    request, watcher = job.request, job.watcher
     with run.locked():
         run.open(job.record)
         if request.fresh:
@@ -156,11 +170,11 @@ def train_one(request: Request, setting: Setting, data: Data, *, watcher: Watche
             finish(job, run)
         elif run.finished:
             watcher.note(read_back(run))
+            first(TRAINS, lambda: False)
         else:
-            if said := said_of_siblings(run, job.record, partial(contents_of, data.splits)):
+            if said := said_of_siblings(run, job.record, partial(contents_of, job.experiment.data.splits)):
                 watcher.note(said)
             finish(job, run)
-    return Result(run, regrouped_report(run.folder, groups=request.groups))
 
 
 def _reading_arguments(request: Request, setting: Setting, watcher: Watcher) -> dict[str, Any]:

@@ -49,6 +49,8 @@ def check(request: Request) -> None:
         raise UserError("`seed` and `split_seed` must not be negative.")
     if request.jobs is not None and request.jobs < 1:
         raise UserError(f"`jobs` must be at least 1; got {request.jobs}.")
+    if request.devices < 1:
+        raise UserError(f"`devices` must be at least 1; got {request.devices}.")
     if request.max_pixels is not None and request.max_pixels < 1:
         raise UserError(f"`max_pixels` must be at least 1; got {request.max_pixels}.")
     if request.size is not None and request.size < 8:
