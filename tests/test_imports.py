@@ -91,9 +91,9 @@ def test_the_mathematics_needs_torch_alone(path):
 
 
 @every_file
-def test_only_integrations_import_lightning(path):
+def test_only_the_integrations_import_other_libraries_of_training(path):
     if module_of(path) != "integrations":
-        assert not roots(path) & {"lightning_fabric", "lightning", "pytorch_lightning"}
+        assert not roots(path) & {"lightning_fabric", "lightning", "pytorch_lightning", "accelerate", "transformers"}
 
 
 def test_the_mathematics_loads_nothing_heavy():

@@ -126,11 +126,11 @@ class Run(RunFolder):
 
     def write_split(self, data: Data) -> None:
         """Writes split.csv, which the option `split` takes, with the hash of each image's file."""
-        rows = [
+        rows = (
             (guarded(file), guarded(data.classes[label]), name, digest)
             for name, split in data.splits.items()
             for file, label, digest in zip(split.files, split.labels, split.contents, strict=True)
-        ]
+        )
         self.write("split.csv", encoded(csv_text(("path", "label", "split", "content"), rows)))
 
     def write_predictions(self, predictions: Predictions, scores: Tensor) -> None:

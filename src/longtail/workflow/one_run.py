@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -156,7 +157,7 @@ def train_one(request: Request, setting: Setting, data: Data, *, watcher: Watche
         elif run.finished:
             watcher.note(read_back(run))
         else:
-            if said := said_of_siblings(run, job.record, contents_of(data.splits)):
+            if said := said_of_siblings(run, job.record, partial(contents_of, data.splits)):
                 watcher.note(said)
             finish(job, run)
     return Result(run, regrouped_report(run.folder, groups=request.groups))
