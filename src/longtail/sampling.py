@@ -87,7 +87,10 @@ class EpochSampler(Sampler[int]):
 
     def set_epoch(self, epoch: SupportsIndex) -> None:
         """Sets the epoch of the next iteration, counted from 0."""
-        self.epoch = whole("set_epoch", "epoch", epoch)
+        number = whole("set_epoch", "epoch", epoch)
+        if number < 0:
+            raise UserError(f"set_epoch needs an `epoch` of at least 0; got {number}.")
+        self.epoch = number
 
     def indices(self) -> Int[Tensor, " images"]:
         """This process's indices of the current epoch, in order."""
