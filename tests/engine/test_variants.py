@@ -13,6 +13,7 @@ from longtail.engine import variants
 from longtail.engine.building import enter_stage, new_model
 from longtail.engine.compute import Compute
 from longtail.engine.devices import make_compute
+from longtail.engine.replay import Replay
 from longtail.engine.training import train_stages
 from longtail.engine.variants import FastStep, variants_of
 from longtail.errors import UserError
@@ -198,6 +199,32 @@ def test_a_run_with_variants_is_the_run_without(tmp_path):
     fast, entries = train_stages(experiment, Run(tmp_path / "fast"), compute, fast=("cast", "counters"))
     assert [entry["loss"] for entry in entries] == [entry["loss"] for entry in history]
     assert equal(plain.state_dict(), fast.state_dict())
+
+
+class OnTheSpot:
+    """Records by remembering: the step is called again."""
+
+    recorded = 0
+
+    def plainly(self, advance):
+        advance()
+
+    def record(self, advance, generator):
+        self.recorded += 1
+        return advance
+
+
+@pytest.mark.slow
+def test_what_is_compiled_can_be_recorded(tmp_path, monkeypatch):
+    monkeypatch.setattr(variants, "BACKEND", "aot_eager")
+    setting = replace(settings.digits_lt(), epochs=1)
+    experiment = Experiment(recipes.ce(setting), setting, setting.data(None), precision="32-true")
+    compute, recorder = make_compute("cpu", "32-true"), OnTheSpot()
+    _, history = train_stages(experiment, Run(tmp_path / "plain"), compute)
+    replay = Replay(recorder)
+    _, entries = train_stages(experiment, Run(tmp_path / "fast"), compute, replay=replay, fast=("cast", "compile", "counters"))
+    assert entries[0]["loss"] == pytest.approx(history[0]["loss"], rel=1e-3)
+    assert recorder.recorded == 1, "and nothing that stands in the way was seen"
 
 
 def test_a_run_records_its_variants(tmp_path):
