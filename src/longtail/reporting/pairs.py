@@ -15,6 +15,7 @@ from longtail.results import GROUPS, counted, percent
 from longtail.runs.report import RunReport
 from longtail.runs.table import IDENTITY
 
+
 def ranking(answers: Sequence[Answer]) -> Iterator[str]:
     """Sentences on the answer with the highest mean recall and on the distance of each other one, as `compare` finds it."""
     recalls = [answer.report.test.mean_recall for answer in answers]
