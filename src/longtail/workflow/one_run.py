@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from longtail.data.contrast import said_of_faded
+from longtail.data.copies import said_of_copies
 from longtail.data.opening import limit_pixels
 from longtail.data.splits import Data, hold_out
 from longtail.data.walking import some
@@ -85,6 +86,8 @@ def prepared(request: Request, watcher: Watcher) -> tuple[Setting, Data]:
         watcher.note(f"Images are known by name and class alone (`check={request.check}`): one that changes is not noticed.")
     if data.faded:
         watcher.note(said_of_faded(data.faded))
+    if said := said_of_copies(data, request.data):
+        watcher.note(said)
     if setting.largest_batch is not None:
         setting = replace(setting, largest_batch=largest_batch(len(data.train)))
     if (weights := weights_of(request)) is not None:
