@@ -117,6 +117,20 @@ def test_a_list_is_answered_in_its_order(predictor, data, batch_size):
     assert predictor.predict([]) == []
 
 
+def test_numbers_of_numpy_are_numbers_and_fractions_are_refused(predictor, data):
+    image = data.test.pixels[0]
+    answer = predictor.predict(image, views=np.int64(2), batch_size=np.int32(2))
+    assert answer == predictor.predict(image, views=2)
+    assert answer.top(np.int64(2)) == answer.top(2)
+    for call in (
+        lambda: answer.top(1.5),
+        lambda: predictor.predict(image, views=2.5),
+        lambda: predictor.predict([], batch_size=1.5),
+    ):
+        with pytest.raises(TypeError, match="needs a whole number as `(count|views|batch_size)`"):
+            call()
+
+
 def test_images_of_any_size_are_made_to_fit(predictor):
     assert predictor.predict(torch.randint(0, 256, (3, 30, 50), dtype=torch.uint8)).label in DIGITS
 
