@@ -1,5 +1,6 @@
 """The numbers of a report: shares and confusions of classes, groups, gains, and sentences on who is ahead."""
 
+import hashlib
 import math
 from dataclasses import replace
 
@@ -139,6 +140,8 @@ def test_facts_name_the_command_that_was_recorded_or_what_is_known(answers):
     assert rows["command"][1] == "longtail train made --method gcl --budget common --seed 0 (and options that were not recorded)"
     assert rows["images"] == ("565 train, 10 test",) * 2
     assert rows["protocol"][0] == "clean: last epoch"
+    expected = hashlib.sha256((answers[0].folder / "split.csv").read_bytes()).hexdigest()[:12]
+    assert rows["split"] == (f"{expected} (hash of split.csv)",) * 2, "whatever the images' size, which record.json's hash is of"
     assert rows["versions"][0] == "python 3.11, longtail 0.1.0"
 
 

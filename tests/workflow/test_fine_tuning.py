@@ -73,6 +73,13 @@ def test_a_folder_with_weights_gets_the_network_s_own_pixels(photos, weights):
         assert words in choice.sentence
 
 
+def test_the_sentence_on_what_was_chosen_excepts_what_the_user_set(photos, weights):
+    asked = Request(photos, "ce", weights=weights, device="cpu")
+    assert "label smoothing 0.1 (`changes={'stages.0.optimizer.lr': 0.0005}`);" in choose(asked, photos).sentence
+    asked = replace(asked, changes={"stages.0.optimizer.lr": "0.002"})
+    assert "label smoothing 0.1 (but for `changes={'stages.0.optimizer.lr': '0.002'}`);" in choose(asked, photos).sentence
+
+
 def test_data_are_normalised_and_resized_as_the_network_knows_them(photos, weights, tmp_path):
     setting, data = prepared(Request(photos, weights=weights, size=20, device="cpu", runs=tmp_path), Silent())
     known = timm.get_pretrained_cfg(NETWORK)

@@ -122,7 +122,8 @@ def _gain(trade: Trade, thirds: bool) -> list[str]:
     few, many = (100 * (one[group] - start[group]) for group in ("few", "many"))
     rare, common = ENDS_OF[thirds]
     return [
-        f"{trade.answer.name}: from tau = 0 to 1 the recall of {rare} changes by {few:+.1f} points and that of {common} by {many:+.1f}."
+        f"{trade.answer.name}: from tau = 0 to 1 the recall of {rare} changes by {few:+.1f} points and that of {common} by "
+        f"{many:+.1f}."
     ]
 
 
