@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, overload
 import torch
 from torch import Tensor
 
+from longtail.arguments import as_whole
 from longtail.data.images import open_rgb
 from longtail.data.modes import to_rgb
 from longtail.data.reading import Decoded, read_all
@@ -25,7 +26,6 @@ from longtail.runs.model_config import square_of
 from longtail.runs.model_reading import predictions_of, read_model, scores_of
 from longtail.runs.run import Run
 from longtail.runs.tuned import in_use
-from longtail.sampling import whole
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -70,7 +70,7 @@ class Prediction:
 
     def top(self, count: int = 5) -> list[tuple[str, float]]:
         """The `count` most probable classes, most probable first; of equally probable ones the first class first."""
-        count = whole("top", "count", count)
+        count = as_whole("top", "count", count)
         if count < 0:
             raise UserError(f"`count` must not be negative; got {count}.")
         return sorted(self.probabilities.items(), key=lambda pair: -pair[1])[:count]
@@ -112,7 +112,7 @@ class Predictor:
             CorruptImage: a file cannot be decoded; the message names it.
             WrongTypeError: something other than an image was given.
         """
-        batch_size = whole("predict", "batch_size", batch_size)
+        batch_size = as_whole("predict", "batch_size", batch_size)
         if batch_size < 1:
             raise UserError(f"`batch_size` must be at least 1; got {batch_size}.")
         if not isinstance(images, (list, tuple)):
@@ -126,7 +126,7 @@ class Predictor:
             WrongTypeError: the images are not uint8, or not of the size of the network's.
         """
         self._check(pixels)
-        views = self.views if views is None else whole("scores", "views", views)
+        views = self.views if views is None else as_whole("scores", "views", views)
         return scores_of(self.model, self.config, self.rule, pixels, views=views)
 
     def features_and_scores(self, pixels: Tensor, *, views: int = 1) -> tuple[Tensor, Tensor]:
