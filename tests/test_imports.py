@@ -24,7 +24,8 @@ FLOORS = (
     {"runs"},
     {"engine", "reporting"},
     {"workflow"},
-    {"cli", "__main__"},
+    {"cli"},
+    {"__main__"},
 )
 MATHEMATICS = FLOORS[0] | FLOORS[1] | FLOORS[2] | FLOORS[3]
 FLOOR = {module: floor for floor, modules in enumerate(FLOORS) for module in modules}

@@ -237,7 +237,7 @@ def test_a_matrix_that_counts_nothing_is_refused(matrix):
 
 
 def test_numbers_of_bins_and_draws_are_whole():
-    with pytest.raises(ValueError, match="`bins` must be a whole number of at least 1; got 2.5"):
+    with pytest.raises(ValueError, match=r"`bins` must be a whole number of at least 1; got 2.5"):
         metrics.expected_calibration_error([[0.5, 0.5]], [0], bins=2.5)
     with pytest.raises(ValueError, match="`draws` must be at least 1; got 0"):
         bootstrap.difference([[1, 0]], [[1, 1]], [0, 1], [1, 1], paired=True, draws=0)

@@ -127,7 +127,7 @@ def test_numbers_of_numpy_are_numbers_and_fractions_are_refused(predictor, data)
         lambda: predictor.predict(image, views=2.5),
         lambda: predictor.predict([], batch_size=1.5),
     ):
-        with pytest.raises(TypeError, match="needs a whole number as `(count|views|batch_size)`"):
+        with pytest.raises(TypeError, match=r"needs a whole number as `(count|views|batch_size)`"):
             call()
 
 
