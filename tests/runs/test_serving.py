@@ -19,8 +19,9 @@ from longtail.data.transforms import normalise
 from longtail.engine.building import new_model
 from longtail.errors import CorruptImage, UserError
 from longtail.inference import as_trained
-from longtail.networks.backbones import CifarResNet, TimmBackbone
+from longtail.networks.backbones import CifarResNet
 from longtail.networks.pretrained import load_backbone, read_weights
+from longtail.networks.timm_backbone import TimmBackbone
 from longtail.runs.model_reading import scores_of
 from longtail.runs.model_store import write_model
 from longtail.runs.run import Run

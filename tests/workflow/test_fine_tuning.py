@@ -60,7 +60,8 @@ def test_a_folder_with_weights_gets_the_network_s_own_pixels(photos, weights):
     data = parameters_of(choice.setting.data)
     assert (data["statistics"], data["interpolation"]) == ((known.mean, known.std), "bicubic")
     assert choice.setting.budget == "fine-tuning"
-    assert parameters_of(choice.setting.backbone) | {"image_size": 0} == {"name": NETWORK, "pretrained": False, "image_size": 0}
+    own = {"name": NETWORK, "pretrained": False, "image_size": 0, "zero_init_last": True}
+    assert parameters_of(choice.setting.backbone) | {"image_size": 0} == own
     assert data["size"] == 96
     assert choice.setting.epochs == 30, "of 34 images"
     for words in (

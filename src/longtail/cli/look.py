@@ -239,9 +239,11 @@ def _settings() -> list[dict[str, Any]]:
 def _backbones() -> list[dict[str, Any]]:
     import timm
 
+    from longtail.networks.timm_backbone import OTHERS
     from longtail.settings import CIFAR_RESNETS
 
     own = [{"name": name, "from": "CIFAR ResNet"} for name in CIFAR_RESNETS]
+    own += [{"name": name, "from": "timm's blocks"} for name in OTHERS]
     return [*own, *({"name": name, "from": "timm"} for name in timm.list_models())]
 
 
