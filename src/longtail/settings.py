@@ -61,8 +61,10 @@ def places_lt(
 ) -> Setting:
     """Places-LT: 62,500 images of 365 classes, ResNet-152 with ImageNet weights, 90 epochs.
 
-    Departures: colour jitter, which GCL's script leaves out. The whole network is trained; GCL and MiSLAS train the last block,
-    newly initialised, and the classifier, and freeze the rest. `weights` takes torchvision's file; `fit` is as in `imagenet_lt`.
+    GCL, MiSLAS and GALA train a new last block and the classifier, and freeze the rest of the pretrained network, as published;
+    other methods train it whole. `weights` takes torchvision's file; `fit` is as in `imagenet_lt`.
+
+    Departure: colour jitter, which GCL's script leaves out.
     """
     return _large("places_lt", backbone, pretrained, split_seed, fit, weight_decay=5e-4)
 
