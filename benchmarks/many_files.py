@@ -101,7 +101,7 @@ def start_up(root: Path, asked: argparse.Namespace) -> None:
     print(
         "A file: more than without a check. In any case a sample of training images is decoded for their mean and deviation, here"
     )
-    print("100 of them, else 2,000. Names are listed in any case, too.")
+    print("it has 100 images, else 2,000. Names are listed in any case, too.")
 
 
 def seconds(root: Path, check: str, listed: Path) -> float:
