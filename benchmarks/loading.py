@@ -30,6 +30,7 @@ from longtail.data.crops import Crops
 from longtail.data.loaders import Feed
 from longtail.data.splits import Data, Split
 from longtail.data.transforms import random_flip
+from longtail.memory import keep_freed_memory
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 SIZE = 224
@@ -50,6 +51,7 @@ def main() -> None:
     options.add_argument("--rounds", type=int, default=5)
     asked = options.parse_args()
     torch.set_num_threads(asked.threads)
+    keep_freed_memory()  # as training does
     with tempfile.TemporaryDirectory() as place:
         photos(Path(place), asked.root, asked.images)
         compare(Path(place), asked)

@@ -11,6 +11,7 @@ import os
 import tempfile
 import time
 import warnings
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from unittest import mock
 
@@ -123,13 +124,8 @@ def photos(root: Path, count: int) -> None:
 
 def apart(function, *arguments):  # noqa: ANN001, ANN002, ANN201
     """What a function returns in a process of its own."""
-    with multiprocessing.get_context("spawn").Pool(1, initializer=undaemoned) as pool:
-        return pool.apply(function, arguments)
-
-
-def undaemoned() -> None:
-    """Lets a process of a pool have readers of its own."""
-    multiprocessing.current_process()._config["daemon"] = False  # type: ignore[attr-defined]
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(function, *arguments).result()
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ def epoch(data, number, *, method=recipes.ce, seed=0, workers=0, augment=AUGMENT
     """The images of an epoch and the indices that they are of."""
     setting = replace(settings.digits_lt(), augment=augment, batch_size=4, largest_batch=None)
     experiment, compute = Experiment(method(setting), setting, data, seed), make_compute("cpu", "32-true")
-    indices = epoch_indices(experiment, 0, number, compute, experiment.recipe.stages[0].resample)
+    indices = epoch_indices(experiment, 0, number, experiment.recipe.stages[0].resample)
     feed = Feed(data.train, data, torch.device("cpu"), workers=workers)
     generator = torch.Generator()
     seed_epoch(experiment, 0, number, generator)

@@ -20,6 +20,7 @@ from longtail.engine.building import enter_stage, fast_network, new_loss, new_mo
 from longtail.engine.rates import DeviceRates
 from longtail.engine.recordable import HostWork
 from longtail.engine.replay import Tally
+from longtail.engine.variants import _cast_together, counted_together
 from longtail.spec.experiment import Experiment
 from longtail.steps import classify
 from longtail.weighting import Progress
@@ -112,6 +113,17 @@ def test_a_batch_is_drawn_and_augmented_on_the_device(build, raw):
             batch = batch_of(experiment, feed, 0, chunk, None)
     assert (batch.images.device.type, batch.labels.device.type, len(batch.views)) == ("cuda", "cuda", stage.views - 1)
     assert (batch.companion is None) == (stage.companion is None)
+
+
+def test_variants_of_a_step_stay_on_the_device():
+    plain = torch.nn.BatchNorm2d(3)
+    with without_values():
+        norm = plain.to("cuda")
+        with HostWork() as work, counted_together(norm):
+            normalised, cast = norm(images()), _cast_together((images(), images()), torch.bfloat16)
+    assert work.found is None
+    assert [(tensor.device.type, tensor.dtype) for tensor in cast] == [("cuda", torch.bfloat16)] * 2
+    assert normalised.device.type == "cuda"
 
 
 def test_the_tally_stays_on_the_device():

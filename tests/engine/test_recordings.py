@@ -143,13 +143,10 @@ def test_the_tally_keeps_the_sum_and_the_first_loss_that_is_not_finite(losses, t
         assert total is None or tally.total.item() == total
 
 
-@pytest.mark.parametrize(
-    ("device", "precision", "said"), [("cpu", "bf16-mixed", "on a GPU"), ("cuda", "16-mixed", "use bf16-mixed")]
-)
-def test_graphs_where_they_cannot_be(device, precision, said):
-    with pytest.raises(ValueError, match=said):
-        replay_for(torch.device(device), precision, True)
-    assert replay_for(torch.device(device), precision, None) is None
+def test_graphs_where_they_cannot_be():
+    with pytest.raises(ValueError, match="on a GPU"):
+        replay_for(torch.device("cpu"), "bf16-mixed", True)
+    assert replay_for(torch.device("cpu"), "bf16-mixed", None) is None
 
 
 def test_graphs_are_recorded_on_a_gpu_unless_they_are_refused(monkeypatch):
@@ -157,7 +154,7 @@ def test_graphs_are_recorded_on_a_gpu_unless_they_are_refused(monkeypatch):
     device, said = torch.device("cuda"), []
     assert replay_for(device, "bf16-mixed", False) is None
     assert replay_for(device, "bf16-mixed", None, said.append).note is not None
-    assert replay_for(device, "bf16-mixed", True, said.append).note is None
+    assert replay_for(device, "16-mixed", True, said.append).note is None
 
 
 def test_a_recording_that_fails_says_why_and_gives_the_generators_their_states_back(monkeypatch):

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from longtail.data.listing import read_csv
-from longtail.data.published import _lines
+from longtail.data.published_lists import read_list
 from longtail.errors import UserError
 from longtail.runs.folder import RunFolder
 from longtail.runs.judging import accuracy_under, regrouped_report
@@ -115,7 +115,7 @@ def test_records(run, data):
         lambda: add_start(RunFolder(run), this_start(device="CPU", deterministic=False, graphs=False)),
         lambda: mark_begin(RunFolder(run), 0, 0),
         lambda: take_over(RunFolder(run), [START]),
-        lambda: said_of_siblings(other, {**record, "split": "another"}, {"a.png": "1"}),
+        lambda: said_of_siblings(other, {**record, "split": "another"}, lambda: {"a.png": "1"}),
         lambda: rows_of(run.parents[2], "digits_lt"),
         lambda: list(verify(run)),
     ):
@@ -143,9 +143,11 @@ def test_lists_of_images(run, data):
         (run / name).touch()
     listing = sentence_or(read_csv, run / "split.csv", below=run)
     assert listing is None or all((run / file).is_file() for file in listing.files)
-    said_of_siblings(Run(run.parent / "0-other"), {**RECORD, "split": "x", "libraries": {}, "sources": {}}, {"a.png": "1"})
+    said_of_siblings(
+        Run(run.parent / "0-other"), {**RECORD, "split": "x", "libraries": {}, "sources": {}}, lambda: {"a.png": "1"}
+    )
     (run / "list.txt").write_bytes(data.draw(damages(b"a/1.png 0\nb c/2.png 1\n")))
-    found = sentence_or(_lines, run / "list.txt")
+    found = sentence_or(read_list, run / "list.txt")
     assert found is None or len(found[0]) == len(found[1])
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from longtail.engine.replay import NotRecorded, Replay
+from longtail.engine.replay import Generators, NotRecorded, Replay
 from longtail.errors import UserError
 
 
@@ -37,8 +37,6 @@ def hindrance_to_graphs(device: torch.device, precision: str) -> str | None:
     """A sentence on why no step can be recorded on the device at the precision; None where steps can be."""
     if device.type != "cuda":
         return "`graphs` records steps on a GPU, and this run is on the CPU; leave it out."
-    if precision == "16-mixed":
-        return "`graphs` cannot be used with `precision=16-mixed`, whose loss scale is set by the host; use bf16-mixed."
     return None
 
 
@@ -65,16 +63,16 @@ class CudaGraphs:
             advance()
         torch.cuda.current_stream().wait_stream(self.stream)
 
-    def record(self, advance: Callable[[], None], generator: torch.Generator | None) -> Callable[[], None]:
+    def record(self, advance: Callable[[], None], generator: Generators) -> Callable[[], None]:
         """Records the step without running it; the function returned runs it on what the tensors that it reads hold then.
 
         Raises:
             NotRecorded: the step reads something back from the device or copies to it; random generators are as before.
         """
         graph = torch.cuda.CUDAGraph()
-        own = [] if generator is None else [generator]
-        if generator is not None:
-            graph.register_generator_state(generator)
+        own = [] if generator is None else generator if isinstance(generator, tuple) else [generator]
+        for each in own:
+            graph.register_generator_state(each)
         drawn_from = [*own, torch.cuda.default_generators[self.device.index or 0]]
         before = [(each, each.clone_state()) for each in drawn_from]
         try:

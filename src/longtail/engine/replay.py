@@ -18,6 +18,7 @@ from longtail.weighting import Progress
 
 Advance = Callable[[Chunk, Progress], None]
 Shape = tuple[int, ...]
+Generators = torch.Generator | tuple[torch.Generator, ...] | None
 PLAIN_STEPS = 3
 
 
@@ -30,7 +31,7 @@ class Recorder(Protocol):
 
     def plainly(self, advance: Callable[[], None]) -> None: ...
 
-    def record(self, advance: Callable[[], None], generator: torch.Generator | None) -> Callable[[], None]: ...
+    def record(self, advance: Callable[[], None], generator: Generators) -> Callable[[], None]: ...
 
 
 class Tally:
@@ -98,16 +99,14 @@ class Replay:
         self.recorder, self.note = recorder, note
         self.stage: tuple[Any, ...] = ()
 
-    def begin(
-        self, stage_index: int, advance: Advance, parts: Sequence[nn.Module] = (), generator: torch.Generator | None = None
-    ) -> Advance:
+    def begin(self, stage_index: int, advance: Advance, parts: Sequence[nn.Module] = (), generator: Generators = None) -> Advance:
         """Returns the function to call with each chunk of the epoch that begins; recordings of the same stage are kept.
 
         Args:
             stage_index: index of the stage.
             advance: takes one step; in each epoch of a stage it uses the same tensors.
             parts: the network and the loss of the stage.
-            generator: source of the random numbers that the step draws.
+            generator: source of the random numbers that the step draws, or several.
         """
         if self.stage != (stage_index, *parts):
             self.stage, self.parts, self.generator = (stage_index, *parts), parts, generator

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from longtail.data.splits import Split
@@ -18,13 +18,13 @@ SHOWN = 5
 Contents = Mapping[str, str]
 
 
-def said_of_siblings(run: RunFolder, record: Mapping[str, Any], contents: Contents) -> str:
+def said_of_siblings(run: RunFolder, record: Mapping[str, Any], contents: Callable[[], Contents]) -> str:
     """Sentence on the latest other run of the same experiment but for its images or libraries; "" where there is none.
 
     Args:
         run: the run that is about to start.
         record: record of that run.
-        contents: hash of the content of each of its images, by file name.
+        contents: function that returns the hash of the content of each of its images, by file name; it is called where needed.
     """
     others = sorted(run.folder.parent.glob(f"{record['seed']}-*/record.json"), key=lambda path: -path.stat().st_mtime)
     for path in others:
@@ -36,7 +36,7 @@ def said_of_siblings(run: RunFolder, record: Mapping[str, Any], contents: Conten
     return ""
 
 
-def _difference(other: RunFolder, record: Mapping[str, Any], contents: Contents) -> str:
+def _difference(other: RunFolder, record: Mapping[str, Any], contents: Callable[[], Contents]) -> str:
     try:
         former = other.record
         if any(former.get(name) != record[name] for name in SAME):
@@ -45,7 +45,7 @@ def _difference(other: RunFolder, record: Mapping[str, Any], contents: Contents)
         newer = [
             f"{name} {libraries.get(name)}, now {new}" for name, new in record["libraries"].items() if libraries.get(name) != new
         ]
-        images = changed_images(_contents(other), contents) if former.get("split") != record["split"] else ""
+        images = changed_images(_contents(other), contents()) if former.get("split") != record["split"] else ""
         code = "the source of " + ", ".join(record["sources"]) if former.get("sources") != record["sources"] else ""
         return "; ".join(part for part in (images, *newer, code) if part)
     except (UserError, AttributeError, KeyError, TypeError, ValueError, csv.Error):
