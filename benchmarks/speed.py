@@ -39,6 +39,7 @@ from longtail.engine.building import (
 from longtail.engine.cuda_graphs import replay_for
 from longtail.engine.devices import make_compute
 from longtail.engine.training import Loop, run_epoch
+from longtail.engine.whole_step import WholeStep
 from longtail.heads import CosineHead, LinearHead, ScaledHead
 from longtail.networks.classifier import Classifier
 from longtail.networks.wrappers import TwoBranchBackbone
@@ -170,6 +171,7 @@ def ours(
         optimizer,
         [plain.RATE] * len(optimizer.param_groups),
         network,
+        WholeStep(network, loss, stage.step),
     )
     loop = Loop(experiment, model, Feed(experiment.data.train, experiment.data, compute.device), run, compute, replay=replay)
 
@@ -184,7 +186,7 @@ def parts_of(loop: Loop, stage_index: int, stage: Stage, network: Any, loss: nn.
     seconds = dict.fromkeys(("data", "forward", "backward", "optimizer"), 0.0)
     device, began = loop.compute.device, time.perf_counter()
     experiment, compute = loop.experiment, loop.compute
-    indices = epoch_indices(experiment, stage_index, 0, compute, stage.resample)
+    indices = epoch_indices(experiment, stage_index, 0, stage.resample)
     seed_epoch(experiment, stage_index, 0, loop.generator)
     chunks = epoch_chunks(experiment, loop.feed, stage_index, 0, compute, indices)
     batches = (batch_of(experiment, loop.feed, stage_index, chunk, loop.generator) for chunk in chunks)

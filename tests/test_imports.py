@@ -13,7 +13,7 @@ import longtail
 
 ROOT = Path(longtail.__file__).parent
 FLOORS = (
-    {"errors", "text", "processes", "memory"},
+    {"errors", "text", "processes", "memory", "together", "turns"},
     {"results"},
     {"arguments", "choosing", "running", "schedules", "weighting"},
     {"losses", "heads", "inference", "metrics", "bootstrap"},
@@ -25,6 +25,7 @@ FLOORS = (
     {"engine", "reporting"},
     {"workflow"},
     {"cli"},
+    {"__main__"},
 )
 MATHEMATICS = FLOORS[0] | FLOORS[1] | FLOORS[2] | FLOORS[3]
 FLOOR = {module: floor for floor, modules in enumerate(FLOORS) for module in modules}

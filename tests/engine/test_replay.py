@@ -21,7 +21,7 @@ from longtail.engine.training import train_stages
 from longtail.runs.run import Run
 from longtail.spec.experiment import Experiment
 from longtail.spec.recipe import with_epochs
-from longtail.steps import classify
+from longtail.steps import classify, remember
 from longtail.weighting import Progress
 
 SETTING = replace(settings.digits_lt(), epochs=2, largest_batch=24)
@@ -104,6 +104,17 @@ def test_a_recording_that_is_kept_trains_as_one_that_is_made_anew(tmp_path, monk
     assert (kept.recorded, anew.recorded) == (1, 4)
 
 
+@pytest.mark.slow
+def test_a_momentum_that_the_epoch_decides_is_recorded_anew_with_it(tmp_path):
+    tape, step = Tape(), partial(remember, momentum=schedules.cosine, base=0.01)
+    plain, losses = trained(recipes.tde, tmp_path / "plain", step=step, epochs=3)
+    played, played_losses = trained(recipes.tde, tmp_path / "played", replay=Replay(tape), step=step, epochs=3)
+    assert same(plain, played)
+    assert losses == played_losses
+    assert tape.recorded == 3
+    assert not same(plain, trained(recipes.tde, tmp_path / "constant", epochs=3)[0])
+
+
 class OwnSGD(SGD):
     """Stands for an optimizer of a user's own, which is given its learning rate as a number."""
 
@@ -155,6 +166,10 @@ def counting(model, loss, batch, progress):
     return classify(model, loss, batch, progress)
 
 
+def waiting(model, loss, batch, progress):
+    return classify(model, loss, batch, progress) * float(batch.labels.float().mean().isfinite())
+
+
 def positioned(model, loss, batch, progress):
     return classify(model, loss, batch, progress) * (1 + progress.fraction)
 
@@ -189,11 +204,10 @@ def test_cuda_graphs_train_the_same_network(method, tmp_path):
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_a_recording_that_fails_on_a_gpu_leaves_all_as_it_was(tmp_path, monkeypatch):
     monkeypatch.setattr("longtail.engine.replay.obstacle", lambda advance, progress, parts: advance(progress))
-    waiting = {"step": lambda *given: classify(*given) * float(given[2].labels.float().mean().isfinite())}
-    plain, losses = trained(recipes.gcl, tmp_path / "plain", device="cuda", **waiting)
+    plain, losses = trained(recipes.gcl, tmp_path / "plain", device="cuda", step=waiting)
     said = []
     replay = Replay(CudaGraphs(torch.device("cuda", 0)), said.append)
-    played, played_losses = trained(recipes.gcl, tmp_path / "played", device="cuda", replay=replay, **waiting)
+    played, played_losses = trained(recipes.gcl, tmp_path / "played", device="cuda", replay=replay, step=waiting)
     assert len(said) == 2
     assert losses == played_losses
     assert same(plain, played)

@@ -376,6 +376,9 @@ def _sentence(error: Exception) -> str:
 
 
 def _stop(text: str, code: int) -> None:
+    turns = sys.modules.get("longtail.turns")  # of several processes of a run one says what happened
+    if turns is not None and not turns.fails():
+        sys.exit(code)
     with suppress(OSError):  # the terminal may be gone
         typer.secho(visible(" ".join(text.split())), fg=typer.colors.RED, err=True)
     sys.exit(code)

@@ -72,7 +72,7 @@ def trained_until(experiment: Experiment, stage_index: int, run: Run, compute: C
     model = new_model(experiment)
     for earlier in range(stage_index + 1):
         enter_stage(model, experiment, earlier)
-    stored = run.load_stage(experiment.key(stage_index + 1))
+    stored = compute.from_first(lambda: run.load_stage(experiment.key(stage_index + 1)))
     if stored is None:
         raise MissingFileError(f"Stage {stage_index + 1} is not stored in '{run.shared}'; train it with the same command again.")
     model.load_state_dict(stored["model"])
@@ -122,6 +122,7 @@ class StageWork:
         key: hash under which the end of the stage is stored.
         base_rates: learning rate of each optimizer group before the schedule.
         network: network that the steps call; set when the stage begins, after a checkpoint is loaded.
+        value: the step as a function of batch and progress; set with the network.
         faster: surroundings of the forward pass of a batch of so many images (`engine.variants`).
         average: moving average of the network's weights, where the stage takes one.
         device_rates: the learning rates on the device, where steps are recorded; None: they are numbers in Python.
@@ -135,6 +136,7 @@ class StageWork:
     optimizer: Any
     base_rates: list[float]
     network: Any = None
+    value: Any = None
     faster: Callable[[int], AbstractContextManager[Any]] = nullcontext
     average: WeightAverage | None = None
     device_rates: DeviceRates | None = None

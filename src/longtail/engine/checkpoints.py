@@ -19,21 +19,24 @@ def load_stage(loop: Loop, key: str) -> History | None:
     Raises:
         UserError: the stage was trained under other conditions than this run, for which the same bits were promised.
     """
-    stored = loop.run.load_stage(key)
+    stored = loop.compute.from_first(lambda: loop.run.load_stage(key))
     if stored is None:
         return None
-    take_over(loop.run, stored["starts"])
+    if loop.compute.leads:
+        take_over(loop.run, stored["starts"])
     loop.model.load_state_dict(stored["model"])
     history = list(stored["history"])
-    loop.run.write_log(history, new=len(history))
+    if loop.compute.leads:
+        loop.run.write_log(history, new=len(history))
     return history
 
 
 def continued(loop: Loop, work: StageWork, history: History) -> tuple[int, History]:
     """Restores a checkpoint of this stage, else runs its `start`; returns the epoch to begin with and the history before it."""
-    state = next((state for state in loop.run.load_states() if belongs(state, work, history)), None)
+    state = loop.compute.from_first(lambda: next((each for each in loop.run.load_states() if belongs(each, work, history)), None))
     first = 0 if state is None else state["epoch"] + 1
-    mark_begin(loop.run, work.index, first)
+    if loop.compute.leads:
+        mark_begin(loop.run, work.index, first)
     if state is None:
         if work.stage.start is not None:
             work.stage.start(loop.model, work.loss, loop.experiment.data)
@@ -59,6 +62,8 @@ def save_epoch(loop: Loop, work: StageWork, epoch: int, history: History) -> Non
     A thread writes them while the next epoch is trained. What it cannot write, such as on a full disk, is raised as an error at
     the end of that epoch (`Loop.writer`).
     """
+    if not loop.compute.leads:
+        return None
     if epoch == work.stage.epochs - 1:
         return loop.writer.start(partial(loop.run.write_log, history))
     state = {"key": work.key, "epoch": epoch, "history": history, **copied_to_host(_states(loop, work))}
@@ -76,6 +81,8 @@ def end_stage(loop: Loop, work: StageWork, history: History) -> None:
     if work.average is not None:
         work.average.copy_to_network(work.average.average)
     loop.model.head.get_buffer("scale").fill_(getattr(work.loss, "scale", 1.0))
+    if not loop.compute.leads:
+        return
     stored = {"model": loop.model.state_dict(), "history": history, "starts": loop.run.starts}
     loop.run.save_stage(work.key, stored)
     loop.run.drop_states()

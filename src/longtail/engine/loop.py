@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -16,6 +17,7 @@ from longtail.engine.writer import Writer
 from longtail.networks.classifier import Classifier
 from longtail.runs.run import Run
 from longtail.spec.experiment import Experiment
+from longtail.turns import first
 from longtail.weighting import Progress
 
 Watch = Callable[[int, Progress], None]
@@ -42,6 +44,18 @@ class Loop:
         return torch.Generator(self.compute.device)
 
     @cached_property
+    def own_generator(self) -> torch.Generator:
+        """Source of the random numbers for images of this process alone; in one process it is `generator`."""
+        return torch.Generator(self.compute.device) if self.compute.world > 1 else self.generator
+
+    @cached_property
     def tally(self) -> Tally:
         """The losses of the epoch, in memory that recorded steps keep."""
         return Tally(self.compute.device)
+
+    @contextmanager
+    def stage_locked(self, key: str) -> Iterator[None]:
+        """Holds the lock of a stage inside the `with` block, in the first process, for which the others wait."""
+        with self.run.stage_locked(key) if self.compute.leads else nullcontext():
+            first("lock", bool)
+            yield

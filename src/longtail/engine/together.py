@@ -50,7 +50,7 @@ def train_epoch(members: Sequence[Member], advance: Advance, epoch: int, replay:
 
 def chunks_of(loop: Loop, work: StageWork, epoch: int) -> Iterator[Chunk]:
     """The chunks of one network's epoch."""
-    indices = epoch_indices(loop.experiment, work.index, epoch, loop.compute, work.stage.resample)
+    indices = epoch_indices(loop.experiment, work.index, epoch, work.stage.resample)
     return epoch_chunks(loop.experiment, loop.feed, work.index, epoch, loop.compute, indices)
 
 

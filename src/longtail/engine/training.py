@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from longtail.data.loaders import Chunk, Feed
-from longtail.engine.batches import batch_of, epoch_chunks, epoch_indices, not_finite, seed_epoch, steps_of
+from longtail.engine.batches import batch_of, check_parts, epoch_chunks, epoch_indices, not_finite, seed_epoch, steps_of
 from longtail.engine.building import StageWork, begin_stage, check_stages, enter_stage, fast_network, new_model, on_device
 from longtail.engine.checkpoints import continued, end_stage, load_stage, save_epoch
 from longtail.engine.compute import Compute
@@ -16,6 +16,7 @@ from longtail.engine.evaluation import judged_epoch
 from longtail.engine.loop import History, Loop, Watch
 from longtail.engine.replay import Advance, Replay
 from longtail.engine.variants import FastStep
+from longtail.engine.whole_step import WholeStep, averaged
 from longtail.errors import TrainingFailed
 from longtail.losses.contract import set_class_weights
 from longtail.memory import keep_freed_memory
@@ -38,6 +39,7 @@ def train_stages(
     keep_freed_memory()
     model = on_device(new_model(experiment), compute)
     check_stages(model, experiment)
+    check_parts(experiment, compute.world)
     feed = Feed(experiment.data.train, experiment.data, compute.device)
     loop = Loop(experiment, model, feed, run, compute, watch, replay, fast)
     history: History = []
@@ -57,7 +59,7 @@ def run_stage(loop: Loop, stage_index: int, history: History) -> History:
     stored = load_stage(loop, key)
     if stored is not None:
         return stored
-    with loop.run.stage_locked(key):
+    with loop.stage_locked(key):
         stored = load_stage(loop, key)
         return train_stage(loop, stage_index, history) if stored is None else stored
 
@@ -70,8 +72,11 @@ def train_stage(loop: Loop, stage_index: int, history: History) -> History:
         work.hold_rates(loop.compute.device)
     work.network = fast_network(loop.model, work.stage, loop.experiment.precision)
     work.faster = FastStep(work.network, loop.fast, batch_size=work.stage.batch_size)
+    step = WholeStep(work.network, work.loss, work.stage.step, synchronised=loop.compute.synchronised)
+    work.value = averaged(step)
     for epoch in range(first, work.stage.epochs):
         entry = run_epoch(loop, work, epoch)
+        loop.compute.equalise(work.network)
         with work.weights_of_the_end:
             entry |= judged_epoch(work.network, loop.experiment, stage_index, epoch, loop.compute)
         history = [*history, entry]
@@ -84,7 +89,7 @@ def run_epoch(loop: Loop, work: StageWork, epoch: int) -> dict[str, Any]:
     """Trains one epoch and returns its entry of the history; nothing is read back from the device before the epoch ends."""
     began = time.perf_counter()
     begin_epoch(loop, work, epoch)
-    indices = epoch_indices(loop.experiment, work.index, epoch, loop.compute, work.stage.resample)
+    indices = epoch_indices(loop.experiment, work.index, epoch, work.stage.resample)
     run_steps(loop, work, epoch, indices)
     loop.writer.wait()
     if (bad := int(loop.tally.bad.item())) >= 0:
@@ -114,6 +119,8 @@ def begin_epoch(loop: Loop, work: StageWork, epoch: int) -> None:
     """Sets the random numbers, learning rates, class weights of the loss, and modes of the modules for an epoch that begins."""
     stage, progress = work.stage, Progress(epoch, work.stage.epochs)
     seed_epoch(loop.experiment, work.index, epoch, loop.generator)
+    if loop.compute.world > 1:
+        seed_epoch(loop.experiment, work.index, epoch, loop.own_generator, loop.compute.rank + 1)
     loop.tally.restart()
     work.set_rates(progress)
     set_class_weights(work.loss, stage.reweight(loop.experiment.data.class_counts, progress))
@@ -128,9 +135,9 @@ def one_step(loop: Loop, work: StageWork) -> Advance:
     def advance(chunk: Chunk, progress: Progress) -> None:
         if work.device_rates is None:
             work.set_rates(progress)
-        batch = batch_of(loop.experiment, loop.feed, work.index, chunk, loop.generator)
+        batch = batch_of(loop.experiment, loop.feed, work.index, chunk, loop.generator, loop.own_generator)
         with loop.compute.autocast(), work.faster(len(batch.labels)):
-            value = work.stage.step(work.network, work.loss, batch, progress)
+            value = work.value(batch, progress)
         loop.compute.backward(value)
         loop.compute.step(work.optimizer)
         work.optimizer.zero_grad()

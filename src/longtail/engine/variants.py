@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from longtail.errors import UserError
-from longtail.networks.backbones import TimmBackbone
 from longtail.networks.experts import ExpertsBackbone
+from longtail.networks.timm_backbone import TimmBackbone
 from longtail.networks.wrappers import TwoBranchBackbone
 from longtail.spec.description import unknown
 

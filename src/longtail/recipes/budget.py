@@ -83,9 +83,6 @@ PLACES_BUDGET = (
     f"{DECOUPLING_BUDGET} Its first stage for Places-LT was not released; there only the last block was trained, here the whole "
     "network is."
 )
-FROZEN_TRUNK = (
-    "The whole network is trained; the authors train its last block and the classifier alone, and hold the rest in eval mode."
-)
 WITH_REPLACEMENT = "Class-balanced draws are with replacement; the authors cycle through each class's images."
 
 

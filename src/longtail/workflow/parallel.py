@@ -18,6 +18,7 @@ from longtail.results import counted
 from longtail.runs.devices import chosen_device
 from longtail.runs.run import Run
 from longtail.spec.recipe import Setting
+from longtail.together import world
 from longtail.workflow.mps import served
 from longtail.workflow.one_run import Result, train_one
 from longtail.workflow.precision import settled_precision
@@ -47,7 +48,7 @@ def train_many(requests: Sequence[Request], setting: Setting, data: Data, *, wat
 
 def jobs_of(requests: Sequence[Request]) -> int:
     """Number of runs to train at once: `jobs` if given, else one per core of the CPU, and one at a time on a GPU."""
-    asked = requests[0].jobs
+    asked = requests[0].jobs if world() == 1 else 1
     if asked is None:
         asked = processors() if chosen_device(requests[0].device) == "cpu" else 1
     return max(min(asked, len(requests)), 1)

@@ -106,6 +106,13 @@ class Request:
     seed: int = option(TRAINING, "Seed of the initial weights, the order of images and the noise.", 0)
     jobs: int | None = option(TRAINING, "Number of seeds trained at once; one per core on a CPU, else 1.")
     device: str = option(TRAINING, "Device: auto, cpu or cuda.", "auto")
+    devices: int = option(TRAINING, "Number of processes of this machine that train one run, each on a GPU of its own.", 1)
+    sync_batch_norm: bool = option(
+        TRAINING,
+        "Where several processes train one run, normalise over the images of all, as one process would.",
+        True,
+        flag="--sync-batch-norm/--no-sync-batch-norm",
+    )
     precision: str = option(TRAINING, "Precision of computation: auto, 32-true, bf16-mixed or 16-mixed.", "auto")
     deterministic: bool = option(TRAINING, "Use only algorithms that give the same bits each time.", False)
     graphs: bool | None = option(

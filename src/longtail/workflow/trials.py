@@ -41,7 +41,8 @@ def validation_parts(data: Data, request: Request) -> list[Data]:
         held = hold_out(data, request.val or VAL_SHARE, seed=request.split_seed)
         if not len(held.splits["val"]):
             raise UserError(
-                "No class has enough training images (3) to hold one out for validation; train one method with `method=NAME`."
+                "No class has enough training images (3) to hold one out for validation. Choose on all of them with `folds=2`, "
+                "or train one method with `method=NAME`."
             )
         return [held]
     if data.val is not None:
