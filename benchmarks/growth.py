@@ -17,7 +17,7 @@ from longtail import weighting
 from longtail.engine.devices import make_compute
 from longtail.heads import LinearHead
 from longtail.losses import CrossEntropyLoss, GALALoss, GCLLoss
-from longtail.networks.backbones import TimmBackbone
+from longtail.networks.timm_backbone import TimmBackbone
 from longtail.sampling import EpochSampler
 
 CLASSES = (10, 100, 1000, 8142, 10_000)

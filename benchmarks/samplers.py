@@ -18,6 +18,7 @@ from longtail.weighting import power
 from sampling_jobs import IMPORTS, joined, run
 from sampling_libraries import BATCH, STOP, Images, Shown
 
+MANY = 2000  # epochs of the sampler alone
 PACKAGES = ("pytorch-lightning", "accelerate", "transformers")
 
 
@@ -33,6 +34,9 @@ def main() -> None:
     for library in IMPORTS:
         for world in (1, 2, 4):
             print(line_of(library, world, asked), flush=True)
+    for world in (1, 2, 4):
+        error = class_error(many_epochs(world, asked), asked)
+        print(f"the sampler alone, {MANY:,} epochs, world {world}: largest class error {error}")
     print("epochs: those whose images are, in order, the list of one process. Class error: of the share of a class in all images")
     print("shown, in points and in standard errors. Shown again: per epoch, where the list begins anew to fill a batch.")
     print(f"resumed: from epoch {STOP[0]}, after {STOP[1]} batches; whether the images after it are those of the unbroken run.")
@@ -58,6 +62,13 @@ def expected_lists(asked: Namespace) -> list[list[int]]:
     """The list of each epoch, as one process draws it."""
     sampler = EpochSampler(Images(asked.images).labels, rule=power, seed=5, epochs=asked.epochs, world=1)
     return [list(sampler) for _ in range(asked.epochs)]
+
+
+def many_epochs(world: int, asked: Namespace) -> dict[int, list[int]]:
+    """All that the processes are shown in many epochs of another seed."""
+    labels = Images(asked.images).labels
+    samplers = [EpochSampler(labels, rule=power, seed=6, rank=rank, world=world) for rank in range(world)]
+    return {epoch: list(chain(*samplers)) for epoch in range(MANY)}
 
 
 def by_epoch(shown: Shown) -> dict[int, list[int]]:

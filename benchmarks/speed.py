@@ -17,6 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import plain
 import torch
 from torch import Tensor, nn
@@ -24,7 +25,7 @@ from torch import Tensor, nn
 from longtail import recipes, schedules, settings
 from longtail.data.loaders import Feed
 from longtail.data.splits import Data
-from longtail.engine.batches import epoch_batches, epoch_indices
+from longtail.engine.batches import batch_of, epoch_chunks, epoch_indices, seed_epoch
 from longtail.engine.building import (
     StageWork,
     enter_stage,
@@ -35,9 +36,10 @@ from longtail.engine.building import (
     on_device,
     parameter_groups,
 )
+from longtail.engine.cuda_graphs import replay_for
 from longtail.engine.devices import make_compute
-from longtail.engine.replay import Replay, cuda_replay
 from longtail.engine.training import Loop, run_epoch
+from longtail.engine.whole_step import WholeStep
 from longtail.heads import CosineHead, LinearHead, ScaledHead
 from longtail.networks.classifier import Classifier
 from longtail.networks.wrappers import TwoBranchBackbone
@@ -46,6 +48,7 @@ from longtail.spec.experiment import Experiment
 from longtail.spec.recipe import Stage
 from longtail.weighting import Progress
 
+BACKBONE = settings.cifar10_lt().backbone
 GFLOP, MEGABYTES = 0.42, 12.0  # of one training image of ResNet-32 at 32x32: forward and backward, activations in bfloat16
 
 
@@ -75,7 +78,7 @@ def main() -> None:
     options.add_argument("--root", type=Path, required=True, help="folder of the CIFAR files")
     options.add_argument("--device", default="auto")
     options.add_argument("--workers", type=int, default=0, help="of the plain loop's DataLoader")
-    options.add_argument("--graphs", action="store_true", help="record steps as CUDA graphs")
+    options.add_argument("--graphs", action=argparse.BooleanOptionalAction, default=False, help="record steps as CUDA graphs")
     options.add_argument("--rounds", type=int, default=25)
     options.add_argument("--steps", type=int, default=24, help="per round; 64 images each")
     options.add_argument("--only", nargs="*", default=[work.name for work in WORK])
@@ -105,10 +108,10 @@ def measure(work: Work, asked: Any, compute: Any, limit: float) -> None:
     setting = replace(settings.cifar10_lt(), budget=work.budget)
     data = setting.data(asked.root)
     images = 64 * asked.steps
-    data = replace(data, train=data.train.take(torch.randperm(len(data.train))[:images].numpy()))
+    data = replace(data, train=data.train.take(drawn(data.train.labels, images)))
     experiment = Experiment(getattr(recipes, work.method)(setting), setting, data, precision=compute.precision)
     with tempfile.TemporaryDirectory() as folder:
-        replay = cuda_replay(compute.device, compute.precision) if asked.graphs else None
+        replay = replay_for(compute.device, compute.precision, asked.graphs)
         epoch, parts = ours(experiment, work.stage_index, Run(Path(folder)), compute, replay)
         context = multiprocessing.get_context("spawn")
         here, there = context.Pipe()
@@ -133,6 +136,13 @@ def measure(work: Work, asked: Any, compute: Any, limit: float) -> None:
     )
 
 
+def drawn(labels: np.ndarray, images: int) -> np.ndarray:
+    """Indices of so many images, drawn at random with at least one of every class."""
+    order = np.random.default_rng(0).permutation(len(labels))
+    first_of_class = np.unique(labels[order], return_index=True)[1]
+    return np.concatenate([order[first_of_class], np.delete(order, first_of_class)])[:images]
+
+
 def answer(pipe: Any, work: Work, data: Data, device: str, asked: Any) -> None:
     """The plain loop, in a process as Python starts it: each message asks for the seconds of some steps."""
     torch.set_num_threads(asked.threads)
@@ -143,7 +153,7 @@ def answer(pipe: Any, work: Work, data: Data, device: str, asked: Any) -> None:
 
 
 def ours(
-    experiment: Experiment, stage_index: int, run: Run, compute: Any, replay: Replay | None
+    experiment: Experiment, stage_index: int, run: Run, compute: Any, replay: Any
 ) -> tuple[Callable[[int], Any], Callable[[], dict[str, float]]]:
     """An epoch of the loop itself, and the shares of a step's time."""
     stage = experiment.recipe.stages[stage_index]
@@ -161,6 +171,7 @@ def ours(
         optimizer,
         [plain.RATE] * len(optimizer.param_groups),
         network,
+        WholeStep(network, loss, stage.step),
     )
     loop = Loop(experiment, model, Feed(experiment.data.train, experiment.data, compute.device), run, compute, replay=replay)
 
@@ -175,8 +186,10 @@ def parts_of(loop: Loop, stage_index: int, stage: Stage, network: Any, loss: nn.
     seconds = dict.fromkeys(("data", "forward", "backward", "optimizer"), 0.0)
     device, began = loop.compute.device, time.perf_counter()
     experiment, compute = loop.experiment, loop.compute
-    indices = epoch_indices(experiment, stage_index, 0, compute, stage.resample)
-    batches: Iterator[Any] = epoch_batches(experiment, loop.feed, stage_index, 0, compute, indices)
+    indices = epoch_indices(experiment, stage_index, 0, stage.resample)
+    seed_epoch(experiment, stage_index, 0, loop.generator)
+    chunks = epoch_chunks(experiment, loop.feed, stage_index, 0, compute, indices)
+    batches = (batch_of(experiment, loop.feed, stage_index, chunk, loop.generator) for chunk in chunks)
     steps = len(loop.experiment.data.train) // stage.batch_size
     for step in range(steps):
         kept: dict[str, Any] = {}
@@ -193,10 +206,10 @@ def parts_of(loop: Loop, stage_index: int, stage: Stage, network: Any, loss: nn.
     return {**{name: part / total for name, part in seconds.items()}, "rest": 1 - sum(seconds.values()) / total}
 
 
-def theirs(work: Work, data: Data, device: torch.device, workers: int) -> Iterator[None]:
+def theirs(work: Work, data: Data, device: torch.device, workers: int, build: Any = BACKBONE) -> Iterator[None]:
     """The plain loop of the same stage, on the same images and the same network, its blocks computed as in the scripts."""
     counts = torch.bincount(torch.from_numpy(data.train.labels), minlength=10).clamp(min=1).numpy()
-    bare = plain.as_released(settings.cifar10_lt().backbone())
+    bare = plain.as_released(build())
     backbone: Any = TwoBranchBackbone(bare) if work.name == "bbn" else bare
     head: nn.Module = CosineHead(64, 10) if work.method == "gcl" else LinearHead(backbone.num_features, 10)
     model = Classifier(backbone, ScaledHead(head) if work.method == "mislas" else head).to(device)

@@ -35,3 +35,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if Path(item.path).parent.name in TRAINING and "tests" in Path(item.path).parts:
             item.add_marker(pytest.mark.slow)
+
+
+@pytest.fixture
+def publish(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Writes a small set's lists and images below `tmp_path`, as if that were the published one."""
+    from small_lists import publisher  # imports longtail, which the hook above must see first
+
+    return publisher(tmp_path, monkeypatch)

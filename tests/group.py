@@ -7,6 +7,8 @@ from datetime import timedelta
 import torch
 import torch.distributed as dist
 
+from longtail.turns import keep_store
+
 
 class Group:
     """A group of processes, which wait for functions until it is closed.
@@ -45,7 +47,9 @@ class Group:
 def _serve(pipe, rank, world, store):
     """Ends the process group before the process: threads of Gloo that are left at exit abort it now and then."""
     torch.set_num_threads(1)
-    dist.init_process_group("gloo", f"file://{store}", rank=rank, world_size=world, timeout=timedelta(seconds=60))
+    store = dist.FileStore(store, world)
+    dist.init_process_group("gloo", store=store, rank=rank, world_size=world, timeout=timedelta(seconds=60))
+    keep_store(dist.PrefixStore("longtail", store))
     while (work := pipe.recv()) is not None:
         function, arguments = work
         try:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from argparse import Namespace
 from collections.abc import Callable
 from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -138,7 +139,11 @@ def lightning(job: Job) -> dict[str, Any]:
     kept = f"{job.folder}/step={job.stop}.ckpt"
     whole, resumed, worked = fit(), fit(kept), fit(kept, workers=1)
     shown = {"whole": whole.network.shown, "resumed": resumed.network.shown, "resumed with workers": worked.network.shown}
-    return {**shown, "weights": whole.weights, "resumed weights": resumed.weights}
+    refused = [
+        message_of(lambda: SamplerPlace(job.sampler()).on_train_start(SimpleNamespace(train_dataloader=[1]), whole)),
+        message_of(lambda: EpochWeights(whole.loss, power).on_train_start(SimpleNamespace(max_epochs=-1), whole)),
+    ]
+    return {**shown, "weights": whole.weights, "resumed weights": resumed.weights, "refused": refused}
 
 
 def accelerate(job: Job) -> dict[str, Any]:
@@ -185,8 +190,8 @@ def transformers(job: Job) -> dict[str, Any]:
 
     whole, twice, resumed = train(), train(accumulated=2), train(checkpoint=f"{job.folder}/checkpoint-{job.stop}")
     refused = [message_of(lambda: train(rank=0, world=2)), message_of(lambda: loss_function(Network()))]
-    shown = {"whole": whole.shown, "accumulated": twice.shown, "resumed": resumed.shown}
-    return {**shown, "whole values": whole.values(), "accumulated values": twice.values(), "refused": refused}
+    values = {"whole values": whole.values(), "accumulated values": twice.values()}
+    return {"whole": whole.shown, "accumulated": twice.shown, "resumed": resumed.shown, "refused": refused, **values}
 
 
 def message_of(call: Callable[[], object]) -> str:

@@ -13,7 +13,7 @@ import longtail
 
 ROOT = Path(longtail.__file__).parent
 FLOORS = (
-    {"errors", "text", "processes", "memory"},
+    {"errors", "text", "processes", "memory", "together", "turns"},
     {"results"},
     {"arguments", "choosing", "running", "schedules", "weighting"},
     {"losses", "heads", "inference", "metrics", "bootstrap"},
@@ -25,6 +25,7 @@ FLOORS = (
     {"engine", "reporting"},
     {"workflow"},
     {"cli"},
+    {"__main__"},
 )
 MATHEMATICS = FLOORS[0] | FLOORS[1] | FLOORS[2] | FLOORS[3]
 FLOOR = {module: floor for floor, modules in enumerate(FLOORS) for module in modules}
@@ -91,9 +92,9 @@ def test_the_mathematics_needs_torch_alone(path):
 
 
 @every_file
-def test_only_integrations_import_lightning(path):
+def test_only_the_integrations_import_other_libraries_of_training(path):
     if module_of(path) != "integrations":
-        assert not roots(path) & {"lightning_fabric", "lightning", "pytorch_lightning"}
+        assert not roots(path) & {"lightning_fabric", "lightning", "pytorch_lightning", "accelerate", "transformers"}
 
 
 def test_the_mathematics_loads_nothing_heavy():

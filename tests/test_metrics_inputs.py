@@ -132,7 +132,7 @@ def test_logits_are_no_probabilities():
             metrics.expected_calibration_error(given, LABELS)
     half = SCORES.softmax(1).half()
     assert metrics.expected_calibration_error(half, LABELS) == pytest.approx(0.0, abs=0.01)
-    with pytest.raises(ValueError, match="`bins` must be at least 1; got 0"):
+    with pytest.raises(ValueError, match="`bins` must be a whole number of at least 1; got 0"):
         metrics.expected_calibration_error(half, LABELS, bins=0)
 
 
@@ -191,3 +191,58 @@ def test_metrics_leave_what_they_are_given_and_the_random_numbers(monkeypatch):
     assert torch.equal(scores, SCORES)
     assert torch.equal(labels, LABELS)
     assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_an_empty_list_of_labels_belongs_to_no_images():
+    assert np.isnan(metrics.report(torch.zeros(0, 3), [], {"a": [0]}).mean_recall)
+    assert choosing.folds_of([], 2, seed=0).tolist() == []
+
+
+@pytest.mark.parametrize(
+    "recalls", [[1, 0, 1], (1.0, 0.0, 1.0), np.array([1, 0, 1], dtype=np.uint8), torch.tensor([1.0, 0, 1]).half()]
+)
+def test_recalls_of_any_kind_are_the_same_recalls(recalls):
+    assert metrics.group_means(recalls, {"a": [0, 1], "b": [2]}) == {"a": 0.5, "b": 1.0}
+    found = metrics.group_results(recalls, [3, 1, 2], {"a": [0, 1]})["a"]
+    assert (found.recall, found.classes, found.images) == (0.5, 2, 4)
+    assert metrics.accuracy_under_prior(recalls, [1, 2, 1]) == 0.5
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: metrics.group_means([100.0, 0.0], {"a": [0]}),
+        lambda: metrics.group_results([[1.0, 0.0]], [1], {"a": [0]}),
+        lambda: metrics.accuracy_under_prior([100.0, 50.0], [1, 1]),
+        lambda: choosing.recall_interval([100.0, 50.0], [3, 4]),
+    ],
+)
+def test_percentages_are_no_recalls(call):
+    with pytest.raises(ValueError, match=r"needs shares from 0 to 1 of shape \(C,\) as `recalls`"):
+        call()
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float16, np.int16])
+def test_sums_of_a_confusion_matrix_do_not_overflow(dtype):
+    matrix = np.array([[200, 200], [0, 100]], dtype=np.uint8).astype(dtype) * dtype(300 if dtype == np.float16 else 1)
+    assert metrics.per_class_recall(matrix).tolist() == [0.5, 1.0]
+    assert metrics.accuracy(matrix) == pytest.approx(0.6)
+
+
+@pytest.mark.parametrize("matrix", [[[-1, 2], [0, 2]], [[float("nan"), 2], [0, 2]], [[1, 2]]])
+def test_a_matrix_that_counts_nothing_is_refused(matrix):
+    for metric in (metrics.accuracy, metrics.per_class_recall):
+        with pytest.raises(ValueError, match="needs a confusion matrix of shape"):
+            metric(matrix)
+
+
+def test_numbers_of_bins_and_draws_are_whole():
+    with pytest.raises(ValueError, match=r"`bins` must be a whole number of at least 1; got 2.5"):
+        metrics.expected_calibration_error([[0.5, 0.5]], [0], bins=2.5)
+    with pytest.raises(ValueError, match="`draws` must be at least 1; got 0"):
+        bootstrap.difference([[1, 0]], [[1, 1]], [0, 1], [1, 1], paired=True, draws=0)
+
+
+def test_masked_arrays_are_refused_since_their_mask_would_be_lost():
+    with pytest.raises(TypeError, match="got int64 of shape"):
+        metrics.mean_recall(np.eye(3), np.ma.masked_array([0, 1, 2], mask=[False, True, False]))

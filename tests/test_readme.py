@@ -78,7 +78,11 @@ def test_the_python_interface_trains_and_predicts(tmp_path, monkeypatch, capsys)
 def test_every_command_and_option_exists(line):
     group = get_command(app)
     name, *arguments = shlex.split(line)[1:]
-    context = group.commands[name].make_context(name, list(arguments))
+    command = group.commands[name]
+    while hasattr(command, "commands"):
+        name, *arguments = arguments
+        command = command.commands[name]
+    context = command.make_context(name, list(arguments))
     assert context.params
 
 

@@ -173,6 +173,8 @@ def test_set_epoch_takes_whole_numbers_alone(monkeypatch):
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
     with pytest.raises(TypeError, match=r"set_epoch needs a whole number as `epoch`; got 0.5"):
         EpochSampler(LABELS).set_epoch(0.5)
+    with pytest.raises(ValueError, match=r"set_epoch needs an `epoch` of at least 0; got -1"):
+        EpochSampler(LABELS).set_epoch(-1)
 
 
 def test_epoch_seed_mixes_its_parts():

@@ -42,7 +42,8 @@ def as_tensor(owner: str, values: Numbers, name: str) -> Tensor:
 
 
 def _converted(values: Numbers) -> Tensor:
-    if isinstance(values, (str, bytes, Mapping, set, frozenset)) or values is None:
+    masked = hasattr(values, "filled")  # numpy's masked arrays, whose values that do not count would be read
+    if isinstance(values, (str, bytes, Mapping, set, frozenset)) or values is None or masked:
         raise TypeError
     if isinstance(values, (list, tuple)) and values and hasattr(values[0], "__array__"):
         return torch.stack([each if isinstance(each, Tensor) else _converted(each) for each in values])
@@ -83,6 +84,7 @@ def as_labels(
     images: int | None = None,
     also: tuple[int, ...] = (),
     name: str = "labels",
+    on_cpu: bool = False,
 ) -> Tensor:
     """The class indices (B,) as int64, from integers of any type.
 
@@ -92,12 +94,14 @@ def as_labels(
         images: number of images B that the labels must be of; None for any.
         also: values that are allowed beside 0 to C - 1.
         name: name of the argument.
+        on_cpu: whether they are moved to the CPU, and so are always checked.
 
     Raises:
         WrongTypeError: the labels are no integers.
         UserError: they have another shape, or one is no class index.
     """
     given = as_tensor(owner, labels, name)
+    given = given.cpu() if on_cpu else given
     if given.is_floating_point() or given.is_complex() or given.dtype == torch.bool:
         if not isinstance(labels, Tensor) and given.numel() == 0:
             given = given.long()
@@ -168,6 +172,19 @@ def as_vector(owner: str, values: Numbers, *, length: int, name: str, of: str = 
     if given.shape != (length,):
         raise UserError(f"{owner} needs one number per {of} as `{name}`, of shape ({length},); got {described(given)}.")
     return given if given.is_floating_point() else given.double()
+
+
+def as_shares(owner: str, values: Numbers, *, name: str) -> Tensor:
+    """Shares (C,) such as recalls, between 0 and 1 or nan where there is none, in float64 on the CPU.
+
+    Raises:
+        WrongTypeError: the values are no real numbers.
+        UserError: they have another shape, or one is no share, such as a percentage.
+    """
+    given = exact(_real(owner, values, name)).cpu()
+    if given.ndim != 1 or bool(((given < -ROUNDING) | (given > 1 + ROUNDING)).any()):
+        raise UserError(f"{owner} needs shares from 0 to 1 of shape (C,) as `{name}`, nan for none; got {described(given)}.")
+    return given
 
 
 def as_hits(owner: str, values: Numbers, *, rows: int | str, images: int, name: str = "hits") -> Tensor:

@@ -23,7 +23,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from longtail.arguments import Numbers, as_hits, as_labels, as_tensor
+from longtail.arguments import Numbers, as_hits, as_labels
 from longtail.choosing import Labels, Prior, effective_images, image_weights
 from longtail.errors import UserError
 from longtail.results import Z95
@@ -60,8 +60,11 @@ def difference(first: Hits, second: Hits, labels: Labels, prior: Prior, *, paire
         draws: number of bootstrap draws.
 
     Raises:
-        UserError: shapes do not fit, a label is no class index, or no class with images has a share of the prior.
+        UserError: shapes do not fit, a label is no class index, no class with images has a share of the prior, or there is no
+            draw.
     """
+    if draws < 1:
+        raise UserError(f"`draws` must be at least 1; got {draws}.")
     weights = image_weights(labels, prior)
     labels, hits = _checked("difference", first, second, labels, paired=paired)
     used = weights > 0
@@ -97,7 +100,7 @@ def _checked(
     owner: str, first: Hits, second: Hits, labels: Labels, *, paired: bool, classes: int | None = None
 ) -> tuple[Tensor, list[Tensor]]:
     """The labels (M,), and the hits of both methods (seeds, M) as float64, all on the CPU."""
-    classes_of = as_labels(owner, as_tensor(owner, labels, "labels").cpu(), classes=classes)
+    classes_of = as_labels(owner, labels, classes=classes, on_cpu=True)
     named = (("first", first), ("second", second))
     hits = [as_hits(owner, each, rows="seeds", images=len(classes_of), name=name).double() for name, each in named]
     if not all(map(len, hits)) or (paired and len(hits[0]) != len(hits[1])):

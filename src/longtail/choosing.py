@@ -15,7 +15,7 @@ import torch.nn.functional as F  # noqa: N812
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from longtail.arguments import Numbers, as_hits, as_labels, as_tensor, as_vector, exact
+from longtail.arguments import Numbers, as_hits, as_labels, as_shares, as_tensor, as_vector, exact
 from longtail.errors import UserError
 from longtail.results import wilson
 
@@ -65,7 +65,7 @@ def _shares_and_labels(owner: str, prior: Prior, labels: Labels) -> tuple[Tensor
     shares = exact(as_tensor(owner, prior, "prior")).cpu()
     if shares.ndim != 1 or not bool(shares.isfinite().all() and (shares >= 0).all()):
         raise UserError("`prior` must be one finite number per class, none below 0.")
-    return shares, as_labels(owner, as_tensor(owner, labels, "labels").cpu(), classes=len(shares))
+    return shares, as_labels(owner, labels, classes=len(shares), on_cpu=True)
 
 
 def effective_images(labels: Labels, prior: Prior) -> float:
@@ -166,8 +166,8 @@ def chosen_strengths(hits: Numbers, labels: Labels, prior: Prior, odd: Sequence[
 
 def recall_interval(recalls: Numbers, counts: Numbers) -> tuple[float, float]:
     """95 % interval of the mean recall over the classes that have images: `wilson` at the effective number of images."""
-    recalls = exact(as_tensor("recall_interval", recalls, "recalls"))
-    counts = exact(as_vector("recall_interval", counts, length=len(recalls), name="counts"))
+    recalls = as_shares("recall_interval", recalls, name="recalls")
+    counts = exact(as_vector("recall_interval", counts, length=len(recalls), name="counts")).cpu()
     known = counts > 0
     if not bool(known.any()):
         return 0.0, 1.0
@@ -182,7 +182,7 @@ def folds_of(labels: Labels, folds: int, *, seed: int) -> Int[Tensor, " images"]
     """
     if folds < 1:
         raise UserError(f"`folds` must be at least 1; got {folds}.")
-    labels = as_labels("folds_of", as_tensor("folds_of", labels, "labels").cpu())
+    labels = as_labels("folds_of", labels, on_cpu=True)
     generator = torch.Generator().manual_seed(seed)
     fold = torch.empty_like(labels)
     for label in torch.nonzero(torch.bincount(labels)).flatten().tolist():

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from longtail.arguments import Numbers, as_labels, as_probabilities, as_rows, as_tensor, as_vector, described, exact
+from longtail.arguments import Numbers, as_labels, as_probabilities, as_rows, as_shares, as_tensor, as_vector, described, exact
 from longtail.choosing import recall_interval
 from longtail.errors import UserError
 from longtail.results import GroupResult, SplitResult
@@ -53,7 +53,8 @@ def result_of(running: RunningResult, groups: Groups) -> SplitResult:
 
 def group_results(recalls: Numbers, test_counts: Numbers, groups: Groups) -> dict[str, GroupResult]:
     """Result of each group from the recalls (C,) and test images (C,) of the classes, with an interval where these are few."""
-    recalls, test_counts = as_tensor("group_results", recalls, "recalls"), as_tensor("group_results", test_counts, "test_counts")
+    recalls = as_shares("group_results", recalls, name="recalls")
+    test_counts = as_vector("group_results", test_counts, length=len(recalls), name="test_counts").cpu()
     means = group_means(recalls, groups)
     results = {}
     for name, members in _members(groups, len(recalls)).items():
@@ -66,7 +67,7 @@ def group_results(recalls: Numbers, test_counts: Numbers, groups: Groups) -> dic
 
 def group_means(recalls: Numbers, groups: Groups) -> dict[str, float]:
     """Mean recall over each group's evaluated classes, from the recalls (C,); nan if it has none."""
-    recalls = as_tensor("group_means", recalls, "recalls")
+    recalls = as_shares("group_means", recalls, name="recalls")
     return {name: nan_mean(recalls[members]) for name, members in _members(groups, len(recalls)).items()}
 
 
@@ -104,9 +105,12 @@ def per_class_recall(confusion: Numbers) -> Recalls:
 
 
 def _square(owner: str, confusion: Numbers) -> Tensor:
-    given = as_tensor(owner, confusion, "confusion").cpu()
-    if given.ndim != 2 or given.shape[0] != given.shape[1]:
-        raise UserError(f"{owner} needs a confusion matrix of shape (C, C), as `confusion_matrix` gives; got {described(given)}.")
+    given = exact(as_tensor(owner, confusion, "confusion")).cpu()
+    if given.ndim != 2 or given.shape[0] != given.shape[1] or not bool((given.isfinite() & (given >= 0)).all()):
+        raise UserError(
+            f"{owner} needs a confusion matrix of shape (C, C), none below 0, as `confusion_matrix` gives; got "
+            f"{described(confusion)}."
+        )
     return given
 
 
@@ -123,7 +127,7 @@ def accuracy_under_prior(recalls: Numbers, prior: Numbers) -> float:
     Raises:
         UserError: the prior is not one finite number per class, none below 0 and one of an evaluated class above it.
     """
-    each = exact(as_tensor("accuracy_under_prior", recalls, "recalls")).cpu()
+    each = as_shares("accuracy_under_prior", recalls, name="recalls")
     share = exact(as_vector("accuracy_under_prior", prior, length=len(each), name="prior")).cpu()
     known = ~each.isnan()
     if not bool(share.isfinite().all() and (share >= 0).all() and share[known].sum() > 0):
@@ -142,13 +146,13 @@ def expected_calibration_error(
         UserError: the rows are no probabilities that sum to 1 (of logits, take `.softmax(1)`), there is no bin, or the weights
             are not one finite number per image, none below 0 and one above it.
     """
-    if bins < 1:
-        raise UserError(f"`bins` must be at least 1; got {bins}.")
+    if bins < 1 or bins != int(bins):
+        raise UserError(f"`bins` must be a whole number of at least 1; got {bins}.")
     owner = "expected_calibration_error"
     probabilities, labels = as_scored(owner, probabilities, labels, name="probabilities")
     probabilities = as_probabilities(owner, probabilities, name="probabilities")
     share = torch.ones(len(labels)) if weights is None else as_image_weights(owner, weights, len(labels)).cpu()
-    return (calibration_gaps(probabilities, labels, bins, weights=share).abs().sum() / share.sum().double()).item()
+    return (calibration_gaps(probabilities, labels, int(bins), weights=share).abs().sum() / share.sum().double()).item()
 
 
 def open_f_measure(predicted: Numbers, labels: Numbers) -> float:
@@ -176,8 +180,7 @@ def as_scored(owner: str, scores: Numbers, labels: Numbers, *, name: str = "scor
     """
     rows = as_rows(owner, scores, name=name).detach().cpu()
     rows = rows if rows.dtype == torch.float64 else rows.float()
-    truth = as_tensor(owner, labels, "labels").cpu()
-    truth = as_labels(owner, truth, classes=rows.shape[1], images=len(rows))
+    truth = as_labels(owner, labels, classes=rows.shape[1], images=len(rows), on_cpu=True)
     broken = ~rows.amax(1).isfinite()
     if bool(broken.any()):
         raise UserError(

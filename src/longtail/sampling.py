@@ -114,6 +114,8 @@ class EpochSampler(DistributedSampler[int]):
     def set_epoch(self, epoch: SupportsIndex) -> None:
         """Sets the epoch of the next iteration, counted from 0; the offset of a loaded state is kept for its own epoch alone."""
         epoch = as_whole("set_epoch", "epoch", epoch)
+        if epoch < 0:
+            raise UserError(f"set_epoch needs an `epoch` of at least 0; got {epoch}.")
         self.epoch, self.offset, self._under_way = epoch, self.offset if epoch == self.epoch else 0, None
 
     def state_dict(self) -> dict[str, int]:

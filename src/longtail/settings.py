@@ -13,10 +13,12 @@ from longtail.data.published_lists import Name as Listed
 from longtail.data.squares import Fit, Interpolation
 from longtail.data.transforms import color_jitter, random_crop, random_flip, random_resized_crop
 from longtail.errors import UserError
-from longtail.networks.backbones import CifarResNet, TimmBackbone, check_timm_name
+from longtail.networks.backbones import CifarResNet
+from longtail.networks.timm_backbone import OTHERS, TimmBackbone, check_timm_name
 from longtail.spec.recipe import FineTuning, Setting, with_augmentation
 
 CIFAR_RESNETS = {f"resnet{depth}": depth for depth in (8, 14, 20, 32, 44, 56, 110)}
+OF_PAPERS = ("resnet10", "resnet50", "resnet101", "resnet152", "resnet152.tv_in1k", "resnext50_32x4d", "resnext101_32x4d")
 
 
 def digits_lt(*, imbalance: float | None = 50, split_seed: int = 0) -> Setting:
@@ -42,31 +44,39 @@ def cifar100_lt(*, imbalance: float | None = 100, split_seed: int = 0) -> Settin
     return _cifar("cifar100", imbalance, split_seed)
 
 
-def imagenet_lt(*, pretrained: bool = False, split_seed: int = 0, fit: Fit = "short_side") -> Setting:
+def imagenet_lt(*, backbone: str = "resnet50", pretrained: bool = False, split_seed: int = 0, fit: Fit = "short_side") -> Setting:
     """ImageNet-LT: 115,846 images of 1,000 classes, ResNet-50, 90 epochs.
 
     As in the papers, training images are random crops of the whole file, and of test images the shorter side is resized to 256
     pixels before the centre is cut out. With the `fit` "pad" each file is padded to a square with the colour of its edge, from
     which the crops are taken.
+
+    The papers' networks are the `backbone` resnet10, resnet50, resnet152 and resnext50_32x4d.
     """
-    return _large("imagenet_lt", "resnet50", pretrained, split_seed, fit, weight_decay=5e-4)
+    return _large("imagenet_lt", backbone, pretrained, split_seed, fit, weight_decay=5e-4)
 
 
-def places_lt(*, pretrained: bool = True, split_seed: int = 0, fit: Fit = "short_side") -> Setting:
+def places_lt(
+    *, backbone: str = "resnet152.tv_in1k", pretrained: bool = True, split_seed: int = 0, fit: Fit = "short_side"
+) -> Setting:
     """Places-LT: 62,500 images of 365 classes, ResNet-152 with ImageNet weights, 90 epochs.
 
-    Departures: colour jitter, which GCL's script leaves out. The whole network is trained; GCL and MiSLAS train the last block,
-    newly initialised, and the classifier, and freeze the rest. `weights` takes torchvision's file; `fit` is as in `imagenet_lt`.
+    GCL, MiSLAS and GALA train a new last block and the classifier, and freeze the rest of the pretrained network, as published;
+    other methods train it whole. `weights` takes torchvision's file; `fit` is as in `imagenet_lt`.
+
+    Departure: colour jitter, which GCL's script leaves out.
     """
-    return _large("places_lt", "resnet152.tv_in1k", pretrained, split_seed, fit, weight_decay=5e-4)
+    return _large("places_lt", backbone, pretrained, split_seed, fit, weight_decay=5e-4)
 
 
-def inaturalist2018(*, pretrained: bool = False, split_seed: int = 0, fit: Fit = "short_side") -> Setting:
+def inaturalist2018(
+    *, backbone: str = "resnet50", pretrained: bool = False, split_seed: int = 0, fit: Fit = "short_side"
+) -> Setting:
     """iNaturalist 2018: 437,513 images of 8,142 classes, ResNet-50, 90 epochs; its validation images are the test set.
 
     No colour jitter, as in the decoupling repository; MiSLAS has it. `fit` is as in `imagenet_lt`.
     """
-    return _large("inaturalist2018", "resnet50", pretrained, split_seed, fit, weight_decay=1e-4)
+    return _large("inaturalist2018", backbone, pretrained, split_seed, fit, weight_decay=1e-4)
 
 
 def folder(
@@ -114,7 +124,7 @@ def folder(
 
 
 def named_backbone(
-    name: str, *, pretrained: bool = False, image_size: int | None = None
+    name: str, *, pretrained: bool = False, image_size: int | None = None, **how: bool
 ) -> Callable[..., CifarResNet | TimmBackbone]:
     """Builder of the backbone called `name`: a ResNet of the CIFAR papers (`resnet20`, `resnet32`, ...), else timm's model.
 
@@ -122,17 +132,18 @@ def named_backbone(
         name: name of the network.
         pretrained: whether timm's network starts from its pretrained weights.
         image_size: side of the square images in pixels, for timm's networks.
+        how: further keywords of `TimmBackbone`.
 
     Raises:
         UserError: there is no such network, or there are no pretrained weights for it.
     """
     depth = CIFAR_RESNETS.get(name)
+    if pretrained and (depth is not None or name in OTHERS):
+        raise UserError(f"There are no pretrained weights for '{name}'; choose one of timm's models, such as resnet18.")
     if depth is not None:
-        if pretrained:
-            raise UserError(f"There are no pretrained weights for '{name}'; choose one of timm's models, such as resnet18.")
         return partial(CifarResNet, depth=depth)
     check_timm_name(name)
-    return partial(TimmBackbone, name=name, pretrained=pretrained, image_size=image_size)
+    return partial(TimmBackbone, name=name, pretrained=pretrained, image_size=image_size, **how)
 
 
 NAMED: dict[str, Callable[..., Setting]] = {
@@ -152,12 +163,16 @@ def _cifar(name: Name, imbalance: float | None, split_seed: int) -> Setting:
 
 
 def _large(name: Listed, backbone: str, pretrained: bool, split_seed: int, fit: Fit, *, weight_decay: float) -> Setting:
-    """A setting of one of the large data sets; its budget is that of the decoupling repository, as in `recipes.budget.BASE`."""
+    """A setting of one of the large data sets; its budget is that of the decoupling repository, as in `recipes.budget.BASE`.
+
+    Residual networks start as in the papers, with no batch norm at 0, unless they start from pretrained weights.
+    """
+    how = {"zero_init_last": False} if not pretrained and backbone in OF_PAPERS else {}
     jitter = () if name == "inaturalist2018" else (color_jitter,)
     return Setting(
         name=name,
         data=partial(listed, name=name, split_seed=split_seed, fit=fit),
-        backbone=named_backbone(backbone, pretrained=pretrained, image_size=SIZE),
+        backbone=named_backbone(backbone, pretrained=pretrained, image_size=SIZE, **how),
         augment=(random_resized_crop, random_flip, *jitter),
         epochs=90,
         batch_size=512,

@@ -1,7 +1,8 @@
 """Training steps, which compute a scalar loss from a batch: the one place where a method changes the training step.
 
 A step is called as `step(model, loss, batch, progress) -> scalar`. It draws random numbers from `batch.generator`, which
-`apply_loss` passes to losses that draw.
+`apply_loss` passes to losses that draw; where several processes share a batch, numbers for single images come from
+`batch.own_generator` and all others are the same in every process, since losses are given the outputs of all of them.
 """
 
 from __future__ import annotations
@@ -51,7 +52,8 @@ def mixup_experts(model: Any, loss: nn.Module, batch: Batch, progress: Progress,
 def mixed_images(batch: Batch, alpha: float) -> tuple[Tensor, Tensor, Tensor]:
     """The proportion lam ~ Beta(alpha, alpha), each image's partner as an index (B,), and the mixed images."""
     lam = beta_sample(alpha, batch)
-    other = torch.randperm(len(batch.labels), generator=batch.generator, device=batch.labels.device)
+    own = batch.own_generator or batch.generator
+    other = torch.randperm(len(batch.labels), generator=own, device=batch.labels.device)
     return lam, other, lam * batch.images + (1 - lam) * batch.images[other]
 
 

@@ -89,7 +89,7 @@ def in_order(name: str, values: Counts) -> Any:
     if not isinstance(values, Mapping):
         return values
     classes = range(len(values))
-    if any(isinstance(key, bool) or key not in classes for key in values):
+    if any(isinstance(key, bool) for key in values) or set(values) != set(classes):
         raise WrongTypeError(
             f"`{name}` is a {type(values).__name__} whose keys are not the class indices 0 to {max(len(values) - 1, 0)}, so the "
             f"order of the classes is not known: give a list, such as [{name}[name] for name in classes]."

@@ -131,6 +131,17 @@ def test_inspect(tmp_path):
     assert f"Next: longtail train {photos}" in said.out
 
 
+def test_inspect_says_which_images_the_imbalance_is_of(tmp_path):
+    photos = paint(tmp_path / "photos" / "train", {"apple": 6, "berry": 2}).parent
+    paint(photos / "test", {"apple": 2, "berry": 2}, seed=1)
+    lines = longtail("inspect", photos).out.splitlines()
+    assert lines[:3] == [
+        "12 images in 2 classes: 8 (apple) to 4 (berry)",
+        "  train: 8 images in 2 classes; imbalance 3.0",
+        "  test: 4 images in 2 classes",
+    ]
+
+
 def test_train_ends_with_the_run_folder_and_the_next_command(digits, runs):
     folder = Path(digits.folder)
     assert folder.parent == runs / "digits_lt" / "ce"

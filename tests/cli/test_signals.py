@@ -175,15 +175,24 @@ def test_a_signal_that_there_is_not(name):
     assert sentence == f"There is no signal '{name}' that a program can catch; give USR1, USR2 or TERM."
 
 
-@pytest.mark.parametrize("processes", ["2", "16"])
-def test_torchrun_is_refused(monkeypatch, tmp_path, processes):
-    monkeypatch.setenv("WORLD_SIZE", processes)
-    monkeypatch.setenv("RANK", "1")
-    sentence = longtail("train", "digits_lt", "--method", "ce", "--epochs", 1, "--runs", tmp_path).sentence
-    assert sentence.startswith(f"This is one of {processes} processes (WORLD_SIZE, as torchrun sets it)")
-    assert sentence.endswith("Start longtail once, without torchrun; several seeds are trained at once with --jobs.")
-    monkeypatch.setenv("WORLD_SIZE", "1")
-    assert longtail("train", "digits_lt", "--method", "ce", "--epochs", 1, "--runs", tmp_path).code == 0
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["demo", "--seeds", 1], "This is one of 2 processes, as torchrun or srun starts them, and only `longtail train` and"),
+        (["train", "digits_lt"], "Several processes train one method; name it with --method, or choose one in a process alone."),
+        (["train", "digits_lt", "--method", "ce", "--graphs"], "--graphs records the steps of a process alone; leave it out"),
+        (["train", "digits_lt", "--method", "ce", "--jobs", 2], "--jobs trains several seeds at once, and here several"),
+    ],
+)
+@pytest.mark.parametrize(
+    "variables",
+    [{"RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "0"}, {"SLURM_PROCID": "0", "SLURM_STEP_NUM_TASKS": "2"}],
+    ids=["torchrun", "srun"],
+)
+def test_what_several_processes_cannot_do_is_refused(monkeypatch, tmp_path, variables, words, said):
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert longtail(*words, "--runs", tmp_path).sentence.startswith(said)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from test_published import publish, train  # noqa: F401
 from torchvision.transforms import CenterCrop, Compose, InterpolationMode, Resize
 
 import longtail
@@ -21,6 +20,7 @@ from longtail.runs.model_config import checked_values, square_of
 from longtail.spec.description import describe
 from longtail.workflow.request import Request
 from longtail.workflow.resolve import check, chosen_setting
+from small_lists import train
 
 
 def photo(height, width):
@@ -48,7 +48,7 @@ def test_a_file_is_cut_at_its_centre(tmp_path):
     assert (read_cut(tmp_path / "a.png", 32, 40) == 200).all()
 
 
-def test_training_and_evaluation_read_the_cut(publish):  # noqa: F811
+def test_training_and_evaluation_read_the_cut(publish):
     root = publish("imagenet_lt", paint=True)
     data = listed(root, name="imagenet_lt", fit="short_side")
     assert (data.size, data.fit, data.resize) == (8, "short_side", 9)
@@ -59,7 +59,7 @@ def test_training_and_evaluation_read_the_cut(publish):  # noqa: F811
     assert torch.allclose(batch.images[0], (cut - mean) / std, atol=1e-5)
 
 
-def test_a_stored_model_cuts_images_as_its_run_did(publish, tmp_path):  # noqa: F811
+def test_a_stored_model_cuts_images_as_its_run_did(publish, tmp_path):
     root = publish("imagenet_lt", paint=True)
     result = train(root, tmp_path / "runs", method="ce", epochs=1)
     predictor = longtail.load(result.folder, device="cpu")
@@ -86,7 +86,7 @@ def test_a_model_that_does_not_say_how_images_become_squares_is_refused(fit, res
         checked_values({"longtail": {**values, **parts, "fit": fit, "resize": resize}})
 
 
-def test_the_length_of_the_shorter_side_belongs_to_the_cut(publish):  # noqa: F811
+def test_the_length_of_the_shorter_side_belongs_to_the_cut(publish):
     data = listed(publish("imagenet_lt"), name="imagenet_lt")
     for wrong in ({"resize": 9}, {"fit": "short_side"}, {"fit": "short_side", "resize": 7}):
         with pytest.raises(UserError, match="`resize` is for fit='short_side', and at least the size of the cut, 8"):

@@ -49,6 +49,18 @@ def test_spaces_and_usual_names_of_splits(tmp_path):
     assert listing.splits == ("train", "train", "val", "test")
 
 
+def test_a_quoted_cell_may_have_a_space_before_it(tmp_path):
+    listing = of(tmp_path, 'path, "label"\n1.png, "a"\n "2.png","a, b"\n3.png,  "a"\n')
+    assert listing.files == ("1.png", "2.png", "3.png")
+    assert listing.labels == ("a", "a, b", "a")
+
+
+def test_names_in_longtails_own_list_are_taken_to_the_letter(tmp_path):
+    (tmp_path / " 1.png").touch()
+    assert of(tmp_path, "path,label,split,content\n 1.png, a,train,\n").files == (" 1.png",)
+    assert read_csv(tmp_path / "list.csv", below=tmp_path).labels == (" a",)
+
+
 @pytest.mark.parametrize("label", ["nan", "NaN", "<NA>", "NULL", " nan "])
 def test_a_label_that_stands_for_none_is_refused(tmp_path, label):
     with pytest.raises(BadFolder, match=rf"line 3: the label '{label.strip()}' is how programs write that there is none"):
@@ -88,8 +100,17 @@ def test_names_that_are_not_utf8(tmp_path):
 
 
 def test_a_path_with_spaces_is_named(tmp_path):
-    with pytest.raises(BadFolder, match=r"there is no file '.*/ 1\.png'\. There is one without the spaces around its name\."):
-        of(tmp_path, "path,label\n 1.png,a\n")
+    with pytest.raises(BadFolder, match=r"there is no file '.*/1\.png '\. There is one without the spaces around its name\."):
+        of(tmp_path, "path,label\n1.png ,a\n")
+
+
+def test_a_name_that_begins_with_a_space_is_quoted(tmp_path):
+    (tmp_path / " odd.png").touch()
+    with pytest.raises(
+        BadFolder, match=r"there is no file '.*/odd\.png'\. There is one with a space before its name; put the name in"
+    ):
+        of(tmp_path, "path,label\n odd.png,a\n")
+    assert of(tmp_path, 'path,label\n" odd.png",a\n').files == (" odd.png",)
 
 
 def test_files_that_are_missing_are_listed_where_they_may_be_left_out(tmp_path):

@@ -66,8 +66,8 @@ def test_names_of_splits(split, names):
 
 
 def test_names_that_look_alike():
-    names = ["cat", "Cat", "cat ", "dog", "K\u00e4fer", "Ka\u0308fer", "red fox", "redfox", "cat"]
-    assert near_names(names) == [("cat", "Cat", "cat "), ("K\u00e4fer", "Ka\u0308fer"), ("red fox", "redfox")]
+    names = ["cat", "Cat", "cat ", "dog", "K\u00e4fer", "Ka\u0308fer", "red fox", "redfox", "cat", "c\u200bat"]
+    assert near_names(names) == [("cat", "Cat", "cat ", "c\u200bat"), ("K\u00e4fer", "Ka\u0308fer"), ("red fox", "redfox")]
     assert near("Dog", names) == "dog"
     assert near("dog", names) is None
 

@@ -6,15 +6,12 @@ import pickle
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
 
 import longtail
 from commands import longtail as command
 from commands import truncated
 from longtail import recipes, settings
-from longtail.data import published
 from longtail.data.opening import limit_pixels
 from longtail.data.published import listed
 from longtail.data.published_lists import PUBLISHED
@@ -27,45 +24,11 @@ from longtail.workflow.one_run import prepared, train_one
 from longtail.workflow.request import Request
 from longtail.workflow.resolve import check, chosen_setting
 from longtail.workflow.watcher import Silent
+from small_lists import COUNTS, FOLDERS, lines_of, train
 
 NAMES = tuple(PUBLISHED)
 TEST = {"imagenet_lt": "test", "places_lt": "test", "inaturalist2018": "val"}
-COUNTS = {"train": (9, 5, 3), "val": (2, 2, 2), "test": (3, 3, 3)}
-FOLDERS = ("n01", "n02", "n03")
 every_name = pytest.mark.parametrize("name", NAMES)
-
-
-def lines_of(part, folders=FOLDERS):
-    """Lines of a list, where the val images are in the training folders, as published."""
-    parent = "val" if part == "test" else "train"
-    counts = COUNTS[part]
-    return [f"{parent}/{folder}/{part} {i}.png {label}" for label, folder in enumerate(folders) for i in range(counts[label])]
-
-
-@pytest.fixture
-def publish(tmp_path, monkeypatch):
-    """Writes a small set's lists and images (empty files unless `paint`), as if that were the published one."""
-
-    def written(name, *, folders=FOLDERS, paint=False, **changed):
-        small = replace(PUBLISHED[name], classes=3, images={part: sum(COUNTS[part]) for part in PUBLISHED[name].images})
-        monkeypatch.setitem(published.PUBLISHED, name, small)
-        monkeypatch.setattr(published, "SIZE", 8)
-        monkeypatch.setattr(published, "RESIZE", 9)
-        for part in small.images:
-            lines = lines_of(part, folders)
-            for line in lines:
-                path, label = line.rsplit(" ", 1)
-                (tmp_path / name / path).parent.mkdir(parents=True, exist_ok=True)
-                image(tmp_path / name / path, int(label)) if paint else (tmp_path / name / path).touch()
-            (tmp_path / name / f"{small.prefix}_{part}.txt").write_text("\n".join(changed.get(part, lines)) + "\n")
-        return tmp_path
-
-    return written
-
-
-def image(path, label):
-    noise = np.random.default_rng(list(path.name.encode())).normal(0, 30, (10, 12, 3))
-    Image.fromarray((noise + 60 * (label + 1)).clip(0, 255).astype(np.uint8)).save(path)
 
 
 @pytest.mark.parametrize(
@@ -237,7 +200,8 @@ def test_what_the_backbone_starts_from(asked, pretrained):
     check(Request(**asked))
     setting, _, _ = chosen_setting(Request(**asked))
     network = "resnet152.tv_in1k" if asked["data"] == "places_lt" else "resnet50"
-    assert setting.backbone.keywords == {"name": network, "pretrained": pretrained, "image_size": 224}
+    start = {} if pretrained else {"zero_init_last": False}
+    assert setting.backbone.keywords == {"name": network, "pretrained": pretrained, "image_size": 224, **start}
 
 
 class Breaks(Silent):
@@ -249,11 +213,6 @@ class Breaks(Silent):
     def step(self, stage, progress):
         if progress.epoch == 0:
             truncated(self.path)
-
-
-def train(root, runs, **asked):
-    fixed = {"root": root, "runs": runs, "backbone": "resnet8", "device": "cpu", "precision": "32-true"}
-    return longtail.train("imagenet_lt", **fixed, **asked)
 
 
 def test_a_run_chooses_on_the_published_val_list(publish, tmp_path):

@@ -6,19 +6,20 @@ import os
 from dataclasses import replace
 
 import pytest
-from test_published import FOLDERS, NAMES, every_name, lines_of, publish  # noqa: F401
+from test_published import NAMES, every_name
 
 from commands import longtail as command
 from longtail.data import published_lists
 from longtail.data.published_check import SetFound, check_published, missing_of
 from longtail.data.published_lists import PUBLISHED
 from longtail.results import FEW_BELOW, MANY_ABOVE
+from small_lists import lines_of
 
 PARTS = ("train", "val", "test")
 
 
 @pytest.fixture
-def tree(publish, monkeypatch):  # noqa: F811
+def tree(publish, monkeypatch):
     """A complete small set whose lists and counts are known, as if those were the published ones."""
 
     def made(name, **changed):

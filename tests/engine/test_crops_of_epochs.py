@@ -11,7 +11,7 @@ from longtail import recipes, settings
 from longtail.data.loaders import Feed
 from longtail.data.splits import Data, Split
 from longtail.data.transforms import random_flip, random_resized_crop
-from longtail.engine.batches import crop_seeds, epoch_batches, epoch_indices
+from longtail.engine.batches import batch_of, crop_seeds, epoch_chunks, epoch_indices, seed_epoch
 from longtail.engine.devices import make_compute
 from longtail.spec.experiment import Experiment
 
@@ -32,9 +32,12 @@ def epoch(data, number, *, method=recipes.ce, seed=0, workers=0, augment=AUGMENT
     """The images of an epoch and the indices that they are of."""
     setting = replace(settings.digits_lt(), augment=augment, batch_size=4, largest_batch=None)
     experiment, compute = Experiment(method(setting), setting, data, seed), make_compute("cpu", "32-true")
-    indices = epoch_indices(experiment, 0, number, compute, experiment.recipe.stages[0].resample)
+    indices = epoch_indices(experiment, 0, number, experiment.recipe.stages[0].resample)
     feed = Feed(data.train, data, torch.device("cpu"), workers=workers)
-    return list(epoch_batches(experiment, feed, 0, number, compute, indices)), experiment
+    generator = torch.Generator()
+    seed_epoch(experiment, 0, number, generator)
+    chunks = epoch_chunks(experiment, feed, 0, number, compute, indices)
+    return [batch_of(experiment, feed, 0, chunk, generator) for chunk in chunks], experiment
 
 
 def equal(first, second):

@@ -3,6 +3,8 @@
 The backward pass needs a real GPU: tests/engine/test_replay.py. FakeTensorMode itself refuses what depends on values.
 """
 
+from contextlib import suppress
+
 import pytest
 import torch
 from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicOutputShapeException, FakeTensorMode
@@ -10,10 +12,15 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from longtail import recipes, settings
-from longtail.data import transforms
-from longtail.data.loaders import Batch
+from longtail.data import autoaugment, transforms
+from longtail.data.loaders import Batch, Chunk, Feed
+from longtail.data.symmetry import random_symmetry
+from longtail.engine.batches import batch_of
 from longtail.engine.building import enter_stage, fast_network, new_loss, new_model, parameter_groups
+from longtail.engine.rates import DeviceRates
+from longtail.engine.recordable import HostWork
 from longtail.engine.replay import Tally
+from longtail.engine.variants import _cast_together, counted_together
 from longtail.spec.experiment import Experiment
 from longtail.steps import classify
 from longtail.weighting import Progress
@@ -21,7 +28,9 @@ from longtail.weighting import Progress
 SETTING = settings.digits_lt()
 DATA = SETTING.data(None)
 STAGES = [(build, index) for build in recipes.ALL for index in range(len(build(SETTING).stages))]
-AUGMENTATIONS = ["random_crop", "random_flip", "cutout", "random_resized_crop", "color_jitter", "random_grayscale"]
+NAMES = ["random_crop", "random_flip", "random_rotation", "cutout", "random_resized_crop", "color_jitter", "random_grayscale"]
+AUGMENTATIONS = [*(getattr(transforms, name) for name in NAMES), random_symmetry, autoaugment.auto_augment]
+CONSTANTS = (transforms._scale_and_shift, autoaugment._tables)  # copied to the device once, in a first step
 IMAGES = 16
 
 
@@ -49,6 +58,8 @@ def replaced_parameters():
     torch.__future__.set_overwrite_module_params_on_conversion(True)
     yield
     torch.__future__.set_overwrite_module_params_on_conversion(False)
+    for constants in CONSTANTS:
+        constants.cache_clear()
 
 
 def without_values():
@@ -89,6 +100,32 @@ def test_a_step_stays_on_the_device(build, index):
     assert value.requires_grad
 
 
+@pytest.mark.parametrize("raw", [False, True], ids=["in memory", "from files"])
+@pytest.mark.parametrize("build", [recipes.gala, recipes.bbn, recipes.hybrid_sc], ids=lambda build: build.__name__)
+def test_a_batch_is_drawn_and_augmented_on_the_device(build, raw):
+    experiment = Experiment(build(SETTING), SETTING, DATA)
+    stage = experiment.recipe.stages[0]
+    with without_values():
+        feed = Feed(DATA.train, DATA, torch.device("cuda"))
+        chunk = Chunk(labels(), IMAGES if stage.companion is None else IMAGES // 2, images().to(torch.uint8) if raw else None)
+        batch_of(experiment, feed, 0, chunk, None)
+        with OnOneDevice():
+            batch = batch_of(experiment, feed, 0, chunk, None)
+    assert (batch.images.device.type, batch.labels.device.type, len(batch.views)) == ("cuda", "cuda", stage.views - 1)
+    assert (batch.companion is None) == (stage.companion is None)
+
+
+def test_variants_of_a_step_stay_on_the_device():
+    plain = torch.nn.BatchNorm2d(3)
+    with without_values():
+        norm = plain.to("cuda")
+        with HostWork() as work, counted_together(norm):
+            normalised, cast = norm(images()), _cast_together((images(), images()), torch.bfloat16)
+    assert work.found is None
+    assert [(tensor.device.type, tensor.dtype) for tensor in cast] == [("cuda", torch.bfloat16)] * 2
+    assert normalised.device.type == "cuda"
+
+
 def test_the_tally_stays_on_the_device():
     with without_values():
         tally, value = Tally(torch.device("cuda")), torch.zeros((), device="cuda")
@@ -96,26 +133,52 @@ def test_the_tally_stays_on_the_device():
             tally.add(value)
 
 
-@pytest.mark.parametrize("name", AUGMENTATIONS)
-def test_augmentation_stays_on_the_device(name):
+def test_learning_rates_are_written_on_the_device():
+    with without_values():
+        optimizer = torch.optim.SGD([torch.zeros(3, device="cuda")], lr=0.1)
+        rates = DeviceRates(optimizer, [0.1], torch.device("cuda"))
+        with OnOneDevice():
+            rates.write(0.5)
+    assert (rates.rates.dtype, optimizer.param_groups[0]["lr"].device.type) == (torch.float32, "cuda")
+
+
+@pytest.mark.parametrize("augmentation", AUGMENTATIONS, ids=lambda augmentation: augmentation.__name__)
+def test_augmentation_stays_on_the_device(augmentation):
     with without_values():
         pixels = images().to(torch.uint8)
+        augmentation(pixels, None)
         with OnOneDevice():
-            changed = getattr(transforms, name)(pixels, None)
+            changed = augmentation(pixels, None)
     assert (changed.device.type, changed.shape) == ("cuda", pixels.shape)
 
 
-@pytest.mark.parametrize(
-    ("wrong", "error"),
-    [
-        (lambda entropy, labels: entropy * float(entropy), DataDependentOutputException),
-        (lambda entropy, labels: entropy * torch.tensor([2.0], device="cuda").sum(), TwoDevicesError),
-        (lambda entropy, labels: entropy * labels[torch.arange(2)].sum(), TwoDevicesError),
-        (lambda entropy, labels: entropy * labels[labels > 0].sum(), DynamicOutputShapeException),
-    ],
-    ids=["read back", "copied there", "indexed from the CPU", "of a size that depends on values"],
-)
-def test_a_step_that_needs_the_host_is_seen(wrong, error):
+WRONG = {
+    "read back": (lambda entropy, labels: entropy * float(entropy), DataDependentOutputException, "aten::_local_scalar_dense"),
+    "copied there": (
+        lambda entropy, labels: entropy * torch.tensor([2.0], device="cuda").sum(),
+        TwoDevicesError,
+        "aten::_to_copy",
+    ),
+    "indexed from the CPU": (
+        lambda entropy, labels: entropy * labels[torch.arange(2)].sum(),
+        TwoDevicesError,
+        "aten::index.Tensor",
+    ),
+    "of a size that depends on values": (
+        lambda entropy, labels: entropy * labels[labels > 0].sum(),
+        DynamicOutputShapeException,
+        "aten::index.Tensor",
+    ),
+    "chosen": (
+        lambda entropy, labels: entropy * labels.masked_select(labels > 0).sum(),
+        DynamicOutputShapeException,
+        "aten::masked_select",
+    ),
+}
+
+
+@pytest.mark.parametrize(("wrong", "error", "name"), WRONG.values(), ids=WRONG)
+def test_a_step_that_needs_the_host_is_seen_and_named_before_it_is_recorded(wrong, error, name):
     stage, network, _ = of_stage(recipes.ce, 0)
 
     class Wrong(torch.nn.Module):
@@ -126,3 +189,16 @@ def test_a_step_that_needs_the_host_is_seen(wrong, error):
         network, batch = network.to("cuda"), a_batch(stage)
         with OnOneDevice(), pytest.raises(error):
             classify(network, Wrong(), batch, Progress(1, 4, 2, 9))
+        work = HostWork()
+        with suppress(error), work:
+            classify(network, Wrong(), batch, Progress(1, 4, 2, 9))
+    assert work.found == name
+
+
+def test_nothing_is_said_of_a_step_that_stays_on_the_device():
+    stage, network, loss = of_stage(recipes.gcl, 0)
+    with without_values():
+        network, loss, batch, work = network.to("cuda").train(), loss.to("cuda"), a_batch(stage), HostWork()
+        with work:
+            stage.step(network, loss, batch, Progress(1, 4, 2, 9))
+    assert work.found is None

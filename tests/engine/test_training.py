@@ -282,7 +282,7 @@ def test_seeds_differ_and_a_seed_repeats(trained):
 
 def test_weights_and_order_depend_on_the_seed(data, compute):
     zero, one = (Experiment(recipes.ce(SETTING), SETTING, data, seed=seed) for seed in (0, 1))
-    orders = [epoch_indices(e, 0, epoch, compute, e.recipe.stages[0].resample).tolist() for e in (zero, one) for epoch in (0, 1)]
+    orders = [epoch_indices(e, 0, epoch, e.recipe.stages[0].resample).tolist() for e in (zero, one) for epoch in (0, 1)]
     assert len({tuple(order) for order in orders}) == 4
     assert not equal(new_model(zero).state_dict(), new_model(one).state_dict())
     assert len({zero.key(), one.key(), zero.key(1), one.key(1)}) == 4
@@ -393,7 +393,7 @@ def test_a_loss_that_is_not_finite_is_located(trained, data, compute, tmp_path, 
     stages = list(recipe.stages)
     stages[index] = replace(stages[index], step=partial(nan_at, epoch=epoch, step=step))
     recipe = replace(recipe, stages=tuple(stages))
-    shown = epoch_indices(Experiment(recipe, SETTING, data), index, epoch, compute, recipe.stages[index].resample)
+    shown = epoch_indices(Experiment(recipe, SETTING, data), index, epoch, recipe.stages[index].resample)
     drawn = shown[32 * step : 32 * (step + 1)]
     names = ", ".join(sorted(set(map(str, data.train.labels[drawn.numpy()].tolist()))))
     where = rf"stage {index + 1}, epoch {epoch + 1}, batch {step + 1} \(classes in it: {names}\)"

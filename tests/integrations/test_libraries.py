@@ -97,6 +97,14 @@ def test_the_trainer_of_transformers_follows_the_gradient_of_the_mean(jobs, libr
         assert process[f"{run} values"] == pytest.approx(trained(steps), abs=1e-5)
 
 
+@pytest.mark.parametrize("library", ["lightning"], indirect=True)
+def test_the_callbacks_refuse_what_they_cannot_count(jobs, library):
+    assert jobs[library][0]["refused"] == [
+        "SamplerPlace needs one training DataLoader, built with `batch_size` and `sampler`.",
+        "EpochWeights needs the number of epochs: give `epochs`, or the Trainer `max_epochs`.",
+    ]
+
+
 @pytest.mark.parametrize("library", ["transformers"], indirect=True)
 def test_the_adapter_of_transformers_refuses_what_would_go_wrong(jobs, library):
     sampler, loss = jobs[library][0]["refused"]

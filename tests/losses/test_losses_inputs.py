@@ -130,6 +130,8 @@ def test_counts_by_class_index_are_those_counts(loss, values, counts):
         ({"cat": 9, "dog": 1}, "is a dict whose keys are not the class indices 0 to 1, so the order of the classes is not known"),
         (Counter([0, 0, 2]), "is a Counter whose keys are not the class indices 0 to 1"),
         ({1: 9, 2: 3}, "keys are not the class indices"),
+        (Counter(torch.tensor([0, 0, 1])), "is a Counter whose keys are not the class indices 0 to 2"),
+        (np.ma.masked_array([9, 1], mask=[False, True]), "`class_counts` as a tensor, an array or a list of numbers"),
         ("91", "`class_counts` as a tensor, an array or a list of numbers; got str"),
         ([[9], [1]], r"one count per class; got shape \(2, 1\)"),
         (4, r"one count per class; got shape \(\)"),

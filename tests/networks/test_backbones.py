@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from longtail.networks.backbones import BasicBlock, CifarResNet, TimmBackbone
+from longtail.networks.backbones import BasicBlock, CifarResNet
+from longtail.networks.timm_backbone import TimmBackbone
 from longtail.settings import named_backbone
 
 

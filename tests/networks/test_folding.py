@@ -13,10 +13,11 @@ from longtail.engine import building
 from longtail.engine.devices import make_compute
 from longtail.engine.training import train_stages
 from longtail.heads import CosineHead
-from longtail.networks.backbones import CifarResNet, TimmBackbone
+from longtail.networks.backbones import CifarResNet
 from longtail.networks.classifier import Classifier
 from longtail.networks.experts import ExpertsBackbone
 from longtail.networks.folding import folded, is_frozen
+from longtail.networks.timm_backbone import TimmBackbone
 from longtail.networks.wrappers import AttentiveBackbone, TwoBranchBackbone
 from longtail.runs.run import Run
 from longtail.spec.experiment import Experiment

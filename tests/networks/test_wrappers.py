@@ -6,7 +6,8 @@ import torch
 from torch import nn
 
 from longtail.heads import LinearHead
-from longtail.networks.backbones import CifarResNet, TimmBackbone
+from longtail.networks.backbones import CifarResNet
+from longtail.networks.timm_backbone import TimmBackbone
 from longtail.networks.wrappers import AttentiveBackbone, ModulatedAttention, TwoBranchBackbone
 from reference import formulas_heads
 from reference.formulas import agrees

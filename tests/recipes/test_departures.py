@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from longtail import recipes, settings
-from longtail.recipes.budget import COMMON, DECOUPLING_BUDGET, FROZEN_TRUNK, GCL_BUDGET, OTHER_DATA, PLACES_BUDGET
+from longtail.recipes.budget import COMMON, DECOUPLING_BUDGET, GCL_BUDGET, OTHER_DATA, PLACES_BUDGET
 from longtail.spec.description import describe, digest
 from longtail.spec.recipe import Recipe
 
@@ -102,9 +102,9 @@ def test_gcl_without_a_second_stage_on_cifar(name):
     assert scale == "The scale is 30, then 20 (15 on Places-LT) as in the code; the paper has one scale."
 
 
-def test_gcl_on_places_names_the_frozen_trunk_and_the_bug_of_the_second_stage():
+def test_gcl_on_places_names_the_bug_of_the_second_stage():
     first, second = recipes.gcl(SETTINGS["places_lt"]).stages
-    assert FROZEN_TRUNK in first.departures
+    assert first.departures == ()
     assert second.departures[0].endswith("the code mixes the labels and feeds the images unmixed (a bug).")
 
 
@@ -118,6 +118,6 @@ def test_lws_of_gcl_adds_a_sentence_to_the_second_stage():
 def test_a_stage_that_another_method_starts_from_keeps_its_own_sentences_alone():
     gala, mislas = (build(SETTINGS["places_lt"]) for build in (recipes.gala, recipes.mislas))
     assert describe(gala.stages[0]) == describe(mislas.stages[0])
-    assert mislas.stages[0].departures == (FROZEN_TRUNK,)
+    assert mislas.stages[0].departures == ()
     (downloaded,) = gala.stages[0].departures
     assert downloaded.startswith("The first stage is MiSLAS's")

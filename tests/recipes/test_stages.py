@@ -11,7 +11,7 @@ from longtail.data.transforms import cutout, random_grayscale
 from longtail.errors import UserError
 from longtail.losses import CrossEntropyLoss, FocalLoss
 from longtail.recipes import Budget, first_stage, own_budget, second_stage
-from longtail.recipes.budget import COMMON, STEPS, THIRDS, asked_or_published
+from longtail.recipes.budget import COMMON, COMMON_128, STEPS, THIRDS, asked_or_published
 from longtail.spec.description import digest
 from longtail.spec.recipe import with_augmentation
 from longtail.weighting import power
@@ -54,6 +54,15 @@ def test_the_common_budget_replaces_the_method_s_in_the_first_stage_alone():
     assert (first.epochs, first.batch_size, fixed(first)["lr"], first.augment) == (100, 32, 0.3, ())
     second = second_stage(common, first, OWN)
     assert (second.epochs, second.batch_size, fixed(second)["lr"], second.augment) == (70, 128, 0.2, (cutout,))
+
+
+def test_the_common_budget_with_batch_128_says_so_and_is_limited_as_others_are():
+    first = first_stage(replace(SETTING, budget="common-128"), OWN)
+    assert (first.epochs, first.batch_size, fixed(first)["lr"], first.augment) == (100, 128, 0.1, ())
+    assert second_stage(replace(SETTING, budget="common-128"), first).batch_size == 128
+    limited = first_stage(replace(SETTING, budget="common-128", largest_batch=64), OWN)
+    assert (limited.batch_size, fixed(limited)["lr"]) == (64, 0.05)
+    assert own_budget(replace(SETTING, budget="common-128"), {}) == (Budget(), (COMMON_128,))
 
 
 def test_a_second_stage_without_a_budget():

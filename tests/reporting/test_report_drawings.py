@@ -12,7 +12,7 @@ from longtail.reporting.calibration import calibration
 from longtail.reporting.confusions import confusions
 from longtail.reporting.other_priors import other_priors
 from longtail.reporting.overlays import looks
-from longtail.reporting.plotting import image_of
+from longtail.reporting.plotting import counted, image_of, new_axes, new_figure
 from longtail.reporting.section import Drawing
 from longtail.reporting.training import training
 from made_answers import POWER, drawn, long_tailed, stage
@@ -89,3 +89,14 @@ def test_lines_differ_in_more_than_colour():
 def test_other_numbers_of_classes_can_be_drawn(classes):
     for each in drawings(made(2, classes)):
         assert image_of(each.figure, "svg").startswith(b"<?xml"), each.name
+
+
+def test_a_logarithmic_axis_of_few_counts_is_not_labelled_with_rounded_ones():
+    figure = new_figure()
+    axes = new_axes(figure)
+    axes.set(xscale="log", xlim=(3.9, 7.2))
+    counted(axes.xaxis)
+    image_of(figure, "svg")
+    shown = {place: tick.get_text() for place, tick in zip(axes.get_xticks(), axes.get_xticklabels(), strict=True)}
+    assert {text for text in shown.values() if text} >= {"4", "5", "6", "7"}
+    assert all(float(text) == place for place, text in shown.items() if text)

@@ -1,5 +1,6 @@
 """The numbers of a report: shares and confusions of classes, groups, gains, and sentences on who is ahead."""
 
+import hashlib
 import math
 from dataclasses import replace
 
@@ -11,9 +12,10 @@ from longtail.reporting.class_table import class_rows, class_shares, class_table
 from longtail.reporting.gains import gain_rows, gains
 from longtail.reporting.gathering import Choice, read_answers
 from longtail.reporting.group_recalls import group_recalls, group_rows
-from longtail.reporting.pairs import comparisons, experiments
+from longtail.reporting.pairs import ahead, experiments
 from longtail.reporting.summary import facts, summary
 from longtail.results import wilson
+from longtail.runs.comparison import compare
 from made_runs import made_run
 
 COUNTS = [500, 50, 10, 5]  # many, medium, few, few
@@ -95,13 +97,12 @@ def test_gains_are_sorted_and_leave_out_classes_without_test_images(answers):
     assert gains(answers[:1]) == []
 
 
-def test_the_difference_is_that_of_the_mean_recalls_and_its_interval_holds_chance(answers):
-    first, second = comparisons(answers)
-    recalls = [each.report.test.mean_recall for each in answers]
-    assert (first.recall, second.recall) == pytest.approx(recalls)
-    assert first.behind == pytest.approx(recalls[1] - recalls[0])
-    assert (second.behind, second.standard_error) == (0, 0)
+def test_the_difference_is_that_of_the_mean_recalls_with_the_interval_of_compare(answers):
+    found = ahead(answers[1], answers[0])
+    assert found.value == pytest.approx(answers[1].report.test.mean_recall - answers[0].report.test.mean_recall)
+    assert found == compare(*(answer.folder for answer in answers)).contests[0].numbers["all"].difference
     said = summary(answers).sentences
+    assert f"[{100 * found.low:.1f}, {100 * found.high:.1f}]: these images cannot tell the two apart" in said[0]
     assert said[0].startswith("gcl has the highest mean recall, 72.2 % [")
     assert "ce (55.6 %) is 16.7 points behind [" in said[0]
     assert "cannot tell the two apart" in said[0]
@@ -139,6 +140,8 @@ def test_facts_name_the_command_that_was_recorded_or_what_is_known(answers):
     assert rows["command"][1] == "longtail train made --method gcl --budget common --seed 0 (and options that were not recorded)"
     assert rows["images"] == ("565 train, 10 test",) * 2
     assert rows["protocol"][0] == "clean: last epoch"
+    expected = hashlib.sha256((answers[0].folder / "split.csv").read_bytes()).hexdigest()[:12]
+    assert rows["split"] == (f"{expected} (hash of split.csv)",) * 2, "whatever the images' size, which record.json's hash is of"
     assert rows["versions"][0] == "python 3.11, longtail 0.1.0"
 
 

@@ -51,6 +51,8 @@ def test_without_few_shot_classes_the_thirds_are_compared():
     made = drawn([900, 800, 700, 600, 500, 400], [10] * 6, bias=1)
     drawing = parts_of(other_priors([made]))["tau"]
     assert "third of the classes" in drawing.caption
+    assert "tau = 0 to 1 the recall of the rarest third changes by " in other_priors([made]).sentences[-1]
+    assert "points and that of the most common third by " in other_priors([made]).sentences[-1]
     recalls = np.array(made.report.test.recalls)
     assert drawing.numbers.rows[-1][2:5] == pytest.approx((recalls[:2].mean(), recalls[2:4].mean(), recalls[4:].mean()))
 

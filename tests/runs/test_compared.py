@@ -169,3 +169,16 @@ def test_tables_fit_into_eighty_columns(made):
         lines = console.render_lines(table, console.options.update(width=80))
         shown = ["".join(segment.text for segment in line).rstrip() for line in lines]
         assert all(len(line) <= 80 and "…" not in line for line in shown)
+
+
+def test_runs_may_be_a_list_and_paths_may_begin_with_the_home_folder(made, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    first, second = made("ce", 0), made("gcl", 0, right=range(30))
+    expected = longtail.compare(first, second)
+    from_home = [f"~/{each.relative_to(tmp_path)}" for each in (first, second)]
+    assert (
+        longtail.compare([first, second]) == longtail.compare(*from_home) == longtail.compare(from_home[0], [second]) == expected
+    )
+    assert longtail.write_report_page(from_home[0], "~/one.html", pictures=False) == tmp_path / "one.html"
+    with pytest.raises(UserError, match="Give the folder of at least one run"):
+        longtail.write_report_page([])

@@ -56,6 +56,7 @@ REPORT = RunReport(
 
 WRITTEN = plain(REPORT)
 TEST, STAGE = WRITTEN["test"], WRITTEN["stages"][0]
+NO_SHARE = "is no share from 0 to 1, as a recall, an accuracy and a calibration error are"
 UNEQUAL = "'classes', 'recalls' and 'test_counts' are not of one length"
 
 
@@ -197,6 +198,13 @@ def test_json_that_is_no_report(tmp_path, text):
         ({"test": {**TEST, "recalls": [0.5]}}, UNEQUAL),
         ({"test": {**TEST, "test_counts": [4, 0, 0]}}, UNEQUAL),
         ({"classes": []}, UNEQUAL),
+        ({"test": {**TEST, "mean_recall": 5.0}}, f"5 {NO_SHARE}"),
+        ({"test": {**TEST, "accuracy": -0.1}}, f"-0.1 {NO_SHARE}"),
+        ({"test": {**TEST, "calibration_error": 50}}, f"50 {NO_SHARE}"),
+        ({"test": {**TEST, "recalls": [1.5, None]}}, f"1.5 {NO_SHARE}"),
+        ({"test": {**TEST, "groups": {**TEST["groups"], "few": {**TEST["groups"]["few"], "recall": 2}}}}, f"2 {NO_SHARE}"),
+        ({"val_mean_recall": 71.3}, f"71.3 {NO_SHARE}"),
+        ({"stages": [{**STAGE, "last_epoch": {**STAGE["last_epoch"], "mean_recall": 25}}]}, f"25 {NO_SHARE}"),
         ({"stages": [{**STAGE, "last_epoch": {**STAGE["last_epoch"], "recalls": [0.5]}}]}, UNEQUAL),
         ({"version": "leave out"}, "it lacks 'last epoch'"),
         ({"version": "leave out", "stages": []}, "its stages are not those of a finished run"),

@@ -1,6 +1,7 @@
 """A run folder: every write leaves the old file or the new one, and what is read back is numbers and nothing else."""
 
 import errno
+import io
 import json
 import os
 import pickle
@@ -18,6 +19,7 @@ from longtail.errors import DamagedFile, OutOfSpace, UnreadableFile, UnwritableF
 from longtail.inference import Predictions, as_trained
 from longtail.runs import provenance as runs
 from longtail.runs.files import csv_text, read_bytes, sweep, write_bytes, write_text
+from longtail.runs.judged import stored_predictions
 from longtail.runs.run import Run
 from longtail.runs.seals import MARK, read_tensors, sha256, write_tensors
 
@@ -317,6 +319,18 @@ def test_scores_that_are_the_logits_are_stored_once(run):
     with np.load(run.folder / "predictions.npz", allow_pickle=False) as stored:
         assert sorted(stored) == ["features", "labels", "logits", "predicted"]
         assert stored["predicted"].tolist() == predictions.logits.argmax(1).tolist()
+
+
+def test_predictions_above_the_numbers_of_half_precision_are_stored_as_they_are(run):
+    logits = torch.tensor([[70_000.0, 80_000.0], [-90_000.0, 1.0]])
+    predictions = Predictions(torch.ones(2, 3), logits, torch.tensor([1, 0]), torch.ones(2))
+    run.write_predictions(predictions, as_trained(predictions))
+    stored = stored_predictions(run)
+    np.testing.assert_array_equal(stored["scores"], logits.numpy())
+    former = io.BytesIO()
+    np.savez_compressed(former, logits=logits.half().numpy(), labels=predictions.labels.numpy())
+    run.write("predictions.npz", former.getvalue())
+    assert stored_predictions(run)["scores"].tolist() == [[65504.0, 65504.0], [-65504.0, 1.0]]
 
 
 def test_a_model_is_written_whatever_its_tensors_memory(run):

@@ -19,8 +19,9 @@ from longtail.data.transforms import normalise
 from longtail.engine.building import new_model
 from longtail.errors import CorruptImage, UserError
 from longtail.inference import as_trained
-from longtail.networks.backbones import CifarResNet, TimmBackbone
+from longtail.networks.backbones import CifarResNet
 from longtail.networks.pretrained import load_backbone, read_weights
+from longtail.networks.timm_backbone import TimmBackbone
 from longtail.runs.model_reading import scores_of
 from longtail.runs.model_store import write_model
 from longtail.runs.run import Run
@@ -114,6 +115,20 @@ def test_a_list_is_answered_in_its_order(predictor, data, batch_size):
     answers = predictor.predict(images, batch_size=batch_size)
     assert [answer.label for answer in answers] == [predictor.predict(image).label for image in images]
     assert predictor.predict([]) == []
+
+
+def test_numbers_of_numpy_are_numbers_and_fractions_are_refused(predictor, data):
+    image = data.test.pixels[0]
+    answer = predictor.predict(image, views=np.int64(2), batch_size=np.int32(2))
+    assert answer == predictor.predict(image, views=2)
+    assert answer.top(np.int64(2)) == answer.top(2)
+    for call in (
+        lambda: answer.top(1.5),
+        lambda: predictor.predict(image, views=2.5),
+        lambda: predictor.predict([], batch_size=1.5),
+    ):
+        with pytest.raises(TypeError, match=r"needs a whole number as `(count|views|batch_size)`"):
+            call()
 
 
 def test_images_of_any_size_are_made_to_fit(predictor):

@@ -232,6 +232,16 @@ def test_with_folds_every_image_is_held_out_once(data, photos):
         assert part.test is data.test
 
 
+def test_two_training_images_of_each_class_are_enough_for_two_folds(data):
+    few = replace(
+        data, train=data.train.take([np.flatnonzero(data.train.labels == label)[place] for label in (0, 1) for place in (0, 1)])
+    )
+    few = replace(few, classes=few.classes[:2])
+    with pytest.raises(UserError, match="Choose on all of them with `folds=2`, or train one method"):
+        validation_parts(few, Request("photos"))
+    assert [len(part.val) for part in validation_parts(few, Request("photos", folds=2))] == [2, 2]
+
+
 @dataclass(frozen=True)
 class Known:
     """Passes whose predictions are given."""

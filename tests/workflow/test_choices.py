@@ -9,7 +9,8 @@ from longtail.data.listing import list_images
 from longtail.data.symmetry import random_symmetry
 from longtail.data.transforms import random_crop, random_flip, random_resized_crop, random_shift
 from longtail.errors import BadFolder
-from longtail.networks.backbones import CifarResNet, TimmBackbone
+from longtail.networks.backbones import CifarResNet
+from longtail.networks.timm_backbone import TimmBackbone
 from longtail.runs.layout import folder_name
 from longtail.workflow import choices
 from longtail.workflow.choices import batch_size, choose, epoch_budget, image_size

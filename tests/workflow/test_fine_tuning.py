@@ -60,7 +60,8 @@ def test_a_folder_with_weights_gets_the_network_s_own_pixels(photos, weights):
     data = parameters_of(choice.setting.data)
     assert (data["statistics"], data["interpolation"]) == ((known.mean, known.std), "bicubic")
     assert choice.setting.budget == "fine-tuning"
-    assert parameters_of(choice.setting.backbone) | {"image_size": 0} == {"name": NETWORK, "pretrained": False, "image_size": 0}
+    own = {"name": NETWORK, "pretrained": False, "image_size": 0, "zero_init_last": True}
+    assert parameters_of(choice.setting.backbone) | {"image_size": 0} == own
     assert data["size"] == 96
     assert choice.setting.epochs == 30, "of 34 images"
     for words in (
@@ -70,6 +71,13 @@ def test_a_folder_with_weights_gets_the_network_s_own_pixels(photos, weights):
         "light augmentation",
     ):
         assert words in choice.sentence
+
+
+def test_the_sentence_on_what_was_chosen_excepts_what_the_user_set(photos, weights):
+    asked = Request(photos, "ce", weights=weights, device="cpu")
+    assert "label smoothing 0.1 (`changes={'stages.0.optimizer.lr': 0.0005}`);" in choose(asked, photos).sentence
+    asked = replace(asked, changes={"stages.0.optimizer.lr": "0.002"})
+    assert "label smoothing 0.1 (but for `changes={'stages.0.optimizer.lr': '0.002'}`);" in choose(asked, photos).sentence
 
 
 def test_data_are_normalised_and_resized_as_the_network_knows_them(photos, weights, tmp_path):

@@ -37,7 +37,8 @@ SHOWN_TRAINING = ("epochs", "augment", "symmetry", "views", "device")
 RECIPE = (*SHOWN_DATA, "variants", "changes", "size", "backbone", "pretrained", "weights", *SHOWN_TRAINING)
 FOR_TABLES = (
     *("runs", "root", "download", "epochs", "split_seed", "val", "fit", "backbone", "pretrained", "weights", "augment"),
-    *("symmetry", "views", "protocol", "jobs", "device", "precision", "deterministic", "graphs", "fresh", "tensorboard"),
+    *("symmetry", "views", "protocol", "jobs", "device", "precision", "deterministic", "graphs", "fast", "fresh"),
+    "tensorboard",
 )
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -375,6 +376,9 @@ def _sentence(error: Exception) -> str:
 
 
 def _stop(text: str, code: int) -> None:
+    turns = sys.modules.get("longtail.turns")  # of several processes of a run one says what happened
+    if turns is not None and not turns.fails():
+        sys.exit(code)
     with suppress(OSError):  # the terminal may be gone
         typer.secho(visible(" ".join(text.split())), fg=typer.colors.RED, err=True)
     sys.exit(code)

@@ -11,6 +11,7 @@ from statistics import fmean
 from typing import Any
 
 from longtail.cli.jobs import done_as_jobs, say_failures
+from longtail.cli.launch import launch, silent_but_first
 from longtail.cli.options import in_flags, sbatch_options
 from longtail.cli.progress import Bars
 from longtail.cli.report import add_report
@@ -19,6 +20,7 @@ from longtail.cli.tables import candidates_table, result_table, summary_table, t
 from longtail.data.names import said_of_left_out
 from longtail.data.symmetry import check_views
 from longtail.data.walking import images_to_predict
+from longtail.engine.group import own_place
 from longtail.errors import CorruptImage, MissingFileError, UserError
 from longtail.results import counted, percent
 from longtail.runs.code import needs_trust
@@ -32,11 +34,14 @@ from longtail.runs.report import RunReport
 from longtail.runs.serving import Prediction, load
 from longtail.runs.tuned import TUNED
 from longtail.text import CONTROL, for_shell, guarded, visible
+from longtail.together import rank
+from longtail.turns import first_alone
 from longtail.workflow.auto import choose_method
 from longtail.workflow.demo import NAMES, demonstrate, recall_figure
 from longtail.workflow.one_run import Result, prepared
 from longtail.workflow.parallel import train_many
 from longtail.workflow.request import AUTO, Request
+from longtail.workflow.several import check_several, together
 
 PREDICTIONS = "predict.csv"
 EVALUATION = "evaluation.html"
@@ -78,15 +83,27 @@ def run_train(
     """Trains one method at one or more seeds, or chooses one at each seed; here, or as jobs of the scheduler `on`."""
     requests = [request] if seeds is None else [replace(request, seed=seed) for seed in range(seeds)]
     sbatch_options(on, slurm)
+    if request.devices > 1 or own_place() is not None:
+        check_several(request)
+    if request.devices > 1 and on is not None:
+        raise UserError(
+            "Each job of `on` is one process: leave out `devices`, or start the command by srun in a job of your own."
+        )
     if on is not None:
         _train_as_jobs(requests, on, slurm, report=report, pictures=pictures)
     elif request.method == AUTO:
         for each in requests:
             _train_auto(each, report=report, pictures=pictures)
+    elif request.devices > 1 and own_place() is None:
+        launch(request)
     else:
-        with Bars() as bars:
-            setting, data = prepared(request, bars)
+        with together(request), silent_but_first(), Bars() as bars:
+            with first_alone("data"):
+                setting, data = prepared(request, bars)
             results = train_many(requests, setting, data, watcher=bars)
+            leads = rank() == 0
+        if not leads:
+            return
         for table in trained_tables([result.report for result in results]):
             say(table)
         shown = {"pictures": pictures, "data": data, **_as_trained(request)}

@@ -146,13 +146,15 @@ def run_doctor() -> None:
 
 def _say_counts(found: Inspection) -> None:
     total = sum(found.counts.values())
+    imbalance = f"; imbalance {found.imbalance:.1f}"
     most, fewest = (sorted(found.counts.items(), key=lambda pair: sign * pair[1])[0] for sign in (-1, 1))
     say(
         f"{counted(total, 'image')} in {counted(len(found.counts), 'class')}: "
-        f"{most[1]:,} ({text(most[0])}) to {fewest[1]:,} ({text(fewest[0])}); imbalance {found.imbalance:.1f}"
+        f"{most[1]:,} ({text(most[0])}) to {fewest[1]:,} ({text(fewest[0])}){'' if found.splits else imbalance}"
     )
     for name, counts in found.splits.items():
-        say(f"  {text(name)}: {counted(sum(counts.values()), 'image')} in {counted(sum(map(bool, counts.values())), 'class')}")
+        images, classes = counted(sum(counts.values()), "image"), counted(sum(map(bool, counts.values())), "class")
+        say(f"  {text(name)}: {images} in {classes}{imbalance * (name == 'train')}")
     ranges = GROUP_RANGES["shots"]
     groups = ((f"{name} ({ranges[name]})", group) for name, group in found.groups.items())
     say("; ".join(f"{name}: {counted(group.classes, 'class')}, {counted(group.images, 'image')}" for name, group in groups))
@@ -239,9 +241,11 @@ def _settings() -> list[dict[str, Any]]:
 def _backbones() -> list[dict[str, Any]]:
     import timm
 
+    from longtail.networks.timm_backbone import OTHERS
     from longtail.settings import CIFAR_RESNETS
 
     own = [{"name": name, "from": "CIFAR ResNet"} for name in CIFAR_RESNETS]
+    own += [{"name": name, "from": "timm's blocks"} for name in OTHERS]
     return [*own, *({"name": name, "from": "timm"} for name in timm.list_models())]
 
 

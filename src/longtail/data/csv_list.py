@@ -50,6 +50,8 @@ def _hint(below: Path, file: str) -> str:
     """What may be wrong with a path in a CSV."""
     if file != file.strip() and (below / file.strip()).is_file():
         return " There is one without the spaces around its name."
+    if (below / f" {file}").is_file():
+        return " There is one with a space before its name; put the name in quotes."
     return " Its name is not written in UTF-8." if not file.isprintable() else ""
 
 

@@ -21,8 +21,11 @@ class Batch:
     """Normalised float32 images (B, 3, S, S), labels (B,), and the run's random generator on their device.
 
     Args:
+        generator: source of random numbers that hold for the batch of all processes, such as a proportion or a loss's noise.
         views: the same images augmented anew, each (B, 3, S, S).
         companion: a second batch, drawn by another rule.
+        own_generator: source of random numbers for the images of this process alone; in one process it is `generator`.
+        images_of_all: number of images of the batch of all processes.
     """
 
     images: Tensor
@@ -30,6 +33,8 @@ class Batch:
     generator: torch.Generator | None = None
     views: tuple[Tensor, ...] = ()
     companion: Batch | None = None
+    own_generator: torch.Generator | None = None
+    images_of_all: int = 0
 
 
 @dataclass(frozen=True)
@@ -41,11 +46,13 @@ class Chunk:
         size: number of images of the batch itself.
         raw: pixels that were read from files, uint8 (N, 3, S, S), or crops (V, N, 3, S, S) in channels last, one for each view;
             None where all pixels of the split lie on the device.
+        images_of_all: number of images of the batch of all processes, without its companion.
     """
 
     indices: Tensor
     size: int
     raw: Tensor | None = None
+    images_of_all: int = 0
 
 
 class Feed:
@@ -81,6 +88,7 @@ class Feed:
         views: int = 1,
         companion: Tensor | None = None,
         crops: Crops | None = None,
+        share: tuple[int, int] = (0, 1),
     ) -> Iterator[Batch]:
         """Batches of `batch_size` images (the last one may be smaller), each augmented and normalised on the device.
 
@@ -92,8 +100,9 @@ class Feed:
             views: number of augmented copies of each image.
             companion: indices of the companion batches, as many as `indices`; a batch and its companion are read together.
             crops: the random crops that files are read with; None for whole images.
+            share: (rank, world) for every `world`-th image of each batch, from the `rank`-th on; none of the others is read.
         """
-        which: Any = {"drop_last": drop_last, "training": training, "companion": companion, "crops": crops}
+        which: Any = {"drop_last": drop_last, "training": training, "companion": companion, "crops": crops, "share": share}
         chunks = self.chunks(indices, batch_size, **which)
         return (self.batch(chunk, augment=augment, generator=generator, views=views) for chunk in chunks)
 
@@ -106,16 +115,18 @@ class Feed:
         training: bool = False,
         companion: Tensor | None = None,
         crops: Crops | None = None,
+        share: tuple[int, int] = (0, 1),
     ) -> Iterator[Chunk]:
         """What the batches of `batches` are made of; the arguments are the same. All indices are copied to the device at once."""
-        sizes = cut(len(indices), batch_size, drop_last=drop_last, training=training)
+        cuts = cut(len(indices), batch_size, drop_last=drop_last, training=training)
         columns = [indices] if companion is None else [indices, companion]
+        sizes = [len(range(share[0], size, share[1])) for size in cuts]
         counts = [len(columns) * size for size in sizes]
-        order = _by_batch(columns, sizes)
-        seeds = None if crops is None else torch.split(_by_batch(crops.seeds[: len(columns)].unbind(), sizes), counts)
+        order = _by_batch(columns, cuts, share)
+        seeds = None if crops is None else torch.split(_by_batch(crops.seeds[: len(columns)].unbind(), cuts, share), counts)
         raw = self._raw(torch.split(order, counts), crops, seeds) if self.loader is not None else [None] * len(counts)
-        for size, chunk, pixels in zip(sizes, torch.split(order.to(self.device), counts), raw, strict=True):
-            yield Chunk(chunk, size, pixels)
+        for size, chunk, pixels, whole in zip(sizes, torch.split(order.to(self.device), counts), raw, cuts, strict=True):
+            yield Chunk(chunk, size, pixels, whole)
 
     def batch(
         self, chunk: Chunk, *, augment: Sequence[Transform] = (), generator: torch.Generator | None = None, views: int = 1
@@ -143,10 +154,11 @@ class Feed:
         return (without_error(batch).to(self.device, non_blocking=True) for batch in self.loader)
 
 
-def _by_batch(columns: Sequence[Tensor], sizes: Sequence[int]) -> Tensor:
-    """The columns (M,) cut into batches: the first batch of each column, then the second of each, and so on."""
+def _by_batch(columns: Sequence[Tensor], sizes: Sequence[int], share: tuple[int, int]) -> Tensor:
+    """A share of the columns (M,) cut into batches: the first batch of each column, then the second of each, and so on."""
+    rank, world = share
     parts = [torch.split(column[: sum(sizes)], list(sizes)) for column in columns]
-    return torch.cat([part for batch in zip(*parts, strict=True) for part in batch])
+    return torch.cat([part[rank::world] for batch in zip(*parts, strict=True) for part in batch])
 
 
 def cut(images: int, batch_size: int, *, drop_last: bool = False, training: bool = False) -> list[int]:

@@ -72,7 +72,7 @@ def split_of(name: str) -> str | None:
 
 
 def near_names(names: Iterable[str]) -> list[tuple[str, ...]]:
-    """Groups of names that differ only in capitals, in spaces or in their Unicode form."""
+    """Groups of names that differ only in capitals, in spaces or in their Unicode form, characters without width among it."""
     alike = defaultdict(list)
     for name in dict.fromkeys(names):
         alike[_folded(name)].append(name)
@@ -80,7 +80,8 @@ def near_names(names: Iterable[str]) -> list[tuple[str, ...]]:
 
 
 def _folded(name: str) -> str:
-    return "".join(unicodedata.normalize("NFKC", name).casefold().split())
+    shown = (character for character in unicodedata.normalize("NFKC", name) if unicodedata.category(character) != "Cf")
+    return "".join("".join(shown).casefold().split())
 
 
 def said_of_near(names: Iterable[str]) -> tuple[str, ...]:

@@ -12,52 +12,77 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from longtail.data.names import near
 from longtail.errors import UserError
+from longtail.text import unguarded
 
 
 def read_prior(prior: str, classes: Sequence[str], class_counts: Sequence[int]) -> Float[Tensor, " classes"]:
     """Share of each class (C,), with sum 1: "uniform", "train" for the training images', or a CSV with the header label,share.
 
-    A class that the CSV leaves out has the share 0.
+    A class that the CSV leaves out has the share 0. Spaces around the cells and capitals in the header are no matter.
 
     Raises:
-        UserError: there is no such prior, or its file names an unknown class, gives a bad share, or no share above 0.
+        UserError: there is no such prior, or its file names an unknown class, gives a bad share, two shares of one class, or no
+            share above 0.
     """
     if prior == "uniform":
         return _scaled(torch.ones(len(classes), dtype=torch.float64))
     if prior == "train":
         return _scaled(torch.tensor(class_counts, dtype=torch.float64))
-    shares = _read_shares(prior)
-    if set(shares) - set(classes):
-        raise UserError(f"'{prior}' names the class '{min(set(shares) - set(classes))}', which the run does not know.")
+    shares = _read_shares(prior, classes)
     wanted = torch.tensor([shares.get(name, 0.0) for name in classes], dtype=torch.float64)
     if not bool(wanted.any()):
         raise UserError(f"'{prior}' must give a share above 0 to a class.")
     return _scaled(wanted)
 
 
-def _read_shares(prior: str) -> dict[str, float]:
+def _read_shares(prior: str, classes: Sequence[str]) -> dict[str, float]:
+    """The share of each class that the CSV names."""
+    shares = dict[str, float]()
+    for label, text in _rows(prior):
+        name = _class_of(label, classes, prior)
+        share = _share(text, name, prior)
+        if shares.setdefault(name, share) != share:
+            raise UserError(f"'{prior}' gives '{name}' two shares, {shares[name]:g} and {share:g}; keep one of the lines.")
+    return shares
+
+
+def _rows(prior: str) -> list[tuple[str, str]]:
+    """The cells label and share of each line."""
     path = Path(prior)
     if not path.is_file():
         raise UserError(f"There is no prior '{prior}'; give uniform, train, or a CSV with the header label,share.")
     try:
-        rows = list(csv.DictReader(io.StringIO(path.read_bytes().decode("utf-8-sig"), newline="")))
+        reader = csv.DictReader(io.StringIO(path.read_bytes().decode("utf-8-sig"), newline=""), skipinitialspace=True)
+        reader.fieldnames = [name.strip().lower() for name in reader.fieldnames or ()]
+        rows = list(reader)
     except (UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"'{prior}' is not a CSV in UTF-8; expected the header label,share.") from error
     if not rows or not {"label", "share"} <= set(rows[0]):
         raise UserError(f"'{prior}' needs the header label,share and one line per class.")
-    return {name: _share(row["share"], name, prior) for row in rows for name in [row["label"] or ""]}
+    return [(row["label"] or "", row["share"] or "") for row in rows]
+
+
+def _class_of(label: str, classes: Sequence[str], prior: str) -> str:
+    """The class that a cell names, without spaces around it and without the guard against spreadsheets."""
+    for name in (label, label.strip(), unguarded(label.strip())):
+        if name in classes:
+            return name
+    close = near(label, classes)
+    hint = f" '{close}' differs from it only in capitals, spaces or Unicode form." if close is not None else ""
+    raise UserError(f"'{prior}' names the class '{label.strip()}', which the run does not know.{hint}")
 
 
 def _scaled(shares: Tensor) -> Tensor:
     return shares / shares.sum()
 
 
-def _share(text: str | None, label: str, prior: str) -> float:
+def _share(text: str, label: str, prior: str) -> float:
     try:
-        share = float(text or "")
+        share = float(text)
     except ValueError:
         share = math.nan
     if not 0 <= share < math.inf:
-        raise UserError(f"'{prior}' gives '{label}' the share '{text or ''}'; expected a number, 0 or above.")
+        raise UserError(f"'{prior}' gives '{label}' the share '{text}'; expected a number, 0 or above.")
     return share

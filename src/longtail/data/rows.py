@@ -23,8 +23,8 @@ Row = tuple[int, str, str, str]
 def read_rows(path: Path) -> tuple[list[Row], bool]:
     """Reads a CSV with the header path,label[,split].
 
-    Spaces around labels and splits are left out, and a split may have any usual name, as `Training` or `valid`. A CSV with the
-    column content was written by longtail, and its names are taken as they are.
+    Spaces around labels and splits, and those before a path, are left out, and a split may have any usual name, as `Training` or
+    `valid`. A CSV with the column content was written by longtail, and its names are taken as they are.
 
     Returns:
         For each row its line number, path, label and split ("" where there is none), and whether the header has a split.
@@ -37,9 +37,13 @@ def read_rows(path: Path) -> tuple[list[Row], bool]:
         if path.exists() and not path.is_file():
             raise BadFolder(f"'{path}' is no regular file; expected a CSV with the header path,label[,split].")
         with path.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
-            reader = csv.DictReader(file)
-            reader.fieldnames = header = _header(reader.fieldnames or [])
-            rows = [(reader.line_num, _cell(row, "path"), _cell(row, "label"), row.get("split") or "") for row in reader]
+            first = csv.reader(file, skipinitialspace=True)
+            header = _header(next(first, []))
+            reader = csv.DictReader(file, header, skipinitialspace=OWN not in header)  # before a quoted label, say
+            rows = [
+                (first.line_num + reader.line_num, _cell(row, "path"), _cell(row, "label"), row.get("split") or "")
+                for row in reader
+            ]
     except FileNotFoundError as error:
         raise BadFolder(f"'{path}' does not exist. {neighbours(path)}") from error
     except csv.Error as error:

@@ -4,59 +4,104 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from longtail.data.crops import crops_from_files
-from longtail.data.loaders import Batch, Feed, cut
+from longtail.data.loaders import Batch, Chunk, Feed, cut
+from longtail.data.transforms import Transform
 from longtail.engine.compute import Compute
-from longtail.errors import TrainingFailed
+from longtail.errors import TrainingFailed, UserError
+from longtail.results import counted
 from longtail.sampling import EpochSampler, Stream, epoch_seed
 from longtail.spec.experiment import Experiment
 from longtail.spec.recipe import Stage
 from longtail.weighting import Rule
 
+NO_SEEDS = torch.empty(2, 0)  # where crops are not read, but the augmentations that follow them are asked for
 
-def epoch_indices(
-    experiment: Experiment, stage_index: int, epoch: int, compute: Compute, rule: Rule, *, stream: Stream = Stream.DRAW
-) -> Tensor:
-    """Indices (M,) of this process's training images in one epoch, drawn by `rule`. Random streams are independent."""
+
+def epoch_indices(experiment: Experiment, stage_index: int, epoch: int, rule: Rule, *, stream: Stream = Stream.DRAW) -> Tensor:
+    """Indices (M,) of all training images of one epoch, drawn by `rule`. Random streams are independent."""
     sampler = EpochSampler(
         experiment.data.train.labels,
         rule=rule,
         seed=epoch_seed(experiment.seed, stage_index, stream),
         epochs=experiment.recipe.stages[stage_index].epochs,
-        rank=compute.rank,
-        world=compute.world,
+        rank=0,
+        world=1,
     )
     sampler.epoch = epoch
     return sampler.indices()
 
 
-def epoch_batches(
+def epoch_chunks(
     experiment: Experiment, feed: Feed, stage_index: int, epoch: int, compute: Compute, indices: Tensor
-) -> Iterator[Batch]:
-    """Yields augmented batches; random numbers depend on seed, stage and epoch alone, so a resumed run continues exactly."""
+) -> Iterator[Chunk]:
+    """Yields what `batch_of` makes the batches of an epoch from; of each batch, several processes have a part."""
     stage = experiment.recipe.stages[stage_index]
-    generator = torch.Generator(compute.device).manual_seed(epoch_seed(experiment.seed, stage_index, Stream.BATCHES, epoch))
-    seeds = crop_seeds(experiment, stage_index, epoch)[:, compute.rank :: compute.world]
-    augment = (*experiment.setting.augment, *stage.augment)
-    crops, augment = crops_from_files(experiment.data, augment, seeds, views=stage.views)
+    seeds = crop_seeds(experiment, stage_index, epoch)
+    crops, _ = crops_from_files(experiment.data, augmentations(experiment, stage), seeds, views=stage.views)
     companion = None
     if stage.companion is not None:
-        companion = epoch_indices(experiment, stage_index, epoch, compute, stage.companion, stream=Stream.COMPANION)
-    return feed.batches(
-        indices,
-        stage.batch_size,
-        augment=augment,
-        generator=generator,
-        drop_last=stage.drop_last,
-        training=True,
-        views=stage.views,
-        companion=companion,
-        crops=crops,
-    )
+        companion = epoch_indices(experiment, stage_index, epoch, stage.companion, stream=Stream.COMPANION)
+    which: Any = {"drop_last": stage.drop_last, "training": True, "companion": companion, "crops": crops}
+    return feed.chunks(indices, stage.batch_size, share=(compute.rank, compute.world), **which)
+
+
+def batch_of(
+    experiment: Experiment,
+    feed: Feed,
+    stage_index: int,
+    chunk: Chunk,
+    generator: torch.Generator,
+    own: torch.Generator | None = None,
+) -> Batch:
+    """The augmented batch of a chunk, with random numbers of generators that `seed_epoch` has seeded.
+
+    Args:
+        generator: source of random numbers that hold for the batch of all processes.
+        own: source of random numbers for images of this process alone. None: `generator`.
+    """
+    stage = experiment.recipe.stages[stage_index]
+    _, augment = crops_from_files(experiment.data, augmentations(experiment, stage), NO_SEEDS)
+    batch = feed.batch(chunk, augment=augment, generator=own or generator, views=stage.views)
+    if own is None or own is generator:
+        return batch
+    second = None if batch.companion is None else replace(batch.companion, generator=generator)
+    return replace(batch, generator=generator, own_generator=own, images_of_all=chunk.images_of_all, companion=second)
+
+
+def augmentations(experiment: Experiment, stage: Stage) -> tuple[Transform, ...]:
+    """The augmentations of a stage: the setting's, then its own."""
+    return (*experiment.setting.augment, *stage.augment)
+
+
+def seed_epoch(experiment: Experiment, stage_index: int, epoch: int, generator: torch.Generator, *process: int) -> None:
+    """Seeds a generator of batches and steps by seed, stage and epoch alone, so that a resumed run continues exactly.
+
+    Args:
+        process: number of the process, for a generator of its own.
+    """
+    generator.manual_seed(epoch_seed(experiment.seed, stage_index, Stream.BATCHES, epoch, *process))
+
+
+def check_parts(experiment: Experiment, world: int) -> None:
+    """Refuses more processes than images of a batch.
+
+    Raises:
+        UserError: a process would have no image of a batch, which the message names.
+    """
+    for index, stage in enumerate(experiment.recipe.stages):
+        smallest = min(batch_sizes(stage, len(experiment.data.train)))
+        if smallest < world:
+            raise UserError(
+                f"A batch of stage {index + 1} has {counted(smallest, 'image')} for {world} processes: start fewer, or take "
+                f"another batch size (`changes={{'stages.{index}.batch_size': {stage.batch_size + world}}}`)."
+            )
 
 
 def crop_seeds(experiment: Experiment, stage_index: int, epoch: int) -> Tensor:

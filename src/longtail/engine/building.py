@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -14,6 +14,7 @@ from torch import nn
 from longtail.engine.averaging import WeightAverage
 from longtail.engine.batches import steps_of
 from longtail.engine.compute import Compute
+from longtail.engine.rates import DeviceRates, takes_device_rates
 from longtail.errors import MissingFileError, UserError
 from longtail.losses.contract import check_contract, check_head_of
 from longtail.networks.classifier import Classifier, assemble, prepare_for_stage
@@ -71,7 +72,7 @@ def trained_until(experiment: Experiment, stage_index: int, run: Run, compute: C
     model = new_model(experiment)
     for earlier in range(stage_index + 1):
         enter_stage(model, experiment, earlier)
-    stored = run.load_stage(experiment.key(stage_index + 1))
+    stored = compute.from_first(lambda: run.load_stage(experiment.key(stage_index + 1)))
     if stored is None:
         raise MissingFileError(f"Stage {stage_index + 1} is not stored in '{run.shared}'; train it with the same command again.")
     model.load_state_dict(stored["model"])
@@ -121,7 +122,11 @@ class StageWork:
         key: hash under which the end of the stage is stored.
         base_rates: learning rate of each optimizer group before the schedule.
         network: network that the steps call; set when the stage begins, after a checkpoint is loaded.
+        value: the step as a function of batch and progress; set with the network.
+        faster: surroundings of the forward pass of a batch of so many images (`engine.variants`).
         average: moving average of the network's weights, where the stage takes one.
+        device_rates: the learning rates on the device, where steps are recorded; None: they are numbers in Python.
+        rates: learning rate of each optimizer group as `set_rates` has set it.
     """
 
     index: int
@@ -131,7 +136,11 @@ class StageWork:
     optimizer: Any
     base_rates: list[float]
     network: Any = None
+    value: Any = None
+    faster: Callable[[int], AbstractContextManager[Any]] = nullcontext
     average: WeightAverage | None = None
+    device_rates: DeviceRates | None = None
+    rates: list[float] = field(default_factory=list)
 
     @property
     def weights_of_the_end(self) -> AbstractContextManager[None]:
@@ -140,9 +149,18 @@ class StageWork:
 
     def set_rates(self, progress: Progress) -> None:
         """Sets the learning rate of each optimizer group as the schedule says."""
-        rate = self.stage.schedule(progress)
-        for group, base in zip(self.optimizer.param_groups, self.base_rates, strict=True):
-            group["lr"] = base * rate
+        factor = self.stage.schedule(progress)
+        self.rates = [base * factor for base in self.base_rates]
+        if self.device_rates is not None:
+            return self.device_rates.write(factor)
+        for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
+            group["lr"] = rate
+        return None
+
+    def hold_rates(self, device: torch.device) -> None:
+        """Puts the learning rates on the device, if the optimizer reads them there, so that a recording outlives a change."""
+        if takes_device_rates(self.optimizer):
+            self.device_rates = DeviceRates(self.optimizer, self.base_rates, device)
 
 
 def begin_stage(model: Classifier, experiment: Experiment, stage_index: int, device: torch.device) -> StageWork:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from typing import Any, TypeVar, cast
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
+from torch import Tensor, nn
+
+from longtail.together import mean_over_processes, rank, world
 
 HALF = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 PRECISIONS = ("32-true", *HALF)
+Value = TypeVar("Value")
 
 
 class Compute:
@@ -17,6 +22,7 @@ class Compute:
 
     Args:
         device: device of this process.
+        synchronised: whether batch norm normalises over the images of all processes.
         precision: "32-true", or "bf16-mixed" or "16-mixed" for autocast to half precision.
 
     Attributes:
@@ -24,10 +30,9 @@ class Compute:
         world: number of processes of the group, 1 where there is none.
     """
 
-    def __init__(self, device: torch.device, precision: str = "32-true") -> None:
-        self.device, self.precision = device, precision
-        grouped = dist.is_available() and dist.is_initialized()
-        self.rank, self.world = (dist.get_rank(), dist.get_world_size()) if grouped else (0, 1)
+    def __init__(self, device: torch.device, precision: str = "32-true", *, synchronised: bool = True) -> None:
+        self.device, self.precision, self.synchronised = device, precision, synchronised
+        self.rank, self.world = rank(), world()
         self.scaler = torch.amp.GradScaler(device.type, enabled=precision == "16-mixed")
 
     def autocast(self) -> AbstractContextManager[object]:
@@ -43,6 +48,33 @@ class Compute:
         """Takes the optimizer's step; with scaled gradients, it is left out where one of them is not finite."""
         self.scaler.step(optimizer)
         self.scaler.update()
+
+    @property
+    def leads(self) -> bool:
+        """Whether this is the first process, which alone writes files."""
+        return self.rank == 0
+
+    def from_first(self, make: Callable[[], Value]) -> Value:
+        """What `make` returns in the first process, the only one that calls it; all processes call this at the same time."""
+        if self.world == 1:
+            return make()
+        sent = [make() if self.leads else None]
+        dist.broadcast_object_list(sent, device=torch.device("cpu"))
+        return cast(Value, sent[0])
+
+    def from_all(self, value: Value) -> list[Value]:
+        """A small value of each process, by rank."""
+        found: list[Any] = [value] * self.world
+        if self.world > 1:
+            dist.all_gather_object(found, value)
+        return found
+
+    def equalise(self, network: nn.Module) -> None:
+        """Averages the network's statistics over all processes, unless batch norm keeps them equal."""
+        if self.world > 1 and not self.synchronised:
+            for buffer in network.buffers():
+                if buffer.is_floating_point():
+                    buffer.copy_(mean_over_processes(buffer))
 
     def all_gather(self, rows: Tensor) -> Tensor:
         """The tensors of all processes (world, ...), which have the same shape in each."""

@@ -8,37 +8,44 @@ from typing import Any
 import torch
 
 from longtail.engine.compute import PRECISIONS, Compute
+from longtail.engine.group import own_place
 from longtail.errors import UserError
 from longtail.runs.devices import chosen_device
 from longtail.spec.description import unknown
+from longtail.together import world
 
 
-def make_compute(device: str = "auto", precision: str = "auto", *, deterministic: bool = False) -> Compute:
+def make_compute(
+    device: str = "auto", precision: str = "auto", *, deterministic: bool = False, synchronised: bool = True
+) -> Compute:
     """Sets up the device and the precision that are asked for, or the best available.
 
     Args:
         deterministic: use only algorithms that give the same bits each time. On the CPU all algorithms that longtail uses do,
             at one number of threads; on CUDA it costs speed, and an operation without such an algorithm is an error.
+        synchronised: whether batch norm normalises over the images of all processes.
 
     Raises:
         UserError: the device or precision is unknown or not available, or several processes were started; the message says why.
     """
-    _refuse_several_processes()
+    if world() == 1:
+        _refuse_several_processes()
     kind = chosen_device(device)
     if precision == "auto":
         precision = "bf16-mixed" if has_bfloat16(kind) else "32-true"
     if precision not in PRECISIONS:
         raise UserError(unknown("precision", precision, ["auto", *PRECISIONS]))
     _set_deterministic(deterministic)
-    return Compute(torch.device(kind, 0) if kind == "cuda" else torch.device(kind), precision)
+    own = torch.cuda.current_device() if kind == "cuda" and world() > 1 else 0
+    return Compute(torch.device(kind, own) if kind == "cuda" else torch.device(kind), precision, synchronised=synchronised)
 
 
 def _refuse_several_processes() -> None:
-    processes = os.environ.get("WORLD_SIZE", "1")
-    if processes.isdecimal() and int(processes) > 1 and "RANK" in os.environ:
+    place = own_place()
+    if place is not None:
         raise UserError(
-            f"This is one of {processes} processes (WORLD_SIZE, as torchrun sets it), and a run is trained by one process alone. "
-            f"Start longtail once, without torchrun; several seeds are trained at once with `jobs`."
+            f"This is one of {place.world} processes, as torchrun or srun starts them, and only `longtail train` and "
+            f"longtail.train share a run among processes. Start this command once."
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -105,23 +106,24 @@ def predict(model: Any, split: Split, data: Data, compute: Compute, *, batch_siz
 
     Both are means over the views of an image (`mean_over_views`), so that a rule is applied once, to the mean logits.
     """
-    bare: Classifier = getattr(model, "module", model)
-    own = torch.arange(len(split))[compute.rank :: compute.world]
-    modes = {module: module.training for module in bare.modules()}
-    bare.eval()
+    owned = dealt(len(split), batch_size, compute.world)
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
     with torch.inference_mode(), compute.autocast():
         feed = Feed(split, data, compute.device)
-        forward = bare.features_and_logits
-        parts = [mean_over_views(forward, batch.images, views) for batch in feed.batches(own, batch_size)]
+        forward = model.features_and_logits
+        own = owned[compute.rank]
+        batches = feed.batches(own, batch_size) if len(own) else ()
+        parts = [mean_over_views(forward, batch.images, views) for batch in batches]
     for module, training in modes.items():
         module.training = training
-    features, logits = (torch.cat(column) for column in zip(*parts, strict=True))
+    features, logits = (_gathered([part[column] for part in parts], owned, compute) for column in (0, 1))
     return Predictions(
-        features=_gathered(features, len(split), compute),
-        logits=_gathered(logits, len(split), compute),
+        features=features,
+        logits=logits,
         labels=torch.from_numpy(split.labels),
         class_counts=torch.tensor(data.class_counts, dtype=torch.float64),
-        head={name: tensor.detach().cpu() for name, tensor in bare.head.state_dict().items()},
+        head={name: tensor.detach().cpu() for name, tensor in model.head.state_dict().items()},
     )
 
 
@@ -151,11 +153,30 @@ def per_epoch_recalls(model: Any, rule: InferenceRule, data: Data, compute: Comp
     return per_class_recall(confusion_matrix(scores, labels)).tolist()
 
 
-def _gathered(rows: Tensor, total: int, compute: Compute) -> Tensor:
-    """Gathers the rows of all processes in the split's order, on the CPU."""
+def dealt(images: int, batch_size: int, world: int) -> list[Tensor]:
+    """The indices of the images of each process: the batches that one process would have, dealt out whole.
+
+    An image is thus computed beside the same others, and to the same bits, whatever the number of processes.
+    """
+    batches = torch.split(torch.arange(images), batch_size)
+    return [torch.cat([torch.arange(0), *batches[rank::world]]) for rank in range(world)]
+
+
+def _gathered(parts: Sequence[Tensor], owned: Sequence[Tensor], compute: Compute) -> Tensor:
+    """Gathers the rows of all processes in the split's order, on the CPU.
+
+    Args:
+        parts: rows of this process, batch by batch.
+        owned: indices of the rows of each process.
+    """
     if compute.world == 1:
-        return rows.cpu()
-    longest = -(-total // compute.world)
-    padded = torch.cat([rows, rows.new_zeros(longest - len(rows), rows.shape[1])])
-    gathered: Tensor = compute.all_gather(padded)
-    return gathered.transpose(0, 1).reshape(longest * compute.world, -1)[:total].cpu()
+        return torch.cat(tuple(parts)).cpu()
+    width = max(compute.from_all(parts[0].shape[1] if parts else 0))
+    padded = torch.zeros(max(map(len, owned)), width, device=compute.device)
+    if parts:
+        padded[: len(owned[compute.rank])] = torch.cat(tuple(parts))
+    rows = compute.all_gather(padded).cpu()
+    whole = rows.new_empty(sum(map(len, owned)), width)
+    for indices, own in zip(owned, rows, strict=True):
+        whole[indices] = own[: len(indices)]
+    return whole

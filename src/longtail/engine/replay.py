@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from longtail.data.loaders import Batch
+from longtail.data.loaders import Chunk
+from longtail.engine.recordable import noted, obstacle, position
 from longtail.errors import UserError
 from longtail.weighting import Progress
 
-Advance = Callable[[Batch, Progress], None]
+Advance = Callable[[Chunk, Progress], None]
+Shape = tuple[int, ...]
+Generators = torch.Generator | tuple[torch.Generator, ...] | None
 PLAIN_STEPS = 3
+
+
+class NotRecorded(RuntimeError):  # noqa: N818
+    """A step could not be recorded; nothing of it was computed."""
 
 
 class Recorder(Protocol):
@@ -23,16 +31,7 @@ class Recorder(Protocol):
 
     def plainly(self, advance: Callable[[], None]) -> None: ...
 
-    def record(self, advance: Callable[[], None], inputs: Batch) -> Callable[[], None]: ...
-
-
-class EpochProgress(Progress):
-    """Progress of a stage that lets a recorded step read its epoch, but not the step within the epoch."""
-
-    def __getattribute__(self, name: str) -> Any:
-        if name in ("step", "steps", "fraction"):
-            raise UserError(f"This method's step reads progress.{name}, which a recorded step cannot do; leave out `graphs`.")
-        return super().__getattribute__(name)
+    def record(self, advance: Callable[[], None], generator: Generators) -> Callable[[], None]: ...
 
 
 class Tally:
@@ -43,6 +42,12 @@ class Tally:
         self.bad = torch.full((), -1, device=device)
         self.step = torch.zeros((), dtype=torch.int64, device=device)
 
+    def restart(self) -> None:
+        """Begins an epoch, in the same memory."""
+        self.total.zero_()
+        self.bad.fill_(-1)
+        self.step.zero_()
+
     def add(self, value: Tensor) -> None:
         """Adds the loss of one step, a scalar, without reading it back from the device."""
         self.total += value
@@ -50,109 +55,124 @@ class Tally:
         self.step += 1
 
 
+@dataclass
+class Recording:
+    """A recorded step.
+
+    Args:
+        inputs: memory from which the step reads its chunk.
+        reads: what the step has read of its progress, by name: the recording holds as long as these are the same.
+        play: replays the step.
+        plays: number of times that it was replayed.
+    """
+
+    inputs: Chunk
+    reads: Mapping[str, int]
+    play: Callable[[], None]
+    plays: int = 0
+
+    def holds(self, progress: Progress) -> bool:
+        """Whether the step would run the same kernels with the same numbers at this progress."""
+        return all(getattr(progress, name) == value for name, value in self.reads.items())
+
+    def take(self, chunk: Chunk) -> None:
+        """Takes the step on another chunk of the same shape."""
+        for target, source in zip(tensors(self.inputs), tensors(chunk), strict=True):
+            target.copy_(source)
+        self.play()
+        self.plays += 1
+
+
 class Replay:
-    """Replays a step that was recorded with one batch of an epoch, so that the step's Python code runs once per epoch.
+    """Records a step once per shape of its chunk and replays it, so that its Python code does not run again.
 
-    Values that a step reads in Python (learning rate, shares of a curriculum) hold for one epoch; each epoch is recorded anew.
-    The first steps of a stage run directly, since they create the optimizer's state; so do batches of another size.
+    What a step reads of its progress (the epoch, where a curriculum depends on it) holds for a recording; it is recorded anew
+    where that has changed. The first steps of each shape run directly, since they create the optimizer's state and choose among
+    algorithms; the third of a stage is watched for what cannot be recorded.
+
+    Args:
+        recorder: runs and records steps.
+        note: takes a sentence on a stage whose steps cannot be recorded and therefore run directly. None: that is an error.
     """
 
-    def __init__(self, recorder: Recorder) -> None:
-        self.recorder = recorder
-        self.stage_index = -1
-        self.plain_steps = 0
+    def __init__(self, recorder: Recorder, note: Callable[[str], None] | None = None) -> None:
+        self.recorder, self.note = recorder, note
+        self.stage: tuple[Any, ...] = ()
 
-    def begin(self, stage_index: int, advance: Advance) -> Advance:
-        """Returns the function to call with each batch of the epoch that begins, in stage `stage_index`."""
-        self.plain_steps = self.plain_steps if stage_index == self.stage_index else 0
-        self.stage_index = stage_index
-        recorded: list[tuple[Batch, Callable[[], None]]] = []
+    def begin(self, stage_index: int, advance: Advance, parts: Sequence[nn.Module] = (), generator: Generators = None) -> Advance:
+        """Returns the function to call with each chunk of the epoch that begins; recordings of the same stage are kept.
 
-        def played(batch: Batch, progress: Progress) -> None:
-            if not recorded and self.plain_steps >= PLAIN_STEPS:
-                inputs, epoch_progress = copied(batch), EpochProgress(progress.epoch, progress.epochs)
-                recorded.append((inputs, self.recorder.record(partial(advance, inputs, epoch_progress), inputs)))
-            if recorded and shapes(batch) == shapes(recorded[0][0]):
-                inputs, play = recorded[0]
-                refill(inputs, batch)
-                play()
-            else:
-                self.recorder.plainly(partial(advance, batch, progress))
-                self.plain_steps += 1
-
-        return played
-
-
-def cuda_replay(device: torch.device, precision: str) -> Replay:
-    """Builds a replay whose steps are recorded as CUDA graphs.
-
-    Raises:
-        UserError: the device is no GPU, or the precision inspects each step's gradients on the host.
-    """
-    if device.type != "cuda":
-        raise UserError("`graphs` records steps on a GPU, and this run is on the CPU; leave it out.")
-    if precision == "16-mixed":
-        raise UserError("`graphs` cannot be used with `precision=16-mixed`, whose loss scale is set by the host; use bf16-mixed.")
-    return Replay(CudaGraphs(device))
-
-
-class CudaGraphs:
-    """Records steps as CUDA graphs, which draw the same random numbers as steps that run directly.
-
-    A graph reads seed and offset of its batch's generator at each replay and advances it (register_generator_state of
-    torch.cuda.CUDAGraph), so augmentation may draw from the same generator in between.
-    """
-
-    def __init__(self, device: torch.device) -> None:
-        self.stream: Any = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
-        self.pool = torch.cuda.graph_pool_handle()
-        self.latest: torch.cuda.CUDAGraph | None = None
-
-    def plainly(self, advance: Callable[[], None]) -> None:
-        """Runs one step on the recording stream, so that tensors created by a first step belong to that stream."""
-        self.stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(self.stream):
-            advance()
-        torch.cuda.current_stream().wait_stream(self.stream)
-
-    def record(self, advance: Callable[[], None], inputs: Batch) -> Callable[[], None]:
-        """Records the step; the function returned replays it on what `inputs` hold at that time.
-
-        Raises:
-            UserError: the step reads something back from the device or copies to it.
+        Args:
+            stage_index: index of the stage.
+            advance: takes one step; in each epoch of a stage it uses the same tensors.
+            parts: the network and the loss of the stage.
+            generator: source of the random numbers that the step draws, or several.
         """
-        graph = torch.cuda.CUDAGraph()
-        if inputs.generator is not None:
-            graph.register_generator_state(inputs.generator)
+        if self.stage != (stage_index, *parts):
+            self.stage, self.parts, self.generator = (stage_index, *parts), parts, generator
+            self.recordings: dict[Shape, Recording] = {}
+            self.plain_steps = Counter[Shape]()
+            self.direct: set[Shape] = set()  # shapes that are not recorded
+            self.refused = False
+        return partial(self._take, advance)
+
+    def _take(self, advance: Advance, chunk: Chunk, progress: Progress) -> None:
+        shape = shape_of(chunk)
+        recording = self.recordings.get(shape)
+        if recording is not None and recording.holds(progress):
+            recording.take(chunk)
+        elif self.refused or shape in self.direct or self.plain_steps[shape] < PLAIN_STEPS:
+            self._directly(advance, chunk, progress)
+        else:
+            self._record(advance, chunk, progress)
+
+    def _directly(self, advance: Advance, chunk: Chunk, progress: Progress) -> None:
+        self.plain_steps[shape_of(chunk)] += 1
+        if self.refused or self.plain_steps.total() != PLAIN_STEPS:
+            return self.recorder.plainly(partial(advance, chunk, progress))
+        found: list[str | None] = []
+        self.recorder.plainly(lambda: found.append(obstacle(partial(advance, chunk), progress, self.parts)))
+        return self._refuse(found[0]) if found[0] else None
+
+    def _record(self, advance: Advance, chunk: Chunk, progress: Progress) -> None:
+        shape, inputs, watched = shape_of(chunk), copied(chunk), noted(progress)
+        former = self.recordings.get(shape)
+        if former is not None and former.plays < PLAIN_STEPS:
+            self.direct.add(shape)  # too few replays for what recording costs
+            return self._directly(advance, chunk, progress)
         try:
-            with torch.cuda.graph(graph, pool=self.pool, stream=self.stream, capture_error_mode="thread_local"):
-                advance()
-        except RuntimeError as error:
-            reason = str(error).partition("\n")[0]
-            raise UserError(f"This method's step cannot be recorded ({reason}). Train it without `graphs`.") from error
-        self.latest = graph  # the previous graph is kept until here, so that the pool's memory is reused, not allocated again
-        return graph.replay
+            play = self.recorder.record(partial(advance, inputs, watched), self.generator)
+            reason = position(watched)
+        except NotRecorded as error:
+            reason = str(error)
+        if reason:
+            self._refuse(reason)
+            return self._directly(advance, chunk, progress)
+        self.recordings[shape] = Recording(inputs, watched.reads, play)
+        return self.recordings[shape].take(chunk)
+
+    def _refuse(self, reason: str) -> None:
+        """Gives up recording for the rest of the stage."""
+        self.refused = True
+        self.recordings.clear()
+        for part in self.parts:
+            part.zero_grad(set_to_none=True)  # gradients of a recording that failed were never computed
+        sentence = f"The steps of stage {self.stage[0] + 1} cannot be recorded as CUDA graphs: {reason}."
+        if self.note is None:
+            raise UserError(f"{sentence} Leave out `graphs`; they then run one operation at a time.")
+        self.note(f"{sentence} They run one operation at a time, which is slower.")
 
 
-def copied(batch: Batch) -> Batch:
-    """Copies the batch into memory of its own."""
-    second = None if batch.companion is None else copied(batch.companion)
-    views = tuple(view.clone() for view in batch.views)
-    return replace(batch, images=batch.images.clone(), labels=batch.labels.clone(), views=views, companion=second)
+def copied(chunk: Chunk) -> Chunk:
+    """Copies the chunk into memory of its own."""
+    return replace(chunk, indices=chunk.indices.clone(), raw=None if chunk.raw is None else chunk.raw.clone())
 
 
-def refill(inputs: Batch, batch: Batch) -> None:
-    """Writes the batch into the memory of `inputs`, whose tensors have the same shapes."""
-    for target, source in zip(tensors(inputs), tensors(batch), strict=True):
-        target.copy_(source)
+def shape_of(chunk: Chunk) -> Shape:
+    """What two chunks have in common that one recorded step can take: number of images, and sizes of all tensors."""
+    return (chunk.size, *(length for tensor in tensors(chunk) for length in tensor.shape))
 
 
-def shapes(batch: Batch) -> list[torch.Size]:
-    """Shapes of all tensors of the batch."""
-    return [tensor.shape for tensor in tensors(batch)]
-
-
-def tensors(batch: Batch) -> list[Tensor]:
-    """All tensors of the batch: images, labels, views, and those of its companion."""
-    second = [] if batch.companion is None else tensors(batch.companion)
-    return [batch.images, batch.labels, *batch.views, *second]
+def tensors(chunk: Chunk) -> list[Tensor]:
+    """The tensors of the chunk."""
+    return [chunk.indices] if chunk.raw is None else [chunk.indices, chunk.raw]

@@ -1,4 +1,4 @@
-"""The contract of heads (`Head`), and functions that heads and losses share: float32 under autocast, means over processes."""
+"""The contract of heads (`Head`), and functions that heads and losses share: float32 under autocast."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from longtail.arguments import as_rows, in_a_program
 from longtail.errors import UserError, WrongTypeError
+from longtail.together import mean_over_processes
 
 Features = Float[Tensor, "batch features"]
 Logits = Float[Tensor, "batch classes"]
@@ -74,9 +74,9 @@ class Head(PreciseModule):
         super().__init__()
         self.register_buffer("scale", torch.ones((), device=device))
 
-    def reduced(self, increment: Tensor) -> Tensor:
-        """The mean of an increment over all processes, whose batches are equally large; unchanged in one process."""
-        return mean_over_processes(increment)
+    def reduced(self, increment: Tensor, images: int = 1) -> Tensor:
+        """The mean of an increment over all processes, each of which has so many images; unchanged in one process."""
+        return mean_over_processes(increment, images)
 
     def checked(self, features: Features, size: int) -> Features:
         """The features (B, D), in float32 at least.
@@ -159,12 +159,3 @@ def needs_tensor(owner: str, values: object, name: str) -> Tensor:
 def at_least_float32(values: Tensor) -> Tensor:
     """Converts features or logits in half precision to float32; float32 and float64 are returned unchanged."""
     return values if values.dtype == torch.float64 else values.float()
-
-
-def mean_over_processes(value: Tensor) -> Tensor:
-    """The mean of a tensor over all processes of torch's process group; unchanged where there is no group."""
-    if not (dist.is_available() and dist.is_initialized()):
-        return value
-    total = value.clone()
-    dist.all_reduce(total)
-    return total / dist.get_world_size()

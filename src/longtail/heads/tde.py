@@ -71,7 +71,7 @@ class CausalHead(Head):
     @torch.no_grad()
     def remember(self, features: Features) -> None:
         """Adds the mean feature of a batch to the decaying sum `average`."""
-        mean = self.reduced(features.detach().mean(0).to(self.average.dtype))
+        mean = self.reduced(features.detach().mean(0).to(self.average.dtype), len(features))
         self.average.mul_(self.momentum).add_(mean.view_as(self.average))
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
@@ -10,6 +12,7 @@ from longtail.inference.fitting import fitted_on, keywords_of, not_fitted
 from longtail.inference.predictions import InferenceRule, Predictions, Scores
 
 STEPS = 200
+HISTORY = 2**28  # numbers in the vectors of each of the two kinds; 100 steps exceed them above 1,310 classes of 2,048 features
 
 
 @fitted_on("train", keyword="weight", learn=lambda rule, train: balanced_classifier(rule, train))
@@ -55,7 +58,8 @@ def balanced_classifier(rule: InferenceRule, train: Predictions) -> dict[str, Te
     decay = 1 / (2 * keywords_of(rule).get("strength", 1.0) * len(labels))
     weight = torch.zeros(classes, inputs.shape[1], device=inputs.device, requires_grad=True)
     bias = torch.zeros(classes, device=inputs.device, requires_grad=True)
-    solver = torch.optim.LBFGS([weight, bias], max_iter=STEPS, tolerance_grad=1e-6, line_search_fn="strong_wolfe")
+    how: Any = {"max_iter": STEPS, "tolerance_grad": 1e-6, "line_search_fn": "strong_wolfe"}
+    solver = torch.optim.LBFGS([weight, bias], history_size=remembered_steps(weight.numel()), **how)
 
     def objective() -> Tensor:
         solver.zero_grad()
@@ -67,3 +71,8 @@ def balanced_classifier(rule: InferenceRule, train: Predictions) -> dict[str, Te
     with torch.inference_mode(mode=False), torch.enable_grad():
         solver.step(objective)  # type: ignore[no-untyped-call]
     return {"weight": weight.detach(), "bias": bias.detach(), "mean": mean, "deviation": deviation}
+
+
+def remembered_steps(parameters: int) -> int:
+    """Number of earlier steps that L-BFGS keeps two vectors of: torch's 100, fewer where they would exceed 2 GiB, at least 5."""
+    return max(min(100, HISTORY // parameters), 5)

@@ -33,11 +33,19 @@ class SamplerPlace(Callback):  # type: ignore[misc]
 
     Args:
         sampler: the sampler of the Trainer's one training DataLoader.
+
+    Raises:
+        UserError: there are several training DataLoaders, or it has no `batch_size`.
     """
 
     def __init__(self, sampler: EpochSampler) -> None:
         self.sampler = sampler
         self.place = sampler.state_dict()
+
+    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+        """Refuses training images whose batches cannot be counted."""
+        if not isinstance(getattr(trainer.train_dataloader, "batch_size", None), int):
+            raise UserError("SamplerPlace needs one training DataLoader, built with `batch_size` and `sampler`.")
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Counts the images of a batch."""

@@ -10,11 +10,12 @@ from torch import Tensor
 
 from longtail.arguments import IGNORED, Numbers, as_labels, as_probabilities, as_rows, as_tensor, described
 from longtail.errors import UserError, WrongTypeError
-from longtail.heads.base import Head, PreciseModule, at_least_float32, mean_over_processes, needs_tensor
+from longtail.heads.base import Head, PreciseModule, at_least_float32, needs_tensor
 from longtail.losses.means import Form as Form
 from longtail.losses.means import mean_cross_entropy as mean_cross_entropy
 from longtail.losses.means import weighted_mean as weighted_mean
 from longtail.losses.ranges import needs_cosines
+from longtail.together import mean_over_processes
 from longtail.weighting import Counts, as_counts, as_weights
 
 Name = TypeVar("Name", bound=str)

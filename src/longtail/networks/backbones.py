@@ -12,7 +12,7 @@ import torch.nn.functional as F  # noqa: N812
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from longtail.errors import NoConnectionError, UserError
+from longtail.errors import UserError
 
 Images = Float[Tensor, "batch 3 height width"]
 Features = Float[Tensor, "batch features"]
@@ -101,97 +101,3 @@ def conv3x3(in_channels: int, channels: int, stride: int = 1) -> nn.Conv2d:
 def _group(in_channels: int, channels: int, blocks: int, stride: int) -> nn.Sequential:
     first = BasicBlock(in_channels, channels, stride)
     return nn.Sequential(first, *(BasicBlock(channels, channels, 1) for _ in range(blocks - 1)))
-
-
-class TimmBackbone(nn.Module):
-    """Any model of timm by name, without its classifier.
-
-    Args:
-        name: name of a model in `timm.list_models()`.
-        pretrained: whether to start from timm's weights, which timm downloads.
-        image_size: side of the images in pixels, for the models that are built for one size (vision transformers).
-
-    Raises:
-        UserError: timm has no model of that name; similar names are listed.
-        NoConnectionError: the weights cannot be fetched.
-    """
-
-    def __init__(self, *, name: str, pretrained: bool = False, image_size: int | None = None) -> None:
-        super().__init__()
-        import timm
-
-        check_timm_name(name)
-        fixed = timm.get_pretrained_cfg_value(name, "fixed_input_size")
-        self.arguments = {"img_size": image_size} if fixed and image_size is not None else {}
-        try:
-            self.body = timm.create_model(name, pretrained=pretrained, num_classes=0, **self.arguments)
-        except Exception as error:
-            if not pretrained:
-                raise
-            raise NoConnectionError(
-                f"The pretrained weights of '{name}' could not be fetched ({type(error).__name__}). Without a connection, get "
-                f"its safetensors file elsewhere and pass it as `weights=FILE` instead of `pretrained`."
-            ) from error
-        self.timm_name: str | None = name
-        self.num_features = int(getattr(self.body, "head_hidden_size", None) or self.body.num_features)
-
-    def forward(self, images: Images) -> Features:
-        features: Features = self.body(images)
-        return features
-
-    def maps(self, images: Images) -> Maps:
-        """The feature maps before the pooling.
-
-        Raises:
-            UserError: the network has no feature maps, such as a vision transformer.
-        """
-        maps: Tensor = self.body.forward_features(images)
-        if maps.ndim != 4 or maps.shape[1] != self.body.num_features:
-            raise UserError(
-                f"'{self.timm_name}' gives an output of shape {tuple(maps.shape[1:])} per image, not maps (channels, rows, "
-                f"columns); this method needs a residual network such as resnet50."
-            )
-        return maps
-
-    @property
-    def last_group(self) -> nn.Sequential:
-        """The last group of residual blocks: modules of the network itself, not copies.
-
-        Raises:
-            UserError: the network has no residual blocks.
-        """
-        group = getattr(self.body, "layer4", None)
-        if not isinstance(group, nn.Sequential):
-            raise UserError(f"'{self.timm_name}' has no residual blocks; this method needs a residual network such as resnet50.")
-        return group
-
-    def take_later_groups(self) -> nn.Sequential:
-        """Takes the last group out of the network and returns it; its `maps` are then those of the group before.
-
-        Raises:
-            UserError: the network has no residual blocks.
-        """
-        group, self.body.layer4 = self.last_group, nn.Identity()
-        self.body.num_features = next(each["num_chs"] for each in self.body.feature_info if each["module"] == "layer3")
-        return group
-
-
-def check_timm_name(name: str) -> None:
-    """Refuses a name that timm does not have.
-
-    Raises:
-        UserError: timm has no model of that name; similar names are listed.
-    """
-    import timm
-
-    if not timm.is_model(name):
-        raise UserError(f"There is no backbone '{name}'. {_similar(name)}")
-
-
-def _similar(name: str) -> str:
-    import difflib
-
-    import timm
-
-    close = difflib.get_close_matches(name, ["resnet32", *timm.list_models()], n=4)
-    return f"Similar: {', '.join(close)}." if close else "`longtail list backbones` prints all names."

@@ -14,7 +14,7 @@ from pathlib import Path
 from longtail.papers.tables import NAMES, Cell
 
 FILE = Path(__file__).with_name("identities.json")
-BUDGETS = ("paper", "common")
+BUDGETS = ("paper", "common", "common-128")
 
 
 def stored_identity(cell: Cell, budget: str) -> str | None:

@@ -59,11 +59,15 @@ BASE: dict[Key, Budget] = {
 }
 
 COMMON = "Common budget: batch, optimizer, schedule and augmentation of the first stage are the setting's, not the method's."
+COMMON_128 = (
+    "Common budget with batch 128: learning rate 0.1, optimizer, schedule and augmentation of the first stage are the setting's "
+    "with that batch, not the method's."
+)
 FINE_TUNED = (
     "Fine-tuning: optimizer, schedule, epochs, batch, augmentation, weight average and label smoothing of the first stage are "
     "those for pretrained weights, not the method's."
 )
-OTHER_BUDGETS = {"common": COMMON, "fine-tuning": FINE_TUNED}
+OTHER_BUDGETS = {"common": COMMON, "common-128": COMMON_128, "fine-tuning": FINE_TUNED}
 GCL_BUDGET = (
     "The budget is that of the GCL scripts' first stage on CIFAR (SGD with learning rate 0.1, batch 64, five epochs of warm-up, "
     "x0.1 at 80 % and 90 %), with which the GCL paper re-ran its baselines."
@@ -79,10 +83,17 @@ PLACES_BUDGET = (
     f"{DECOUPLING_BUDGET} Its first stage for Places-LT was not released; there only the last block was trained, here the whole "
     "network is."
 )
-FROZEN_TRUNK = (
-    "The whole network is trained; the authors train its last block and the classifier alone, and hold the rest in eval mode."
-)
 WITH_REPLACEMENT = "Class-balanced draws are with replacement; the authors cycle through each class's images."
+
+
+def first_budget(setting: Setting, own: Budget | None) -> Budget:
+    """The budget of a first stage: the method's own at the paper budget, else what stands in its place.
+
+    Batch 128 at learning rate 0.1 is what most papers on CIFAR-LT train with (Cao et al., NeurIPS 2019, and its followers).
+    """
+    if setting.budget == "common-128":
+        return Budget(batch_size=128, lr=0.1)
+    return own if own is not None and setting.budget == "paper" else Budget()
 
 
 def base(setting: Setting) -> tuple[Budget, str]:

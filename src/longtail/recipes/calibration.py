@@ -12,7 +12,6 @@ from longtail.losses import LabelAwareSmoothingLoss
 from longtail.recipes.baselines import MIXUP_ALPHA, plain_stage
 from longtail.recipes.budget import (
     CIFAR,
-    FROZEN_TRUNK,
     WITH_REPLACEMENT,
     Budget,
     Key,
@@ -23,6 +22,7 @@ from longtail.recipes.budget import (
 )
 from longtail.recipes.decoupled import MOVING_STATISTICS, carried_over
 from longtail.recipes.stages import first_stage, plain_head, second_stage
+from longtail.recipes.trunk import trunk_fields, trunk_notes, trunk_of
 from longtail.spec.recipe import Recipe, Setting, Stage
 from longtail.steps import mixup as mixup_step
 from longtail.weighting import Rule, power
@@ -75,12 +75,11 @@ def mislas(
 ) -> Recipe:
     """Mixup, then label-aware smoothing with scaled classifiers and shifted batch norm on class-balanced draws."""
     first = mislas_first(setting, alpha)
-    if setting.benchmark == "places_lt":
-        first = replace(first, departures=(*first.departures, FROZEN_TRUNK))
     return Recipe(
         "mislas",
         (first, _smoothed(setting, first, form, sampler)),
         head=plain_head(setting),
+        backbone_wrapper=trunk_of(setting),
         source="Zhong et al., CVPR 2021; Jia-Research-Lab/MiSLAS, train_stage2.py",
         year=2021,
     )
@@ -90,7 +89,8 @@ def mislas_first(setting: Setting, alpha: float | None = None) -> Stage:
     """The first stage of MiSLAS, on mixed images; GALA starts from it on large data."""
     own, notes = own_budget(setting, MISLAS_FIRST)
     chosen, _ = asked_or_published(setting, alpha, MIXUP_ALPHA)
-    return first_stage(setting, own, step=partial(mixup_step, alpha=chosen), departures=notes)
+    fields = {"step": partial(mixup_step, alpha=chosen), **trunk_fields(setting)}
+    return first_stage(setting, own, departures=(*notes, *trunk_notes(setting)), **fields)
 
 
 def disalign(

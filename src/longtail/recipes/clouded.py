@@ -16,7 +16,6 @@ from longtail.recipes.baselines import MIXUP_ALPHA
 from longtail.recipes.budget import (
     BASE,
     CIFAR,
-    FROZEN_TRUNK,
     LARGE,
     Budget,
     Key,
@@ -27,6 +26,7 @@ from longtail.recipes.budget import (
     whole,
 )
 from longtail.recipes.stages import first_stage, second_stage
+from longtail.recipes.trunk import trunk_fields, trunk_notes, trunk_of
 from longtail.spec.description import unknown
 from longtail.spec.recipe import Recipe, Setting, Stage
 from longtail.steps import mixup as mixup_step
@@ -106,6 +106,7 @@ def gcl(
         "gcl",
         (first, replace(second, departures=(*second.departures, *OF_GCL_S_SECOND_STAGE))),
         head=CosineHead,
+        backbone_wrapper=trunk_of(setting),
         source=f"Li, Cheung, Lu, CVPR 2022; {SCRIPTS}",
         year=2022,
         departures=(
@@ -126,7 +127,8 @@ def gcl_angular(setting: Setting, *, cloud: Cloud = clouds.log, sampler: Rule = 
         "re-training is class-balanced."
     )
     source = f"Li et al., IEEE TAI 2024; {SCRIPTS}, NoiAngLoss"
-    return Recipe("gcl_angular", (first, second), head=CosineHead, source=source, year=2024, departures=(note,))
+    how: dict[str, Any] = {"head": CosineHead, "backbone_wrapper": trunk_of(setting)}
+    return Recipe("gcl_angular", (first, second), **how, source=source, year=2024, departures=(note,))
 
 
 def _losses(setting: Setting, cloud: Cloud) -> tuple[Loss, Loss]:
@@ -145,8 +147,9 @@ def _first(setting: Setting, loss: Loss, alpha: float | None) -> Stage:
         "No script was published for these data: the 200 epochs are what the author stated, the loss constants are CIFAR's, "
         "batch and learning rate are the decoupling repository's."
     )
-    of_large = (FROZEN_TRUNK if setting.benchmark == "places_lt" else unpublished,) if is_large(setting) else ()
-    return first_stage(setting, own, loss=loss, step=partial(mixup_step, alpha=chosen), departures=(*notes, *of_large))
+    of_large = (unpublished,) if is_large(setting) and setting.benchmark != "places_lt" else trunk_notes(setting)
+    fields = {"loss": loss, "step": partial(mixup_step, alpha=chosen), **trunk_fields(setting)}
+    return first_stage(setting, own, departures=(*notes, *of_large), **fields)
 
 
 def _second(setting: Setting, first: Stage, loss: Loss, alpha: float | None, sampler: Rule) -> Stage:

@@ -25,6 +25,7 @@ from longtail.recipes.budget import (
 )
 from longtail.recipes.calibration import mislas_first
 from longtail.recipes.stages import first_stage, second_stage
+from longtail.recipes.trunk import trunk_of
 from longtail.spec.recipe import Recipe, Setting, Stage
 from longtail.weighting import power
 
@@ -60,6 +61,7 @@ def gala(setting: Setting, *, lambda_1: float = 1.0, lambda_2: float = 1.0, form
         "gala",
         _after_mislas(setting, loss) if is_large(setting) else (_one_stage(setting, loss),),
         head=partial(LinearHead, kaiming=False),
+        backbone_wrapper=trunk_of(setting),
         source="Zhang et al., ICASSP 2024 (arXiv 2403.09036); lt-project-repository/lt-project",
         year=2024,
         departures=(

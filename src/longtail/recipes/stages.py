@@ -12,7 +12,7 @@ from torch.optim import SGD
 from longtail.data.augmentation import without
 from longtail.heads import LinearHead
 from longtail.losses import CrossEntropyLoss
-from longtail.recipes.budget import STEPS, THIRDS, Budget, is_large
+from longtail.recipes.budget import STEPS, THIRDS, Budget, first_budget, is_large
 from longtail.spec.description import parameters_of
 from longtail.spec.recipe import FineTuning, Setting, Stage
 from longtail.steps import head_at_class_means
@@ -31,7 +31,7 @@ def first_stage(setting: Setting, own: Budget | None = None, **fields: Any) -> S
 
     Augmentations that the setting has are left out of the stage's own, as under a strong augmentation: none is applied twice.
     """
-    stage = _stage(setting, own if own is not None and setting.budget == "paper" else Budget(), fields)
+    stage = _stage(setting, first_budget(setting, own), fields)
     return _fine_tuned(stage, setting.fine_tuning or FineTuning()) if setting.budget == "fine-tuning" else stage
 
 

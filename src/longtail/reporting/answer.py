@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from longtail.runs.judged import adjusted_to, stored_predictions
 from longtail.runs.judging import judged_again
 from longtail.runs.report import RunReport
+from longtail.runs.seals import sha256
 from longtail.text import unguarded
 
 Array = NDArray[Any]
@@ -37,6 +38,7 @@ class Answer:
         log: one entry per epoch (log.jsonl).
         stored: predicted classes (M,) as the run wrote them, before its scores were rounded to half precision; None, as in runs
             of release 0.1.0, for those of the highest scores.
+        split: hash of the run's split.csv, which runs at other image sizes have in common; "" where it is not known.
         notes: sentences on what `longtail tune` changed and on the class frequencies that the scores are adjusted to.
     """
 
@@ -51,6 +53,7 @@ class Answer:
     files: Sequence[str]
     log: Sequence[Mapping[str, Any]]
     stored: Array | None = None
+    split: str = ""
     notes: Sequence[str] = ()
 
     @property
@@ -86,16 +89,17 @@ def read_answer(folder: Path, name: str, *, groups: str, prior: str | None = Non
     run, report, labels = judged.run, judged.report, judged.labels.numpy()
     stored = stored_predictions(run)
     arrays = {"scores": judged.scores.numpy(), "logits": stored["logits"], "features": stored["features"]}
-    lines = run.read("log.jsonl").decode().splitlines()
+    lines, split = run.read("log.jsonl").decode().splitlines(), run.read("split.csv")
     return Answer(
         name=name,
         folder=run.folder,
         report=report,
         record=run.record,
         labels=labels,
-        files=_test_files(run.read("split.csv").decode(errors="surrogateescape"), len(labels)),
+        files=_test_files(split.decode(errors="surrogateescape"), len(labels)),
         log=[json.loads(line) for line in lines],
         stored=judged.scores.argmax(1).numpy(),
+        split=sha256(split),
         notes=judged.notes,
         **arrays,
     )

@@ -21,6 +21,7 @@ from longtail.results import percent, wilson
 
 BANDS = 3  # answers up to which intervals are drawn
 ENDS = {"forward 50": "Head-heavy (50 to 1)", "uniform": "equal shares", "backward 50": "tail-heavy (1 to 50)"}
+ENDS_OF = {False: ("few", "many"), True: ("the rarest third", "the most common third")}
 MARKED = (0.0, 0.5, 1.0, 1.5, 2.0)
 Members = Mapping[str, Sequence[int]]
 HOW = (
@@ -50,7 +51,7 @@ def other_priors(answers: Sequence[Answer]) -> Section:
     rows = [(answer.name, *row) for answer in answers for row in _accuracies(answer)]
     members, thirds = _members(answers[0])
     trades = [_trade(answer, members) for answer in answers]
-    sentences = (*HOW, *_ahead(rows), *(sentence for trade in trades for sentence in _gain(trade)))
+    sentences = (*HOW, *_ahead(rows), *(sentence for trade in trades for sentence in _gain(trade, thirds)))
     return Section("Other class frequencies in use", sentences, [_prior_drawing(rows, answers), *_trade_drawing(trades, thirds)])
 
 
@@ -114,13 +115,15 @@ def _trade(answer: Answer, members: Members) -> Trade:
     return Trade(answer, [group_recalls(each, members) for each in recalls], means, own)
 
 
-def _gain(trade: Trade) -> list[str]:
+def _gain(trade: Trade, thirds: bool) -> list[str]:
     start, one = trade.by_tau[0], trade.by_tau[TAUS.index(1.0)]
     if not {"few", "many"} <= start.keys():
         return []
     few, many = (100 * (one[group] - start[group]) for group in ("few", "many"))
+    rare, common = ENDS_OF[thirds]
     return [
-        f"{trade.answer.name}: from tau = 0 to 1 the recall of few changes by {few:+.1f} points and that of many by {many:+.1f}."
+        f"{trade.answer.name}: from tau = 0 to 1 the recall of {rare} changes by {few:+.1f} points and that of {common} by "
+        f"{many:+.1f}."
     ]
 
 
@@ -135,7 +138,7 @@ def _trade_drawing(trades: Sequence[Trade], thirds: bool) -> list[Drawing]:
     )
     columns = ("answer", "tau", "many", "medium", "few", "mean recall")
     rows = [row for trade in trades for row in _trade_rows(trade)]
-    return [Drawing("tau", caption, _trade_figure(trades), Table("tau", caption, columns, rows, shown=False))]
+    return [Drawing("tau", caption, _trade_figure(trades, thirds), Table("tau", caption, columns, rows, shown=False))]
 
 
 def _trade_rows(trade: Trade) -> list[tuple[Cell, ...]]:
@@ -146,9 +149,10 @@ def _trade_rows(trade: Trade) -> list[tuple[Cell, ...]]:
     return [(trade.answer.name, tau, *(own.get(g) for g in ("many", "medium", "few")), mean) for tau, own, mean in labelled]
 
 
-def _trade_figure(trades: Sequence[Trade]) -> Any:
+def _trade_figure(trades: Sequence[Trade], thirds: bool) -> Any:
     figure = new_figure(height=4.0)
-    axes = new_axes(figure, xlabel="recall of many in %", ylabel="recall of few in %")
+    rare, common = ENDS_OF[thirds]
+    axes = new_axes(figure, xlabel=f"recall of {common} in %", ylabel=f"recall of {rare} in %")
     for trade, look in zip(trades, looks_of([trade.answer for trade in trades]).values(), strict=True):
         many, few = (100 * np.array([own[group] for own in trade.by_tau]) for group in ("many", "few"))
         axes.plot(many, few, markevery=[TAUS.index(tau) for tau in MARKED], **look)

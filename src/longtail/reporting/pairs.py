@@ -8,41 +8,37 @@ from collections.abc import Iterator, Sequence
 
 import torch
 
-from longtail.choosing import Comparison, compared, recall_interval
+from longtail.bootstrap import Difference, difference
+from longtail.choosing import recall_interval
 from longtail.reporting.answer import Answer
-from longtail.results import GROUPS, Z95, counted, percent
+from longtail.results import GROUPS, counted, percent
 from longtail.runs.report import RunReport
 from longtail.runs.table import IDENTITY
 
-DRAWN = 20_000_000  # images that all bootstrap draws have together, which bounds memory and time
-
-
-def comparisons(answers: Sequence[Answer]) -> list[Comparison]:
-    """Mean recall of each answer with its interval, and its distance from the best with its paired bootstrap error."""
-    labels = torch.from_numpy(answers[0].labels)
-    hits = torch.stack([torch.from_numpy(answer.predicted == answer.labels) for answer in answers])
-    draws = max(min(2000, DRAWN // len(labels)), 200)
-    return compared(hits, labels, torch.ones(len(answers[0].classes)), draws=draws)
-
 
 def ranking(answers: Sequence[Answer]) -> Iterator[str]:
-    """Sentences on the answer with the highest mean recall and on the distance of each other one."""
-    results = comparisons(answers)
-    best = max(range(len(answers)), key=lambda index: results[index].recall)
+    """Sentences on the answer with the highest mean recall and on the distance of each other one, as `compare` finds it."""
+    recalls = [answer.report.test.mean_recall for answer in answers]
+    best = answers[recalls.index(max(recalls))]
+    others = [(answer, ahead(best, answer)) for answer in answers if answer is not best]
+    said = " ".join(_behind(answer, distance) for answer, distance in sorted(others, key=lambda pair: pair[1].value))
     yield (
-        f"{answers[best].name} has the highest mean recall, {share_with(results[best].recall, results[best].interval)} on the "
-        f"{len(answers[0].labels):,} test images. {' '.join(_behind(answers, results, best))}"
+        f"{best.name} has the highest mean recall, {share_with(best.report.test.mean_recall, interval_of(best.report))} on the "
+        f"{len(best.labels):,} test images. {said}"
     )
 
 
-def _behind(answers: Sequence[Answer], results: Sequence[Comparison], best: int) -> Iterator[str]:
-    for index in sorted(range(len(answers)), key=lambda index: results[index].behind):
-        result = results[index]
-        if index != best:
-            ends = [100 * (result.behind + side * Z95 * result.standard_error) for side in (-1, 1)]
-            chance = ": these images cannot tell the two apart" if ends[0] <= 0 else ""
-            points = f"{100 * result.behind:.1f} points behind [{ends[0]:.1f}, {ends[1]:.1f}]"
-            yield f"{answers[index].name} ({percent(result.recall, unit=' %')}) is {points}{chance}."
+def ahead(best: Answer, other: Answer) -> Difference:
+    """How much higher the mean recall of the first answer is than that of the second, with the interval of `compare`."""
+    before, after = (torch.from_numpy(each.predicted == each.labels)[None] for each in (other, best))
+    labels, prior = torch.from_numpy(best.labels), torch.ones(len(best.classes))
+    return difference(before, after, labels, prior, paired=True)
+
+
+def _behind(answer: Answer, distance: Difference) -> str:
+    chance = ": these images cannot tell the two apart" if distance.within_noise else ""
+    points = f"{100 * distance.value:.1f} points behind [{100 * distance.low:.1f}, {100 * distance.high:.1f}]"
+    return f"{answer.name} ({percent(answer.report.test.mean_recall, unit=' %')}) is {points}{chance}."
 
 
 def experiments(answers: Sequence[Answer]) -> list[list[Answer]]:
@@ -76,7 +72,7 @@ def over_seeds(answers: Sequence[Answer]) -> str:
 def alone(report: RunReport) -> str:
     """Sentence on the mean recall of a run, and that of its groups."""
     test = report.test
-    interval = recall_interval(torch.tensor(test.recalls), torch.tensor(test.test_counts))
+    interval = interval_of(report)
     evaluated = sum(count > 0 for count in test.test_counts)
     of = f"{len(test.test_counts):,}" if evaluated == len(test.test_counts) else f"{evaluated:,} of {len(test.test_counts):,}"
     groups = ", ".join(f"{name} {percent(share, unit=' %')}" for name, share in test.group_recalls.items())
@@ -84,6 +80,11 @@ def alone(report: RunReport) -> str:
         f"{report.method} has a mean recall of {share_with(test.mean_recall, interval)} over {of} classes with "
         f"{counted(sum(test.test_counts), 'test image')}: {groups}."
     )
+
+
+def interval_of(report: RunReport) -> tuple[float, float]:
+    """95 % interval of the mean recall of a run."""
+    return recall_interval(torch.tensor(report.test.recalls), torch.tensor(report.test.test_counts))
 
 
 def share_with(share: float, interval: tuple[float, float]) -> str:

@@ -60,11 +60,11 @@ def legend_above(figure: Any, axes: Any, *, columns: int = 2) -> None:
 
 
 def counted(axis: Any) -> None:
-    """Writes the numbers of a logarithmic axis as 10, 30, 100, 300, 1,000."""
+    """Writes the numbers of a logarithmic axis as 10, 30, 100, 300, 1,000, and only at whole numbers."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     axis.set_major_locator(LogLocator(10, subs=(1, 3)))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}" if value >= 1 else f"{value:g}"))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}" if float(value).is_integer() else ""))
     axis.set_minor_formatter(NullFormatter())
 
 

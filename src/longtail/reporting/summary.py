@@ -99,7 +99,7 @@ def _facts(answer: Answer) -> Iterator[tuple[str, str]]:
     yield "data", report.setting
     yield "images", ", ".join(f"{count:,} {split}" for split, count in report.images.items())
     yield "classes", f"{len(report.classes):,}, imbalance {report.imbalance:g}"
-    yield "split", f"{str(record.get('split', '–'))[:HASH]} (hash)"
+    yield "split", f"{answer.split[:HASH] or '–'} (hash of split.csv)"
     yield "method", f"{report.method} ({record.get('source', 'no source')})"
     yield "rule", part_text(_of(record, "recipe").get("inference", "–"))
     yield "budget", f"{report.budget}; epochs {' + '.join(str(stage.epochs) for stage in report.stages)}"

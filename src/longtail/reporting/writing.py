@@ -8,18 +8,20 @@ from pathlib import Path
 from typing import Any
 
 from longtail import __version__
+from longtail.errors import UserError
 from longtail.reporting.answer import Answer
 from longtail.reporting.contents import Wanted, sections
 from longtail.reporting.files import folder_of, write_sections
 from longtail.reporting.gathering import read_answers, read_choice
 from longtail.results import counted
+from longtail.runs.layout import as_folders
 from longtail.runs.output import check_output
 
 PAGE = "report.html"
 
 
 def write_report_page(
-    runs: Sequence[str | Path],
+    runs: str | Path | Sequence[str | Path],
     output: str | Path | None = None,
     *,
     groups: str = "shots",
@@ -32,7 +34,7 @@ def write_report_page(
     `longtail.write_report_page(["runs/photos/gcl/0-1a2b3c"])` returns the path of the page.
 
     Args:
-        runs: folders of finished runs, or of comparisons, which share their classes and test images.
+        runs: folders of finished runs, or of comparisons, which share their classes and test images; or one such folder.
         output: page to write, which ends in .html; report.html in the folder of the first run if not given.
         groups: rule that gathers classes in groups: "shots" or "auto".
         prior: class prior that the scores are adjusted to: uniform, train, or a CSV label,share; None to leave them as they are.
@@ -42,10 +44,12 @@ def write_report_page(
 
     Raises:
         MissingFileError: a folder holds no finished run.
-        UserError: a file is damaged, the runs cannot be shown side by side, or the page cannot be written.
+        UserError: there is no run, a file is damaged, the runs cannot be shown side by side, or the page cannot be written.
     """
-    folders = [Path(run) for run in runs]
-    page = folders[0] / PAGE if output is None else Path(output)
+    folders = as_folders(runs)
+    if not folders:
+        raise UserError("Give the folder of at least one run for a report.")
+    page = folders[0] / PAGE if output is None else Path(output).expanduser()
     folder_of(page)
     check_output(page)
     shown = Wanted(**wanted)

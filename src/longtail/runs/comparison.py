@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from longtail.data.priors import read_prior
 from longtail.errors import UserError
 from longtail.results import GROUP_RULES, GROUPS
 from longtail.runs.compared import Method, names_of, read_methods
+from longtail.runs.layout import as_folders
 from longtail.runs.report import RunReport
 from longtail.spec.description import unknown
 
@@ -95,14 +96,17 @@ class Comparison:
     contests: tuple[Contest, ...]
 
 
-def compare(*runs: str | Path, groups: str = "shots", prior: str | None = None, trust_code: bool = False) -> Comparison:
+def compare(
+    *runs: str | Path | Sequence[str | Path], groups: str = "shots", prior: str | None = None, trust_code: bool = False
+) -> Comparison:
     """Compares finished runs with the first one on their test images: differences with paired 95 % intervals.
 
     Runs of one experiment at several seeds are one method, and the intervals are over images and seeds (`longtail.bootstrap`).
     Runs that `longtail tune` tuned are compared with the values that it chose.
 
     Args:
-        runs: run folders, folders of answers, or folders RUNS/SETTING/METHOD of a method's runs; the first is the baseline.
+        runs: run folders, folders of answers, or folders RUNS/SETTING/METHOD of a method's runs, or lists of them; the first is
+            the baseline.
         groups: rule that gathers classes in groups: shots, or auto.
         prior: class frequencies for which the expected accuracy is compared: uniform, train, or a CSV label,share.
         trust_code: run the users' own code that tuned models are made of, if they need any.
@@ -113,7 +117,8 @@ def compare(*runs: str | Path, groups: str = "shots", prior: str | None = None, 
     """
     if groups not in GROUP_RULES:
         raise UserError(unknown("group rule", groups, list(GROUP_RULES)))
-    methods = read_methods([Path(run) for run in runs], groups=groups, prior=prior, trust_code=trust_code)
+    folders = [folder for each in runs for folder in as_folders(each)]
+    methods = read_methods(folders, groups=groups, prior=prior, trust_code=trust_code)
     if len(methods) < 2:
         seeds = " These are seeds of one." if methods and len(methods[0].runs) > 1 else ""
         raise UserError(f"Give the runs of at least two methods to compare; the first is the baseline.{seeds}")

@@ -19,6 +19,8 @@ from longtail.runs.report import RunReport
 from longtail.runs.run import Run
 from longtail.runs.tuned import TUNED, in_use
 
+HALF = float(np.finfo(np.float16).max)
+
 
 @dataclass(frozen=True)
 class Judged:
@@ -94,13 +96,17 @@ def stored_judgement(run: Run, report: RunReport, *, trust_code: bool = False) -
 def stored_predictions(run: Run) -> Mapping[str, np.ndarray]:
     """The arrays of predictions.npz, those of float16 as float32; scores that are the logits are stored once.
 
+    Infinite numbers of float16, which releases until 0.1.0 made of numbers above 65,504, are the largest one of that type.
+
     Raises:
         MissingFileError: the run stored none.
         DamagedFile: they differ from what was written.
     """
     with np.load(io.BytesIO(run.read("predictions.npz"))) as stored:
         arrays = {name: stored[name] for name in stored}
-    arrays = {name: each.astype(np.float32) if each.dtype == np.float16 else each for name, each in arrays.items()}
+    arrays = {
+        name: each.astype(np.float32).clip(-HALF, HALF) if each.dtype == np.float16 else each for name, each in arrays.items()
+    }
     return {"scores": arrays["logits"], **arrays}
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from longtail.errors import UserError
@@ -86,4 +87,11 @@ def chosen_run(folder: Path) -> Path:
     chosen = answers.get("chosen_run") if isinstance(answers, dict) else None
     if not isinstance(chosen, str):
         raise UserError(f"'{folder / ANSWERS}' does not say which run was chosen; give the folder of one of the compared runs.")
-    return folder / chosen
+    run = folder / chosen
+    short = Path(os.path.normpath(run))  # without `..`, which a link may lead elsewhere
+    return short if os.path.realpath(short) == os.path.realpath(run) else run
+
+
+def as_folders(paths: str | Path | Sequence[str | Path]) -> list[Path]:
+    """One path or several as a list, with the user's home folder in place of ~."""
+    return [Path(each).expanduser() for each in ([paths] if isinstance(paths, (str, Path)) else paths)]

@@ -10,8 +10,8 @@ from torch import Tensor
 from longtail import heads
 from longtail.inference import InferenceRule, as_trained
 from longtail.inference.fitting import function_of, keywords_of
-from longtail.networks.backbones import TimmBackbone
 from longtail.networks.classifier import Classifier
+from longtail.networks.timm_backbone import TimmBackbone
 from longtail.runs.run import Run
 from longtail.runs.timm_layout import timm_config, timm_shape, to_timm
 from longtail.spec.description import describe

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Set
-from dataclasses import dataclass, is_dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
-from types import NoneType, UnionType
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any
 
 from longtail.errors import DamagedFile, UserError
 from longtail.results import GROUP_RULES, GROUPS, VIEWS, SplitResult
 from longtail.runs.files import write_text
 from longtail.runs.former_reports import translated, with_views
+from longtail.runs.restoring import restored
 from longtail.runs.seals import REMEDY, json_text, plain, read_json
 
 VERSION = 1
 NAME = "report.json"
+ROUNDING = 1e-9  # how far a mean of shares may be above 1
 
 
 @dataclass(frozen=True)
@@ -150,7 +152,7 @@ def report_from(content: Any, path: Path) -> RunReport:
     if version > VERSION:
         raise UserError(f"'{path}' has version {version}, which is newer than this longtail reads ({VERSION}); update longtail.")
     try:
-        report: RunReport = _restored(RunReport, with_views(content if version else translated(content)), "report")
+        report: RunReport = restored(RunReport, with_views(content if version else translated(content)), "report")
         _check_whole(report)
     except (ValueError, OverflowError) as error:
         raise DamagedFile(f"'{path}' is not a complete report: {error}. {REMEDY}") from error
@@ -169,32 +171,16 @@ def _check_whole(report: RunReport) -> None:
     recalls = [report.test.recalls, *(epoch.recalls for epoch in epochs if epoch.recalls is not None)]
     if {len(report.classes)} != {len(each) for each in (*recalls, report.test.test_counts)}:
         raise ValueError("'classes', 'recalls' and 'test_counts' are not of one length")
+    groups = [
+        *(group.recall for group in report.test.groups.values()),
+        *(each for epoch in epochs for each in epoch.groups.values()),
+    ]
+    _check_shares([*chain(*recalls), *groups, *(epoch.mean_recall for epoch in epochs), report.val_mean_recall])
+    _check_shares([report.test.mean_recall, report.test.accuracy, report.test.calibration_error])
 
 
-def _restored(kind: Any, content: Any, name: str) -> Any:
-    """Converts the JSON `content` of the field `name` to its declared type `kind`; null becomes nan where that is float."""
-    origin, inner = get_origin(kind), get_args(kind)
-    if origin is UnionType:
-        return None if content is None else _restored(inner[0], content, name)
-    declared = get_type_hints(kind) if is_dataclass(kind) else {}
-    _check(kind, content, name, declared.keys())
-    if declared:
-        return kind(**{field: _restored(of, content[field], field) for field, of in declared.items()})
-    if origin is Mapping:
-        return {key: _restored(inner[1], value, f"{name}.{key}") for key, value in content.items()}
-    if origin is tuple:
-        kinds = inner[:1] * len(content) if inner[-1] is Ellipsis else inner
-        return tuple(_restored(of, item, name) for of, item in zip(kinds, content, strict=True))
-    return content if kind is not float else math.nan if content is None else float(content)
-
-
-def _check(kind: Any, content: Any, name: str, fields: Set[str]) -> None:
-    """Refuses a value of a type other than the declared one, and an object that lacks a field."""
-    origin = get_origin(kind)
-    is_object = fields or origin is Mapping
-    expected: Any = dict if is_object else list if origin is tuple else (int, float, NoneType) if kind is float else kind
-    if not isinstance(content, expected):
-        raise ValueError(f"'{name}' cannot be {content!r:.40}")
-    missing = sorted(fields - content.keys()) if fields else []
-    if missing:
-        raise ValueError(f"'{name}' lacks {', '.join(map(repr, missing))}")
+def _check_shares(shares: Iterable[float | None]) -> None:
+    """Refuses a number that is neither a share nor nan."""
+    wrong = [share for share in shares if share is not None and not math.isnan(share) and not 0 <= share <= 1 + ROUNDING]
+    if wrong:
+        raise ValueError(f"{wrong[0]:g} is no share from 0 to 1, as a recall, an accuracy and a calibration error are")

@@ -136,15 +136,16 @@ class Run(RunFolder):
     def write_predictions(self, predictions: Predictions, scores: Tensor) -> None:
         """Writes predictions.npz: features, logits, scores, true labels and predicted labels of the test images.
 
-        Scores that are the logits are not stored a second time.
+        Numbers are stored in float16, those of an array that exceeds it in float32. Scores that are the logits are not stored a
+        second time.
         """
         buffer = io.BytesIO()
         arrays = {"features": predictions.features, "logits": predictions.logits}
         if scores is not predictions.logits:
             arrays["scores"] = scores
-        halves: dict[str, Any] = {name: tensor.half().numpy() for name, tensor in arrays.items()}
+        stored: dict[str, Any] = {name: _half(tensor).numpy() for name, tensor in arrays.items()}
         predicted = scores.argmax(1).numpy()
-        np.savez_compressed(buffer, labels=predictions.labels.numpy(), predicted=predicted, **halves)
+        np.savez_compressed(buffer, labels=predictions.labels.numpy(), predicted=predicted, **stored)
         self.write("predictions.npz", buffer.getvalue())
 
     def write_model(self, tensors: Mapping[str, Tensor], config: Mapping[str, Any]) -> None:
@@ -154,3 +155,9 @@ class Run(RunFolder):
         contiguous = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
         self.write("model/model.safetensors", save(contiguous))
         self.write_json("model/config.json", config)
+
+
+def _half(tensor: Tensor) -> Tensor:
+    """The numbers in float16, or as they are where a finite one would become infinite."""
+    half = tensor.half()
+    return half if bool((half.isinf() == tensor.isinf()).all()) else tensor

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, overload
 import torch
 from torch import Tensor
 
+from longtail.arguments import as_whole
 from longtail.data.images import open_rgb
 from longtail.data.modes import to_rgb
 from longtail.data.reading import Decoded, read_all
@@ -69,6 +70,7 @@ class Prediction:
 
     def top(self, count: int = 5) -> list[tuple[str, float]]:
         """The `count` most probable classes, most probable first; of equally probable ones the first class first."""
+        count = as_whole("top", "count", count)
         if count < 0:
             raise UserError(f"`count` must not be negative; got {count}.")
         return sorted(self.probabilities.items(), key=lambda pair: -pair[1])[:count]
@@ -110,6 +112,7 @@ class Predictor:
             CorruptImage: a file cannot be decoded; the message names it.
             WrongTypeError: something other than an image was given.
         """
+        batch_size = as_whole("predict", "batch_size", batch_size)
         if batch_size < 1:
             raise UserError(f"`batch_size` must be at least 1; got {batch_size}.")
         if not isinstance(images, (list, tuple)):
@@ -123,7 +126,8 @@ class Predictor:
             WrongTypeError: the images are not uint8, or not of the size of the network's.
         """
         self._check(pixels)
-        return scores_of(self.model, self.config, self.rule, pixels, views=self.views if views is None else views)
+        views = self.views if views is None else as_whole("scores", "views", views)
+        return scores_of(self.model, self.config, self.rule, pixels, views=views)
 
     def features_and_scores(self, pixels: Tensor, *, views: int = 1) -> tuple[Tensor, Tensor]:
         """Features (B, D) of uint8 images (B, 3, S, S), and their scores (B, C) after the inference rule, on the CPU.
@@ -197,7 +201,7 @@ def pixels_of(image: Input, **square: Any) -> Tensor:
     from PIL import Image as Pillow
 
     if isinstance(image, (str, Path)):
-        return as_tensor(squared(open_rgb(Path(image)), **square))
+        return as_tensor(squared(open_rgb(Path(image).expanduser()), **square))
     if isinstance(image, Tensor):
         pixels = bytes_of(image).expand(3, -1, -1).permute(1, 2, 0).numpy()
         return as_tensor(squared(Pillow.fromarray(pixels), **square))

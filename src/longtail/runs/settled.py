@@ -10,13 +10,19 @@ from longtail.runs.files import sweep_dead
 from longtail.runs.layout import settled_file
 from longtail.runs.locks import locked, silent
 from longtail.runs.seals import read_json, write_json
+from longtail.turns import first
 
 
 def settled(runs: Path, setting: str, key: str, allowed: Sequence[str], choose: Callable[[], str]) -> str:
     """The stored choice of a key for a setting; where there is none that can be read, what `choose` gives, which is stored.
 
-    Of several processes that need it at the same time one measures, and the others wait for it.
+    Of several processes that need it at the same time one measures, and the others wait for it; of those that train one run
+    together the first one.
     """
+    return first("settled", lambda: _settled(runs, setting, key, allowed, choose))
+
+
+def _settled(runs: Path, setting: str, key: str, allowed: Sequence[str], choose: Callable[[], str]) -> str:
     file = settled_file(runs, setting)
     if (known := _known(file)).get(key) in allowed:
         return known[key]

@@ -13,16 +13,18 @@ from longtail.runs.folder import RunFolder
 from longtail.runs.provenance import commit, versions
 
 Start = dict[str, Any]
-CHANGE_BITS = ("device", "processor", "threads", "deterministic", "graphs", "versions")
+CHANGE_BITS = ("device", "processor", "processes", "threads", "deterministic", "graphs", "fast", "versions")
 
 
-def this_start(*, device: str, deterministic: bool, graphs: bool) -> Start:
+def this_start(*, device: str, deterministic: bool, graphs: bool, fast: Sequence[str] = (), processes: int = 1) -> Start:
     """The conditions of a start, now and in this process.
 
     Args:
         device: name of the device that trains.
         deterministic: whether only algorithms are used that give the same bits each time.
         graphs: whether steps are recorded as CUDA graphs.
+        fast: names of the variants by which steps are computed.
+        processes: number of processes that train the run together.
     """
     import torch
 
@@ -31,9 +33,11 @@ def this_start(*, device: str, deterministic: bool, graphs: bool) -> Start:
         "host": socket.gethostname(),
         "device": device,
         "processor": f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}",
+        "processes": processes,
         "threads": torch.get_num_threads(),
         "deterministic": deterministic,
         "graphs": graphs,
+        "fast": ",".join(fast) or None,
         "versions": {**versions(), "cuda": torch.version.cuda or "none", "cudnn": _cudnn()},
         "commit": commit(),
         "from": None,
@@ -102,6 +106,7 @@ def check_conditions(run: RunFolder, former: Mapping[str, Any], now: Mapping[str
 
 def difference(former: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     """What differs between two starts and changes bits, as "threads 1, now 2"; "" where nothing does."""
+    former, now = ({"processes": 1, **start} for start in (former, now))  # records from before say nothing of them
     pairs = [(name, former.get(name), now.get(name)) for name in CHANGE_BITS if name != "versions"]
     before, after = (_versions(start) for start in (former, now))
     pairs += [(name, before.get(name), after.get(name)) for name in sorted({*before, *after}) if name != "python"]

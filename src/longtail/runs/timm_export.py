@@ -10,7 +10,7 @@ from torch import Tensor
 from longtail.errors import UserError
 from longtail.heads import LinearHead
 from longtail.inference.fitting import function_of
-from longtail.networks.backbones import TimmBackbone
+from longtail.networks.timm_backbone import TimmBackbone
 from longtail.runs.affine import affine
 from longtail.runs.serving import Predictor
 from longtail.runs.timm_layout import timm_config, timm_shape, to_timm

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from longtail.networks.backbones import TimmBackbone
+from longtail.networks.timm_backbone import TimmBackbone
 
 
 def timm_shape(backbone: TimmBackbone, classes: int) -> tuple[int, ...] | None:
@@ -16,7 +16,7 @@ def timm_shape(backbone: TimmBackbone, classes: int) -> tuple[int, ...] | None:
     import timm
 
     with torch.random.fork_rng(devices=[]):
-        whole = timm.create_model(backbone.timm_name, num_classes=classes).state_dict()
+        whole = timm.create_model(backbone.timm_name, num_classes=classes, **backbone.arguments).state_dict()
     classifier = backbone.body.default_cfg["classifier"]
     own = {f"{classifier}.weight", f"{classifier}.bias"}
     return tuple(whole[f"{classifier}.weight"].shape) if whole.keys() - backbone.body.state_dict().keys() == own else None

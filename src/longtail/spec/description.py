@@ -26,7 +26,7 @@ MOVED = {
     "longtail.models.Projection": "longtail.networks.Projection",
     "longtail.starts.class_means": "longtail.steps.class_means",
 }
-ADDED = {"smoothing": 0.0, "interpolation": "bilinear", "fit": "pad"}
+ADDED = {"smoothing": 0.0, "interpolation": "bilinear", "fit": "pad", "zero_init_last": True}
 """Keywords that were added later: descriptions leave them out while they have these defaults, so that hashes from before hold."""
 RECORDED = {today: recorded for recorded, today in MOVED.items()}
 

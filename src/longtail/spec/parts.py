@@ -16,6 +16,7 @@ from longtail import heads, inference, losses, networks, schedules, steps, weigh
 from longtail.errors import UserError
 from longtail.losses import clouds
 from longtail.networks import TimmBackbone
+from longtail.networks.timm_backbone import is_timm_name
 from longtail.spec.description import MOVED, public_path
 
 Parts = Mapping[str, Callable[..., Any]]
@@ -140,12 +141,10 @@ def _check_arguments(function: Callable[..., Any], keywords: Mapping[str, Any], 
 
 
 def _check_timm(keywords: Mapping[str, Any]) -> None:
-    import timm
-
     if keywords.get("pretrained", False) is not False:
         raise UserError("A stored backbone has `pretrained` false: its weights lie beside it, and nothing is downloaded.")
     name = keywords.get("name", "resnet18")
-    if not isinstance(name, str) or not timm.is_model(name):
+    if not isinstance(name, str) or not is_timm_name(name):
         raise UserError(f"timm has no model {_shown(name)}; this name is one of `timm.list_models()`.")
 
 

@@ -170,8 +170,9 @@ class Setting:
         weights: hash of the file the backbone starts from; "" for random weights.
         benchmark: name under which papers publish on these data, such as "cifar100"; "" for none.
         imbalance: n_max / n_min of that benchmark.
-        budget: "paper" gives each method its own batch, optimizer and schedule, "common" gives all the setting's, and
-            "fine-tuning" gives the first stage of all methods that of `fine_tuning`.
+        budget: "paper" gives each method its own batch, optimizer and schedule, "common" gives all the setting's,
+            "common-128" that with batch 128 and learning rate 0.1, and "fine-tuning" gives the first stage of all methods that of
+            `fine_tuning`.
         fine_tuning: the budget of fine-tuning; None for its usual values.
         largest_batch: upper limit of every method's batch size (a quarter of the training images); None for no limit.
     """

@@ -129,7 +129,10 @@ def sentence(request: Request, listing: Listing, setting: Setting, chosen: Mappi
         backbone += f", which starts from {start.source} and is given images as it was trained with"
     epochs = f"{counted(chosen['epochs'], 'epoch')} (`epochs`)"
     if setting.fine_tuning is not None:
-        epochs += f" of fine-tuning: {tuning_words(setting.fine_tuning)} (`changes={{'stages.0.optimizer.lr': 0.0005}}`)"
+        changed = (
+            f"but for `changes={dict(request.changes)!r}`" if request.changes else "`changes={'stages.0.optimizer.lr': 0.0005}`"
+        )
+        epochs += f" of fine-tuning: {tuning_words(setting.fine_tuning)} ({changed})"
     augmented = f"{setting.augmentation} augmentation (`augment`)"
     if request.symmetry is not None:
         augmented += f" under the symmetry {request.symmetry}"

@@ -13,7 +13,7 @@ from torch.optim import AdamW
 from longtail.data.folder import Statistics
 from longtail.data.squares import Interpolation
 from longtail.errors import NoConnectionError, UserError
-from longtail.networks.backbones import TimmBackbone, check_timm_name
+from longtail.networks.timm_backbone import OTHERS, TimmBackbone, check_timm_name, is_timm_name
 from longtail.runs.layout import chosen_run
 from longtail.runs.model_reading import read_config
 from longtail.runs.run import Run
@@ -122,7 +122,7 @@ def _of_run(folder: Path, backbone: str | None) -> Pretrained:
 
 def _of_timm(name: str, source: str) -> Pretrained:
     """A network by its name; of the CIFAR papers' networks no pretrained images are known."""
-    if name in CIFAR_RESNETS:
+    if name in CIFAR_RESNETS or name in OTHERS:
         return Pretrained(name, source)
     check_timm_name(name)
     import timm
@@ -134,9 +134,7 @@ def _of_timm(name: str, source: str) -> Pretrained:
 
 def _network_in(stem: str) -> str | None:
     """The name of timm's network that a file is called by, such as resnet50.a1_in1k; None if there is none."""
-    import timm
-
-    return stem if timm.is_model(stem) else None
+    return stem if is_timm_name(stem) else None
 
 
 def _described(backbone: Mapping[str, Any]) -> str | None:

@@ -10,11 +10,13 @@ from longtail.data.readers import naming_dead_workers
 from longtail.engine.batches import naming_lone_images
 from longtail.engine.building import trained_until
 from longtail.engine.compute import Compute
+from longtail.engine.cuda_graphs import replay_for
 from longtail.engine.devices import deterministic, device_name
 from longtail.engine.evaluation import evaluate
-from longtail.engine.replay import cuda_replay
+from longtail.engine.replay import Replay
 from longtail.engine.report import run_report
 from longtail.engine.training import train_stages
+from longtail.engine.variants import variants_of
 from longtail.inference import as_trained
 from longtail.runs.card import CARD, model_card
 from longtail.runs.code import keep_code, kept_as, needs_trust
@@ -30,10 +32,13 @@ from longtail.runs.tuned import undo
 from longtail.spec.description import describe
 from longtail.spec.experiment import Experiment
 from longtail.spec.identity import libraries, sources
+from longtail.turns import first
 from longtail.workflow.command import command_of
 from longtail.workflow.request import Request
 from longtail.workflow.resolve import own_files
 from longtail.workflow.watcher import Watcher
+
+TRAINS = "trains"  # name under which the first of several processes says whether it trains, or reads back
 
 
 @dataclass(frozen=True)
@@ -49,33 +54,48 @@ class Job:
     def record(self) -> dict[str, Any]:
         """Content of record.json before the first start."""
         own = kept_as(own_files(self.request))
-        how = {"graphs": self.request.graphs, "code": own, "command": command_of(self.request)}
+        how = {"graphs": self.replay is not None, "fast": list(self.fast), "code": own, "command": command_of(self.request)}
         return {**_record(self.experiment, self.compute.device), **how}
+
+    @cached_property
+    def replay(self) -> Replay | None:
+        """What records the steps; None where they run directly."""
+        graphs = self.request.graphs if self.compute.world == 1 else False
+        return replay_for(self.compute.device, self.experiment.precision, graphs, self.watcher.note)
+
+    @property
+    def fast(self) -> tuple[str, ...]:
+        """Names of the variants by which steps are computed."""
+        return variants_of(self.request.fast, device_name(self.compute.device)) if self.compute.world == 1 else ()
 
     @property
     def start(self) -> Start:
         """The conditions of this start."""
         device = device_name(self.compute.device).partition(",")[0]  # the threads stand for themselves
-        return this_start(device=device, deterministic=deterministic(), graphs=self.request.graphs)
+        how: Any = {"deterministic": deterministic(), "graphs": self.replay is not None, "fast": self.fast}
+        return this_start(device=device, processes=self.compute.world, **how)
 
 
 def finish(job: Job, run: Run) -> None:
-    """Trains the stages that are not trained yet, evaluates every stage, and writes the files of a finished run."""
+    """Trains the stages that are not trained yet, evaluates every stage, and writes the files of a finished run.
+
+    Of several processes the first one writes; the others call this with it, and compute their part.
+    """
+    if job.compute.leads:
+        first(TRAINS, lambda: True)
     experiment, compute, groups = job.experiment, job.compute, job.request.groups
     how: Any = {"groups": groups, "views": experiment.setting.views}
     recipe, data = experiment.recipe, experiment.data
-    replay = cuda_replay(compute.device, experiment.precision) if job.request.graphs else None
-    if undo(run):
-        job.watcher.note("What `longtail tune` chose for the former weights is removed; tune again.")
-    add_start(run, job.start)
-    keep_code(run, own_files(job.request))
+    if compute.leads:
+        _begin(job, run)
     job.watcher.begin(experiment)
-    run.write_split(data)
     with naming_dead_workers(), naming_lone_images():
-        model, history = train_stages(experiment, run, compute, watch=job.watcher.step, replay=replay)
+        model, history = train_stages(experiment, run, compute, watch=job.watcher.step, replay=job.replay, fast=job.fast)
         evaluation = evaluate(model, recipe.inference, data, compute, **how)
         earlier = [trained_until(experiment, stage_index, run, compute) for stage_index in range(len(recipe.stages) - 1)]
         stages = [*(evaluate(before, as_trained, data, compute, **how).report for before in earlier), evaluation.report]
+    if not compute.leads:
+        return
     write_model(run, experiment, model, evaluation.rule)
     run.write_predictions(evaluation.predictions, evaluation.scores)
     report = run_report(experiment, history, evaluation, stages, groups=groups, device=device_name(compute.device))
@@ -86,6 +106,15 @@ def finish(job: Job, run: Run) -> None:
     run.write_checksums()
     write_report(run.folder, report)
     run.drop_states()
+
+
+def _begin(job: Job, run: Run) -> None:
+    """Writes what is known before training: this start, the user's own code, the split."""
+    if undo(run):
+        job.watcher.note("What `longtail tune` chose for the former weights is removed; tune again.")
+    add_start(run, job.start)
+    keep_code(run, own_files(job.request))
+    run.write_split(job.experiment.data)
 
 
 def _record(experiment: Experiment, device: Any) -> dict[str, Any]:

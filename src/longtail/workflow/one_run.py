@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from longtail.data.contrast import said_of_faded
+from longtail.data.copies import said_of_copies
 from longtail.data.opening import limit_pixels
 from longtail.data.splits import Data, hold_out
 from longtail.data.walking import some
@@ -29,12 +30,14 @@ from longtail.spec.description import parameters_of
 from longtail.spec.experiment import Experiment
 from longtail.spec.own_code import read_own
 from longtail.spec.recipe import Setting
+from longtail.turns import first
 from longtail.workflow.choices import largest_batch
 from longtail.workflow.fine_tuning import weights_of
-from longtail.workflow.job import Job, finish
+from longtail.workflow.job import TRAINS, Job, finish
 from longtail.workflow.precision import settled_precision
 from longtail.workflow.request import AUTO, Request
 from longtail.workflow.resolve import check, chosen_recipe, chosen_setting, for_prior, has_own_data, own_paths
+from longtail.workflow.several import check_agreement
 from longtail.workflow.symmetry import with_symmetry
 from longtail.workflow.watcher import Watcher
 
@@ -83,6 +86,8 @@ def prepared(request: Request, watcher: Watcher) -> tuple[Setting, Data]:
         watcher.note(f"Images are known by name and class alone (`check={request.check}`): one that changes is not noticed.")
     if data.faded:
         watcher.note(said_of_faded(data.faded))
+    if said := said_of_copies(data, request.data):
+        watcher.note(said)
     if setting.largest_batch is not None:
         setting = replace(setting, largest_batch=largest_batch(len(data.train)))
     if (weights := weights_of(request)) is not None:
@@ -125,7 +130,8 @@ def experiment_of(request: Request, setting: Setting, data: Data, watcher: Watch
 
 def job_of(request: Request, experiment: Experiment, watcher: Watcher) -> Job:
     """The job of an experiment, on the device that the request names."""
-    compute = make_compute(request.device, experiment.precision, deterministic=request.deterministic)
+    how = {"deterministic": request.deterministic, "synchronised": request.sync_batch_norm}
+    compute = make_compute(request.device, experiment.precision, **how)
     return Job(request, experiment, compute, watcher)
 
 
@@ -143,6 +149,17 @@ def train_one(request: Request, setting: Setting, data: Data, *, watcher: Watche
     shared = stages_folder(request.runs, setting.name)
     run = Run(folder, shared=shared, tensorboard=request.tensorboard, note=watcher.note)
     job = job_of(request, experiment, watcher)
+    check_agreement(experiment)
+    if job.compute.leads:
+        _carry_out(job, run)
+    elif first(TRAINS, bool):
+        finish(job, run)
+    return Result(run, first("report", lambda: regrouped_report(run.folder, groups=request.groups)))
+
+
+def _carry_out(job: Job, run: Run) -> None:
+    """Finishes the run, or reads it back; damaged files are made anew. Of several processes only the first one does so."""
+    request, watcher = job.request, job.watcher
     with run.locked():
         run.open(job.record)
         if request.fresh:
@@ -156,11 +173,11 @@ def train_one(request: Request, setting: Setting, data: Data, *, watcher: Watche
             finish(job, run)
         elif run.finished:
             watcher.note(read_back(run))
+            first(TRAINS, lambda: False)
         else:
-            if said := said_of_siblings(run, job.record, partial(contents_of, data.splits)):
+            if said := said_of_siblings(run, job.record, partial(contents_of, job.experiment.data.splits)):
                 watcher.note(said)
             finish(job, run)
-    return Result(run, regrouped_report(run.folder, groups=request.groups))
 
 
 def _reading_arguments(request: Request, setting: Setting, watcher: Watcher) -> dict[str, Any]:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import pickle
 import signal
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 from multiprocessing.connection import wait
 
 from longtail.data.splits import Data
@@ -16,6 +18,8 @@ from longtail.results import counted
 from longtail.runs.devices import chosen_device
 from longtail.runs.run import Run
 from longtail.spec.recipe import Setting
+from longtail.together import world
+from longtail.workflow.mps import served
 from longtail.workflow.one_run import Result, train_one
 from longtail.workflow.precision import settled_precision
 from longtail.workflow.request import Request
@@ -44,7 +48,7 @@ def train_many(requests: Sequence[Request], setting: Setting, data: Data, *, wat
 
 def jobs_of(requests: Sequence[Request]) -> int:
     """Number of runs to train at once: `jobs` if given, else one per core of the CPU, and one at a time on a GPU."""
-    asked = requests[0].jobs
+    asked = requests[0].jobs if world() == 1 else 1
     if asked is None:
         asked = processors() if chosen_device(requests[0].device) == "cpu" else 1
     return max(min(asked, len(requests)), 1)
@@ -60,11 +64,20 @@ def in_processes(requests: Sequence[Request], work: Work, watcher: Watcher, jobs
     several = f"{work.threads} thread{'s' * (work.threads > 1)} each (`jobs`)"
     watcher.note(f"{counted(len(requests), 'run')}, {jobs} at once with {several}")
     context = torch.multiprocessing.get_context("spawn")
-    waiting, workers, ends = deque(requests), list[Worker](), Ends()
+    start = partial(Worker, context, work)
+    on_gpu = chosen_device(requests[0].device) == "cuda"
+    with served(watcher.note) if on_gpu else nullcontext():
+        ends = _ends(deque(requests), start, watcher, jobs)
+    return [ends[id(request)] for request in requests]
+
+
+def _ends(waiting: deque[Request], start: Callable[[], Worker], watcher: Watcher, jobs: int) -> Ends:
+    """How every request ended, trained by so many processes at once."""
+    count, workers, ends = len(waiting), list[Worker](), Ends()
     try:
-        while len(ends) < len(requests):
+        while len(ends) < count:
             while waiting and len(workers) < jobs:
-                workers.append(Worker(context, work))
+                workers.append(start())
                 workers[-1].start()
                 workers[-1].train(waiting.popleft())
             ready = wait([worker.connection for worker in workers], POLL)
@@ -73,7 +86,7 @@ def in_processes(requests: Sequence[Request], work: Work, watcher: Watcher, jobs
     finally:
         for worker in workers:
             worker.end()
-    return [ends[id(request)] for request in requests]
+    return ends
 
 
 def _take_answer(worker: Worker, workers: list[Worker], waiting: deque[Request], ends: Ends, watcher: Watcher) -> None:

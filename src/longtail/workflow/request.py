@@ -106,13 +106,30 @@ class Request:
     seed: int = option(TRAINING, "Seed of the initial weights, the order of images and the noise.", 0)
     jobs: int | None = option(TRAINING, "Number of seeds trained at once; one per core on a CPU, else 1.")
     device: str = option(TRAINING, "Device: auto, cpu or cuda.", "auto")
+    devices: int = option(TRAINING, "Number of processes of this machine that train one run, each on a GPU of its own.", 1)
+    sync_batch_norm: bool = option(
+        TRAINING,
+        "Where several processes train one run, normalise over the images of all, as one process would.",
+        True,
+        flag="--sync-batch-norm/--no-sync-batch-norm",
+    )
     precision: str = option(TRAINING, "Precision of computation: auto, 32-true, bf16-mixed or 16-mixed.", "auto")
     deterministic: bool = option(TRAINING, "Use only algorithms that give the same bits each time.", False)
-    graphs: bool = option(TRAINING, "Record whole training steps as CUDA graphs (experimental).", False)
+    graphs: bool | None = option(
+        TRAINING,
+        "Record whole training steps as CUDA graphs, which is much faster; on a GPU usual wherever a step can be recorded.",
+        flag="--graphs/--no-graphs",
+    )
+    fast: str = option(
+        TRAINING,
+        "Faster ways to compute the same steps: none, auto (the best known on the device), or a list of cast, compile, counters.",
+        "none",
+        metavar="NAMES",
+    )
     budget: str | None = option(
         TRAINING,
-        "paper: each method's own batch, optimizer and schedule; common: one for all; fine-tuning: one for all, for pretrained "
-        "weights. Usual is fine-tuning for a folder with such weights, else paper.",
+        "paper: each method's own batch, optimizer and schedule; common: one for all; common-128: that with batch 128; "
+        "fine-tuning: one for all, for pretrained weights. Usual is fine-tuning for a folder with such weights, else paper.",
     )
     protocol: str = option(OUTPUT, "clean: report the last epoch; paper: also the best epoch on the test set.", "clean")
     views: int | None = option(

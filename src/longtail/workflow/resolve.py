@@ -18,6 +18,7 @@ from longtail.data.priors import read_prior
 from longtail.data.splits import Data
 from longtail.data.squares import Fit
 from longtail.data.symmetry import check_views
+from longtail.engine.variants import variants_of
 from longtail.errors import UserError, WrongTypeError
 from longtail.results import GROUP_RULES
 from longtail.spec.description import change, checked, look_up, parameters_of, unknown
@@ -48,6 +49,8 @@ def check(request: Request) -> None:
         raise UserError("`seed` and `split_seed` must not be negative.")
     if request.jobs is not None and request.jobs < 1:
         raise UserError(f"`jobs` must be at least 1; got {request.jobs}.")
+    if request.devices < 1:
+        raise UserError(f"`devices` must be at least 1; got {request.devices}.")
     if request.max_pixels is not None and request.max_pixels < 1:
         raise UserError(f"`max_pixels` must be at least 1; got {request.max_pixels}.")
     if request.size is not None and request.size < 8:
@@ -56,7 +59,7 @@ def check(request: Request) -> None:
         raise UserError("`pretrained` and `weights` both set the initial weights; give one of them.")
     known: dict[str, list[str]] = {
         "protocol": ["clean", "paper"],
-        "budget": ["paper", "common", "fine-tuning"],
+        "budget": ["paper", "common", "common-128", "fine-tuning"],
         "groups": list(GROUP_RULES),
         "check": [*CHECKS],
     }
@@ -68,6 +71,7 @@ def check(request: Request) -> None:
         _refuse_options_of_auto(request)
         _check_prior(request)
     check_augmentation(request.augment, request.symmetry)
+    variants_of(request.fast, device="")
     if request.fit is not None and request.fit not in get_args(Fit):
         raise UserError(unknown("fit", request.fit, list(get_args(Fit))))
     if request.views is not None:
@@ -189,17 +193,20 @@ def _named(request: Request) -> Setting:
     function = setting_function(str(request.data))
     takes = parameters_of(function)
     options: dict[str, Any] = {"split_seed": request.split_seed} if "split_seed" in takes else {}
-    options |= {name: value for name in ("imbalance", "fit") if (value := getattr(request, name)) is not None}
+    given = {name: getattr(request, name) for name in ("imbalance", "fit")}
+    if "backbone" in takes:
+        given["backbone"] = request.backbone
+    options |= {name: value for name, value in given.items() if value is not None}
     if "pretrained" in takes:
-        asked = takes["pretrained"] if request.pretrained is None else request.pretrained
-        options["pretrained"] = request.weights is None and asked
+        usual = takes["pretrained"] and request.backbone is None
+        options["pretrained"] = request.weights is None and (usual if request.pretrained is None else request.pretrained)
     _check_call(str(request.data), function, **options)
     setting = function(**options)
     if not isinstance(setting, Setting):
         raise WrongTypeError(f"'{request.data}' must return a Setting; got {type(setting).__name__}.")
     if request.epochs is not None:
         setting = replace(setting, epochs=request.epochs)
-    if request.backbone is not None:
+    if request.backbone is not None and "backbone" not in takes:
         setting = replace(setting, backbone=settings.named_backbone(request.backbone, pretrained=bool(request.pretrained)))
     asked = with_augmentation(setting, request.augment, request.symmetry)
     return replace(asked, budget=request.budget or "paper", views=request.views or 1)

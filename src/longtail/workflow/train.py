@@ -9,9 +9,11 @@ from typing import Any
 
 from longtail.errors import WrongTypeError
 from longtail.spec.description import unknown
+from longtail.turns import first_alone
 from longtail.workflow.auto import choose_method
 from longtail.workflow.one_run import Result, prepared, train_one
 from longtail.workflow.request import AUTO, Request, documented, signature
+from longtail.workflow.several import together
 from longtail.workflow.watcher import Silent, Watcher
 
 _ONE_AT_A_TIME = RLock()  # torch has one global source of random numbers, by which two trainings would change each other
@@ -21,7 +23,8 @@ def train(data: str | Path, *, method: str = AUTO, watcher: Watcher | None = Non
     """Trains on a folder, a CSV or a named setting, and returns the finished run: of one method, or of the one that auto chose.
 
     `longtail.train("photos/", method="gcl", epochs=40)`; the options are those of `longtail train`, with underscores. Calls from
-    several threads are carried out one after the other.
+    several threads are carried out one after the other. Processes that torchrun or srun started train the run together; the first
+    one writes it.
 
     Raises:
         WrongTypeError: an option does not exist.
@@ -32,10 +35,11 @@ def train(data: str | Path, *, method: str = AUTO, watcher: Watcher | None = Non
         if name not in known:
             raise WrongTypeError(unknown("option", name, known))
     request, watcher = Request(data, method, **options), watcher or Silent()
-    with _ONE_AT_A_TIME:
+    with _ONE_AT_A_TIME, together(request):
         if method == AUTO:
             return choose_method(request, watcher).result
-        setting, loaded = prepared(request, watcher)
+        with first_alone("data"):
+            setting, loaded = prepared(request, watcher)
         return train_one(request, setting, loaded, watcher=watcher)
 
 

@@ -41,7 +41,8 @@ def validation_parts(data: Data, request: Request) -> list[Data]:
         held = hold_out(data, request.val or VAL_SHARE, seed=request.split_seed)
         if not len(held.splits["val"]):
             raise UserError(
-                "No class has enough training images (3) to hold one out for validation; train one method with `method=NAME`."
+                "No class has enough training images (3) to hold one out for validation. Choose on all of them with `folds=2`, "
+                "or train one method with `method=NAME`."
             )
         return [held]
     if data.val is not None:
@@ -120,7 +121,7 @@ class Trials:
             add_start(run, job.start)
             self.watcher.begin(experiment)
             with naming_dead_workers():
-                model, _ = train_stages(experiment, run, job.compute, watch=self.watcher.step)
+                model, _ = train_stages(experiment, run, job.compute, watch=self.watcher.step, fast=job.fast)
                 passes = ForwardPasses(model, experiment.data, job.compute, views=experiment.setting.views)
                 passes.over("val")
             return passes

@@ -86,10 +86,11 @@ def tune(
     Raises:
         UserError: the run has no validation images, or they are not where they are said to be; there is no such prior.
     """
-    kind, own = chosen_device(device), Run(chosen_run(Path(run)))
+    kind, own = chosen_device(device), Run(chosen_run(Path(run).expanduser()))
     report = read_report(own.folder)
     model, config, rule = read_model(own, trust_code=trust_code)
-    place = Place(None if data is None else Path(data), None if root is None else Path(root), outside)
+    below, sources = (None if path is None else Path(path).expanduser() for path in (data, root))
+    place = Place(below, sources, outside)
     shares, name = _wanted(rule, prior, config)
     val = validation_predictions(own, model.eval().to(kind), config, place)
     if not bool(shares[val.labels].sum() > 0):
@@ -105,7 +106,7 @@ def tune(
 
 def untune(run: str | Path) -> bool:
     """Removes what `tune` stored for a run, and says whether there was anything."""
-    own = Run(chosen_run(Path(run)))
+    own = Run(chosen_run(Path(run).expanduser()))
     report = read_report(own.folder)
     with own.locked():
         there = undo(own)

@@ -1,0 +1,45 @@
+"""Class frequencies in use, as people write them in a CSV."""
+
+import pytest
+
+from longtail.data.priors import read_prior
+from longtail.errors import UserError
+
+CLASSES, COUNTS = ("cat", "=dog", "eel "), [6, 3, 1]
+
+
+def shares_of(tmp_path, text):
+    path = tmp_path / "prior.csv"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return read_prior(str(path), CLASSES, COUNTS).tolist()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "label,share\ncat,2\n=dog,1\neel ,1\n",
+        " Label , SHARE \n cat , 2 \n =dog,1\neel ,1\n",
+        'share,label,note\n20,cat,x\n10,"=dog",\n10,eel \n',
+        "label,share\ncat, 2\n'=dog,1\neel ,1\ncat,2.0\n",
+        b"\xef\xbb\xbflabel,share\r\ncat,2\r\n\r\n=dog,1\r\neel ,1\r\n",
+    ],
+)
+def test_spaces_capitals_guards_and_repeated_lines_are_no_matter(tmp_path, text):
+    assert shares_of(tmp_path, text) == [0.5, 0.25, 0.25]
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("label,share\ncat,1\n cat,3\n", "gives 'cat' two shares, 1 and 3; keep one of the lines."),
+        ("label,share\nCat,1\n", "names the class 'Cat', which the run does not know. 'cat' differs from it only in capitals"),
+        ("label,share\ncow,1\n", "names the class 'cow', which the run does not know."),
+        ("label,share\ncat\n", "gives 'cat' the share ''; expected a number, 0 or above."),
+        ("label;share\ncat;1\n", "needs the header label,share and one line per class."),
+        ("label,share\ncat,0\n", "must give a share above 0 to a class."),
+    ],
+)
+def test_what_a_prior_cannot_be_is_said(tmp_path, text, sentence):
+    with pytest.raises(UserError) as caught:
+        shares_of(tmp_path, text)
+    assert sentence in str(caught.value)
