@@ -77,6 +77,16 @@ def test_broken_files_are_found_as_far_as_is_looked(photos, check, left):
     assert len(data.skipped) == left
 
 
+def test_images_that_would_fit_without_the_broken_ones_stay_in_their_files(photos, monkeypatch):
+    """What was not decoded is not held, although the rest would fit into memory."""
+    for file in folder_data(photos, size=6).test.files:
+        (photos / file).write_text("these are words")
+    monkeypatch.setattr(folder, "MEMORY_LIMIT", 12 * 3 * 6 * 6)
+    for check in ("full", "header"):
+        data = folder_data(photos, size=6, check=check, skip_corrupt=True)
+        assert (data.train.pixels, len(data.skipped), len(data.train) + len(data.test)) == (None, 3, 11)
+
+
 def test_a_missing_file_is_found_by_its_header(photos):
     rows = "".join(f"apple/{index:03}.jpg,{'ab'[index % 2]}\n" for index in range(9))
     (photos / "list.csv").write_text("path,label\n" + rows)

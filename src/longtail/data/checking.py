@@ -62,11 +62,7 @@ class Found:
         """
         unread = [file for file in files if file not in self.digests]
         states = {} if held is None or self.seen is None or self.check == "none" else self._states(unread)
-        self.digests.update(self._known({file: state for file, state in states.items() if file not in (held or ())}))
-        unknown = [file for file in unread if file not in self.digests]
-        left = set() if held is None or self.check == "full" else set(unknown).difference(held)
-        decoded = [file for file in unknown if file not in left]
-        headers = [file for file in unknown if file in left] if self.check == "header" else []
+        decoded, headers = self._wanted(unread, states, held)
         corrupt = dict[str, CorruptImage]()
         for file, result in self._results(decoded, headers):
             if isinstance(result, CorruptImage):
@@ -76,6 +72,16 @@ class Found:
             if self.seen is not None and file in states:
                 self.seen.add(self.root / file, states[file], self.digests[file])
         return corrupt
+
+    def _wanted(
+        self, unread: Sequence[str], states: Mapping[str, os.stat_result], held: Collection[str] | None
+    ) -> tuple[list[str], list[str]]:
+        """The files to decode, and those of which the header is read; hashes of files that were seen before are taken over."""
+        self.digests.update(self._known({file: state for file, state in states.items() if file not in (held or ())}))
+        unknown = [file for file in unread if file not in self.digests]
+        left = set() if held is None or self.check == "full" else set(unknown).difference(held)
+        headers = [file for file in unknown if file in left] if self.check == "header" else []
+        return [file for file in unknown if file not in left], headers
 
     def _results(self, decoded: Sequence[str], headers: Sequence[str]) -> Iterator[tuple[str, Result]]:
         files = [*decoded, *headers]

@@ -77,11 +77,13 @@ def folder_data(
     listing = read_csv(split, below=root, **how) if split is not None else list_images(root, **how)
     found = Found(listing.root, size, interpolation, check, seen, watch)
     skipped: tuple[str, ...] = ()
+    fits: bool | None = None
     while True:
         plan = _planned(listing.without(skipped), imbalance if split is None else None, split_seed)
-        corrupt = _read(found, plan)
+        fits = _fits(plan, size) if fits is None else fits  # whatever is left out then
+        corrupt = _read(found, plan, fits)
         if not corrupt:
-            data = _assembled(plan, found, skipped)
+            data = _assembled(plan, found, fits, skipped)
             mean, std = statistics or (data.mean, data.std)
             return replace(data, mean=mean, std=std, interpolation=interpolation)
         if not skip_corrupt:
@@ -116,14 +118,14 @@ def _planned(listing: Listing, imbalance: float | None, split_seed: int) -> _Pla
     return _Plan(classes, splits)
 
 
-def _read(found: Found, plan: _Plan) -> dict[str, CorruptImage]:
+def _read(found: Found, plan: _Plan, fits: bool) -> dict[str, CorruptImage]:
     """Reads the files that were not read yet, and returns the errors of those that cannot be read.
 
     All pixels are kept where they fit into memory, else those of a sample of the training images.
     """
     train = plan.splits["train"].files
     sample = train[:: max(len(train) // SAMPLE, 1)]
-    return found.read(_all_files(plan), held=None if _fits(plan, found.size) else set(sample))
+    return found.read(_all_files(plan), held=None if fits else set(sample))
 
 
 def _all_files(plan: _Plan) -> list[str]:
@@ -134,9 +136,8 @@ def _fits(plan: _Plan, size: int) -> bool:
     return sum(len(split) for split in plan.splits.values()) * 3 * size * size <= MEMORY_LIMIT
 
 
-def _assembled(plan: _Plan, found: Found, skipped: Sequence[str]) -> Data:
+def _assembled(plan: _Plan, found: Found, fits: bool, skipped: Sequence[str]) -> Data:
     digests, pixels, splits = found.digests, found.pixels, plan.splits
-    fits = _fits(plan, found.size)
     if fits or found.check == "full":
         splits = {name: replace(split, digests=Texts(map(digests.__getitem__, split.files))) for name, split in splits.items()}
     if fits:
