@@ -30,7 +30,7 @@ TOLERANCES = {"recorded": 1e-2, "branches": 1e-2, "cast": 1e-2, "counters": 1e-2
 
 
 @dataclass
-class Session:
+class Measurements:
     """Measurements until the time is up."""
 
     bench: Bench
@@ -97,75 +97,75 @@ def main() -> None:
         variants.BACKEND = "aot_eager"  # the other one calls a C++ compiler for minutes
     torch.backends.cudnn.benchmark = True  # as in training
     bench = Bench(sampled(asked.root, 2 if asked.quick else 100), device, asked.root, asked.quick, 1 if asked.quick else 4)
-    session = Session(bench, asked.seconds)
+    ours = Measurements(bench, asked.seconds)
     network = "ResNet-8" if asked.quick else "ResNet-32"
     print(f"{device_name(device)}, {network}, {len(bench.data.train)} images of CIFAR-10-LT, {HALF} where nothing else is said")
     recorded = device.type == "cuda"
     few = 2 if asked.quick else 8
     few_images = replace(bench, data=sampled(asked.root, 2 if asked.quick else 25))
-    correctness(replace(session, bench=few_images), recorded)
-    one_run(session, recorded)
-    at_once(session, recorded, (few,) if asked.quick else (8, 16))
-    best = best_of(session)
+    correctness(replace(ours, bench=few_images), recorded)
+    one_run(ours, recorded)
+    at_once(ours, recorded, (few,) if asked.quick else (8, 16))
+    best = best_of(ours)
     print(f"Where the time of a step goes: {GCL.name}, {best.words}")
-    session.attempt("", lambda: "\n" + "\n".join(kernels(bench, GCL, best)))
-    rest_of_one_run(session, best, 2 if asked.quick else 40)
-    session.processes(GCL, Way(graphs=recorded), few, 1 if asked.quick else 20)
+    ours.attempt("", lambda: "\n" + "\n".join(kernels(bench, GCL, best)))
+    rest_of_one_run(ours, best, 2 if asked.quick else 40)
+    ours.processes(GCL, Way(graphs=recorded), few, 1 if asked.quick else 20)
     print(said_of(best, device_name(device)))
 
 
-def correctness(session: Session, recorded: bool) -> None:
+def correctness(ours: Measurements, recorded: bool) -> None:
     """Every variant against plain steps, in float32 where it is about the network."""
     torch.backends.cudnn.allow_tf32 = False
     plain, half = Way(precision=FLOAT), Way()
     if recorded:
-        session.right("recorded", GCL, replace(plain, graphs=True), plain)
-    session.right("cast", GCL, replace(half, graphs=recorded, fast=("cast",)), half)
-    session.right("counters", GCL, replace(plain, graphs=recorded, fast=("counters",)), plain)
-    session.right("branches", GCL, replace(plain, graphs=recorded, runs=2), plain)
-    session.right("as one", GCL, replace(plain, graphs=recorded, runs=2, stacked=True), plain)
-    session.right(FLOAT16, GCL, replace(plain, graphs=recorded, precision=FLOAT16), plain)
-    session.right("compile", GCL, replace(plain, graphs=recorded, fast=("compile",)), plain)
+        ours.right("recorded", GCL, replace(plain, graphs=True), plain)
+    ours.right("cast", GCL, replace(half, graphs=recorded, fast=("cast",)), half)
+    ours.right("counters", GCL, replace(plain, graphs=recorded, fast=("counters",)), plain)
+    ours.right("branches", GCL, replace(plain, graphs=recorded, runs=2), plain)
+    ours.right("as one", GCL, replace(plain, graphs=recorded, runs=2, stacked=True), plain)
+    ours.right(FLOAT16, GCL, replace(plain, graphs=recorded, precision=FLOAT16), plain)
+    ours.right("compile", GCL, replace(plain, graphs=recorded, fast=("compile",)), plain)
     torch.backends.cudnn.allow_tf32 = True
 
 
-def one_run(session: Session, recorded: bool) -> None:
+def one_run(ours: Measurements, recorded: bool) -> None:
     """One run of cross-entropy and of GCL's first stage, with each variant."""
     way = Way(graphs=recorded)
     for work in (GCL, CE):
         for fast in ((), CHEAP, ALL) if work is GCL else ((), CHEAP):
-            session.rate(work, replace(way, fast=fast))
+            ours.rate(work, replace(way, fast=fast))
         if recorded:  # a CPU takes 30 times as long in float16
-            session.rate(work, replace(way, precision=FLOAT16))
-        session.rate(work, replace(way, batch=128))
+            ours.rate(work, replace(way, precision=FLOAT16))
+        ours.rate(work, replace(way, batch=128))
 
 
-def at_once(session: Session, recorded: bool, counts: Sequence[int]) -> None:
+def at_once(ours: Measurements, recorded: bool, counts: Sequence[int]) -> None:
     """Several runs of one method in one process."""
     for runs in counts:
         for stacked in (False, True):
-            session.rate(GCL, Way(graphs=recorded, runs=runs, stacked=stacked))
+            ours.rate(GCL, Way(graphs=recorded, runs=runs, stacked=stacked))
     for runs in counts[:1]:
-        session.rate(WORK[2], Way(graphs=recorded, runs=runs))
-        session.rate(CE, Way(graphs=recorded, runs=runs, batch=128))
+        ours.rate(WORK[2], Way(graphs=recorded, runs=runs))
+        ours.rate(CE, Way(graphs=recorded, runs=runs, batch=128))
 
 
-def rest_of_one_run(session: Session, best: Way, steps: int) -> None:
+def rest_of_one_run(ours: Measurements, best: Way, steps: int) -> None:
     """Each method with the best variants, beside the plain loop and steps that are not recorded."""
     for work in WORK:
-        if (work.name, best) not in session.rates:
-            session.rate(work, replace(best, fast=tuple(name for name in best.fast if name != "compile")))
-        session.plain(work, 0, steps)
+        if (work.name, best) not in ours.rates:
+            ours.rate(work, replace(best, fast=tuple(name for name in best.fast if name != "compile")))
+        ours.plain(work, 0, steps)
     if steps > 2:
         for work in WORK:
-            session.plain(work, 8, 2 * steps)
-    session.rate(GCL, Way())
+            ours.plain(work, 8, 2 * steps)
+    ours.rate(GCL, Way())
 
 
-def best_of(session: Session) -> Way:
+def best_of(ours: Measurements) -> Way:
     """The fastest way of one run of GCL's first stage whose variants are right, at the batch of the paper."""
-    alone = {way: rate for (name, way), rate in session.rates.items() if name == GCL.name and way.runs == 1 and way.batch == 64}
-    able = {way: rate for way, rate in alone.items() if not session.wrong & {*way.fast, way.precision}}
+    alone = {way: rate for (name, way), rate in ours.rates.items() if name == GCL.name and way.runs == 1 and way.batch == 64}
+    able = {way: rate for way, rate in alone.items() if not ours.wrong & {*way.fast, way.precision}}
     return max(able, key=lambda way: able[way], default=Way())
 
 

@@ -20,14 +20,13 @@ from speed import Work, drawn, theirs, timed
 from longtail import recipes, settings
 from longtail.data.loaders import Feed
 from longtail.data.splits import Data
-from longtail.engine.building import begin_stage, enter_stage, fast_network, new_model, on_device
+from longtail.engine.building import begin_stage, enter_stage, new_model, on_device
 from longtail.engine.compute import Compute
 from longtail.engine.cuda_graphs import CudaGraphs
 from longtail.engine.loop import Loop
 from longtail.engine.replay import Replay
 from longtail.engine.several_networks import Member, Stacked, side_by_side, train_epoch
-from longtail.engine.training import run_epoch
-from longtail.engine.variants import FastStep
+from longtail.engine.training import make_ready, run_epoch
 from longtail.networks.backbones import CifarResNet
 from longtail.runs.run import Run
 from longtail.spec.experiment import Experiment
@@ -132,12 +131,9 @@ class Bench:
         model = on_device(new_model(experiment), compute)
         for earlier in range(work.stage_index + 1):
             enter_stage(model, experiment, earlier)
-        loop = Loop(experiment, model, feed, Run(folder / str(seed)), compute, replay=replay)
+        loop = Loop(experiment, model, feed, Run(folder / str(seed)), compute, replay=replay, fast=way.fast)
         stage = begin_stage(model, experiment, work.stage_index, self.device)
-        if way.graphs:
-            stage.hold_rates(self.device)
-        stage.network = fast_network(model, stage.stage, way.precision)
-        stage.faster = FastStep(stage.network, way.fast, batch_size=way.batch)
+        make_ready(loop, stage)
         return loop, stage
 
     def plain(self, work: Work, workers: int, steps: int) -> float:

@@ -5,12 +5,12 @@ import torch
 
 from longtail import recipes, settings
 from longtail.data.loaders import Feed
-from longtail.engine.building import begin_stage, enter_stage, fast_network, new_model, on_device
+from longtail.engine.building import begin_stage, enter_stage, new_model, on_device
 from longtail.engine.devices import make_compute
 from longtail.engine.loop import Loop
 from longtail.engine.replay import Replay
 from longtail.engine.several_networks import Stacked, side_by_side, train_epoch
-from longtail.engine.training import run_epoch
+from longtail.engine.training import make_ready, run_epoch
 from longtail.errors import UserError
 from longtail.runs.run import Run
 from longtail.spec.experiment import Experiment
@@ -40,7 +40,7 @@ def member(method, seed, folder, stage_index=0):
         enter_stage(model, experiment, earlier)
     loop = Loop(experiment, model, Feed(DATA.train, DATA, compute.device), Run(folder), compute)
     work = begin_stage(model, experiment, stage_index, compute.device)
-    work.network = fast_network(model, work.stage, "32-true")
+    make_ready(loop, work)
     return loop, work
 
 

@@ -68,12 +68,7 @@ def train_stage(loop: Loop, stage_index: int, history: History) -> History:
     """Trains one stage from its start or its last checkpoint, with a checkpoint after every epoch but the last."""
     work = begin_stage(loop.model, loop.experiment, stage_index, loop.compute.device)
     first, history = continued(loop, work, history)
-    if loop.replay is not None or loop.compute.device.type == "cuda":
-        work.hold_rates(loop.compute.device)
-    work.network = fast_network(loop.model, work.stage, loop.experiment.precision)
-    work.faster = FastStep(work.network, loop.fast, batch_size=work.stage.batch_size)
-    step = WholeStep(work.network, work.loss, work.stage.step, synchronised=loop.compute.synchronised)
-    work.value = averaged(step)
+    make_ready(loop, work)
     for epoch in range(first, work.stage.epochs):
         entry = run_epoch(loop, work, epoch)
         loop.compute.equalise(work.network)
@@ -83,6 +78,16 @@ def train_stage(loop: Loop, stage_index: int, history: History) -> History:
         save_epoch(loop, work, epoch, history)
     end_stage(loop, work, history)
     return history
+
+
+def make_ready(loop: Loop, work: StageWork) -> None:
+    """Gives a stage what its steps call, after a checkpoint is loaded: the network, and the function from a batch to the loss."""
+    if loop.replay is not None or loop.compute.device.type == "cuda":
+        work.hold_rates(loop.compute.device)
+    work.network = fast_network(loop.model, work.stage, loop.experiment.precision)
+    work.faster = FastStep(work.network, loop.fast, batch_size=work.stage.batch_size)
+    step = WholeStep(work.network, work.loss, work.stage.step, synchronised=loop.compute.synchronised)
+    work.value = averaged(step)
 
 
 def run_epoch(loop: Loop, work: StageWork, epoch: int) -> dict[str, Any]:
