@@ -34,7 +34,7 @@ class ByColour:
     """Stands for a network: features are the mean colour, scores the closeness to the colour of each class."""
 
     def __init__(self):
-        self.config = {"size": 12, "interpolation": "bilinear"}
+        self.config = {"size": 12, "interpolation": "bilinear", "fit": "pad", "resize": None}
 
     def features_and_scores(self, pixels):
         means = pixels.float().mean((2, 3))
@@ -167,7 +167,7 @@ def test_images_in_memory_are_found_by_their_names(tmp_path):
     for originals in (bundled, given):
         row = originals.rows[7]
         np.testing.assert_array_equal(np.array(originals.image(row)), data.train.pixels[7].permute(1, 2, 0))
-        (square,) = originals.squares([row], 8, "bilinear")
+        (square,) = originals.squares([row], size=8)
         assert torch.equal(square, data.train.pixels[7])
 
 
