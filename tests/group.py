@@ -30,7 +30,7 @@ class Group:
         """Calls a function of a test file in all processes at once, and returns what it returns in each, by rank."""
         for pipe in self.pipes:
             pipe.send((function, arguments))
-        answers = [pipe.recv() if pipe.poll(100) else "no answer" for pipe in self.pipes]
+        answers = [pipe.recv() if pipe.poll(600) else "no answer" for pipe in self.pipes]
         for rank, answer in enumerate(answers):
             assert isinstance(answer, tuple), f"process {rank}: {answer}"
         return [answer[0] for answer in answers]
@@ -48,7 +48,7 @@ def _serve(pipe, rank, world, store):
     """Ends the process group before the process: threads of Gloo that are left at exit abort it now and then."""
     torch.set_num_threads(1)
     store = dist.FileStore(store, world)
-    dist.init_process_group("gloo", store=store, rank=rank, world_size=world, timeout=timedelta(seconds=60))
+    dist.init_process_group("gloo", store=store, rank=rank, world_size=world, timeout=timedelta(minutes=10))
     keep_store(dist.PrefixStore("longtail", store))
     while (work := pipe.recv()) is not None:
         function, arguments = work

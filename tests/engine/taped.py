@@ -3,9 +3,37 @@
 As of a CUDA graph, nothing is computed while a step is recorded; Python code and Python numbers of the step do not run again.
 """
 
+from dataclasses import replace
+
+import numpy as np
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
+
+from longtail import settings
+from longtail.engine.devices import make_compute
+from longtail.engine.training import train_stages
+from longtail.runs.run import Run
+from longtail.spec.experiment import Experiment
+from longtail.spec.recipe import with_epochs
+
+SETTING = replace(settings.digits_lt(), epochs=2, largest_batch=24)
+WHOLE = SETTING.data(None)
+ROWS = np.concatenate([np.flatnonzero(WHOLE.train.labels == label)[:24] for label in range(10)])
+FEW = replace(WHOLE, train=WHOLE.train.take(ROWS))
+
+
+def trained(build, folder, *, device="cpu", replay=None, epochs=2, data=FEW, **changed):
+    compute = make_compute(device, "32-true", deterministic=device == "cuda")
+    recipe = with_epochs(build(SETTING), epochs)
+    recipe = replace(recipe, stages=tuple(replace(stage, **changed) for stage in recipe.stages))
+    experiment = Experiment(recipe, SETTING, data, precision="32-true")
+    model, history = train_stages(experiment, Run(folder), compute, replay=replay)
+    return model.state_dict(), [(entry["loss"], entry["learning_rate"]) for entry in history]
+
+
+def same(one, other):
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
 
 def tensors_of(tree):

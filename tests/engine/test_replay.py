@@ -1,66 +1,26 @@
 """A step that is recorded and played back trains the same network as one that Python runs each time."""
 
-from contextlib import nullcontext
-from dataclasses import replace
 from functools import partial
 
-import numpy as np
 import pytest
 import torch
-from taped import Tape
+from taped import SETTING, WHOLE, Tape, same, trained
 from torch.optim import SGD, AdamW
 
-from longtail import recipes, schedules, settings
+from longtail import recipes, schedules
 from longtail.data import autoaugment
-from longtail.data.loaders import Chunk
 from longtail.engine import building
 from longtail.engine.cuda_graphs import CudaGraphs, replay_for
-from longtail.engine.devices import make_compute
-from longtail.engine.replay import PLAIN_STEPS, NotRecorded, Replay, Tally, copied, shape_of
-from longtail.engine.training import train_stages
-from longtail.runs.run import Run
-from longtail.spec.experiment import Experiment
-from longtail.spec.recipe import with_epochs
+from longtail.engine.replay import NotRecorded, Replay
 from longtail.steps import classify, remember
-from longtail.weighting import Progress
 
-SETTING = replace(settings.digits_lt(), epochs=2, largest_batch=24)
 METHODS = ["gcl", "gala", "bbn", "hybrid_sc", "tde", "oltr", "balpoe"]
-WHOLE = SETTING.data(None)
-ROWS = np.concatenate([np.flatnonzero(WHOLE.train.labels == label)[:24] for label in range(10)])
-FEW = replace(WHOLE, train=WHOLE.train.take(ROWS))
 
 
 @pytest.fixture(autouse=True)
 def as_on_a_gpu(monkeypatch):
     """AutoAugment chooses images on the CPU by their values, which decides what runs; on a GPU it computes all of them."""
     monkeypatch.setattr(autoaugment, "_where_needed", autoaugment._everywhere)
-
-
-def trained(build, folder, *, device="cpu", replay=None, epochs=2, data=FEW, **changed):
-    compute = make_compute(device, "32-true", deterministic=device == "cuda")
-    recipe = with_epochs(build(SETTING), epochs)
-    recipe = replace(recipe, stages=tuple(replace(stage, **changed) for stage in recipe.stages))
-    experiment = Experiment(recipe, SETTING, data, precision="32-true")
-    model, history = train_stages(experiment, Run(folder), compute, replay=replay)
-    return model.state_dict(), [(entry["loss"], entry["learning_rate"]) for entry in history]
-
-
-def same(one, other):
-    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
-
-
-def test_a_tape_computes_nothing_while_it_records_and_plays_in_the_same_memory():
-    given, total, generator, tape = torch.ones(3), torch.zeros(3), torch.Generator().manual_seed(1), Tape()
-
-    def advance():
-        total.add_(given * 2 + torch.rand(3, generator=generator))
-
-    play = tape.record(advance, generator)
-    assert not total.any()
-    given.fill_(5)
-    play()
-    assert torch.equal(total, torch.full((3,), 10.0) + torch.rand(3, generator=torch.Generator().manual_seed(1)))
 
 
 @pytest.mark.slow
@@ -211,143 +171,3 @@ def test_a_recording_that_fails_on_a_gpu_leaves_all_as_it_was(tmp_path, monkeypa
     assert len(said) == 2
     assert losses == played_losses
     assert same(plain, played)
-
-
-class OnTheSpot:
-    """Records by remembering: the step is called again, on the chunk that was kept."""
-
-    def __init__(self):
-        self.recorded = self.played = self.plain = 0
-
-    def plainly(self, advance):
-        self.plain += 1
-        advance()
-
-    def record(self, advance, generator):
-        self.recorded += 1
-
-        def play():
-            self.played += 1
-            advance()
-
-        return play
-
-
-def chunk_of(size, fill, raw=None):
-    return Chunk(torch.full((size,), fill), size, raw)
-
-
-def played_epochs(replay, epochs, read=lambda progress: None):
-    """Takes steps on chunks of the sizes given for each (stage, epoch), and returns what the steps saw."""
-    seen = []
-
-    def advance(chunk, progress):
-        read(progress)
-        seen.append((chunk.size, int(chunk.indices[0])))
-
-    for stage, epoch, sizes in epochs:
-        played = replay.begin(stage, advance)
-        for number, size in enumerate(sizes):
-            played(chunk_of(size, number), Progress(epoch, 9, number, len(sizes)))
-    return seen
-
-
-def test_recordings_are_kept_over_epochs_one_for_each_size_and_begin_anew_in_another_stage():
-    recorder = OnTheSpot()
-    epochs = [(0, epoch, [4, 4, 4, 4, 3]) for epoch in range(4)] + [(1, 0, [4, 4, 4, 4])]
-    seen = played_epochs(Replay(recorder), epochs)
-    assert (recorder.plain, recorder.recorded) == (3 + 3 + 3, 3)
-    assert recorder.played == 4 * 5 + 4 - recorder.plain
-    assert seen == [(size, number) for _, _, sizes in epochs for number, size in enumerate(sizes)]
-
-
-def test_a_recording_is_made_anew_where_what_the_step_has_read_of_its_progress_has_changed():
-    recorder = OnTheSpot()
-    played_epochs(Replay(recorder), [(0, epoch, [4] * 7) for epoch in range(3)], lambda progress: progress.epoch)
-    assert (recorder.plain, recorder.recorded, recorder.played) == (PLAIN_STEPS, 3, 21 - PLAIN_STEPS)
-
-
-def test_what_would_be_recorded_for_few_steps_runs_directly():
-    recorder = OnTheSpot()
-    played_epochs(Replay(recorder), [(0, epoch, [4, 4]) for epoch in range(6)], lambda progress: progress.epoch)
-    assert recorder.recorded == 1
-    assert recorder.plain + recorder.played == 12
-
-
-@pytest.mark.parametrize("raw", [None, torch.zeros(4, 3, 2, 2, dtype=torch.uint8)])
-def test_a_chunk_of_files_takes_its_pixels_along(raw):
-    chunk = chunk_of(4, 7, raw)
-    other = copied(chunk)
-    assert shape_of(other) == shape_of(chunk)
-    assert other.indices.data_ptr() != chunk.indices.data_ptr()
-    assert (other.raw is None) == (raw is None)
-    assert raw is None or (other.raw.data_ptr() != raw.data_ptr() and torch.equal(other.raw, raw))
-
-
-def test_a_companion_of_another_size_is_another_shape():
-    assert shape_of(Chunk(torch.zeros(8), 4)) != shape_of(Chunk(torch.zeros(8), 8))
-
-
-@pytest.mark.parametrize(("losses", "total", "bad"), [([1.0, 2.0], 3.0, -1), ([1.0, float("nan"), float("inf")], None, 1)])
-def test_the_tally_keeps_the_sum_and_the_first_loss_that_is_not_finite(losses, total, bad):
-    tally = Tally(torch.device("cpu"))
-    for _ in range(2):
-        tally.restart()
-        for value in losses:
-            tally.add(torch.tensor(value))
-        assert tally.bad.item() == bad
-        assert total is None or tally.total.item() == total
-
-
-def test_graphs_where_they_cannot_be():
-    with pytest.raises(ValueError, match="on a GPU"):
-        replay_for(torch.device("cpu"), "bf16-mixed", True)
-    assert replay_for(torch.device("cpu"), "bf16-mixed", None) is None
-
-
-def test_graphs_are_recorded_on_a_gpu_unless_they_are_refused(monkeypatch):
-    monkeypatch.setattr("longtail.engine.cuda_graphs.CudaGraphs", lambda device: OnTheSpot())
-    device, said = torch.device("cuda"), []
-    assert replay_for(device, "bf16-mixed", False) is None
-    assert replay_for(device, "bf16-mixed", None, said.append).note is not None
-    assert replay_for(device, "16-mixed", True, said.append).note is None
-
-
-def test_a_recording_that_fails_says_why_and_gives_the_generators_their_states_back(monkeypatch):
-    class Refusing:
-        def __init__(self, *args, **options):
-            pass
-
-        def __enter__(self):
-            return self
-
-        def __exit__(self, *error):
-            raise RuntimeError("operation not permitted when stream is capturing\nCUDA kernel errors might be ...")
-
-    class Source:
-        def __init__(self, state):
-            self.state = state
-
-        def clone_state(self):
-            return self.state
-
-        def graphsafe_set_state(self, state):
-            self.state = state
-
-    class Graph:
-        def register_generator_state(self, generator):
-            self.generator = generator
-
-    default, own = Source("seeded"), Source("begun")
-    for name, stand_in in {"CUDAGraph": Graph, "graph": Refusing, "stream": lambda stream: nullcontext()}.items():
-        monkeypatch.setattr(torch.cuda, name, stand_in)
-    monkeypatch.setattr(torch.cuda, "default_generators", (default,))
-    graphs = object.__new__(CudaGraphs)
-    graphs.pool, graphs.stream, graphs.device = None, None, torch.device("cuda", 0)
-
-    def advance():
-        default.state = own.state = "capturing"
-
-    with pytest.raises(NotRecorded, match=r"^operation not permitted when stream is capturing$"):
-        graphs.record(advance, own)
-    assert (default.state, own.state) == ("seeded", "begun")

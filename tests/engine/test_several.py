@@ -52,6 +52,16 @@ def experiment_of(method, epochs, batch_size=33):
     return Experiment(replace(recipe, stages=tuple(stages)), setting, DATA)
 
 
+def in_float64(experiment, folder, *, watch=None, synchronised=True):
+    """The model and the history of the experiment."""
+    torch.set_default_dtype(torch.float64)
+    try:
+        compute = make_compute("cpu", "32-true", synchronised=synchronised)
+        return train_stages(experiment, Run(folder), compute, watch=watch)
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
 def trained(method, folder, *, epochs=1, stop=None):
     """The loss of each epoch, and all numbers of the model, computed in float64; nothing if it stops in an epoch."""
 
@@ -59,14 +69,10 @@ def trained(method, folder, *, epochs=1, stop=None):
         if (progress.epoch, progress.step) == (stop, 1):
             raise InterruptedRun
 
-    torch.set_default_dtype(torch.float64)
     try:
-        experiment = experiment_of(method, epochs)
-        model, history = train_stages(experiment, Run(folder), make_compute("cpu", "32-true"), watch=watch)
+        model, history = in_float64(experiment_of(method, epochs), folder, watch=watch)
     except InterruptedRun:
         return None
-    finally:
-        torch.set_default_dtype(torch.float32)
     state = {name: tensor.numpy() for name, tensor in model.state_dict().items()}
     return [entry["loss"] for entry in history], state
 
@@ -83,12 +89,11 @@ def test_two_processes_train_as_one(pair, tmp_path, method):
 
 
 def drawn(folder, synchronised):
-    """All numbers of a model whose images are mirrored and mixed, in float32."""
-    setting = replace(SETTING, augment=(random_flip,))
+    """All numbers of a model whose images are mirrored and mixed."""
+    setting = replace(SETTING, augment=(random_flip,), backbone=partial(exact, SETTING.backbone))
     recipe = recipes.mixup(setting)
     recipe = replace(recipe, stages=tuple(replace(stage, epochs=1) for stage in recipe.stages))
-    compute = make_compute("cpu", "32-true", synchronised=synchronised)
-    model, history = train_stages(Experiment(recipe, setting, DATA), Run(folder), compute)
+    model, history = in_float64(Experiment(recipe, setting, DATA), folder, synchronised=synchronised)
     return {name: tensor.numpy() for name, tensor in model.state_dict().items()}, history[0]["loss"]
 
 

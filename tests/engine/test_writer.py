@@ -4,11 +4,12 @@ import threading
 
 import pytest
 import torch
-from test_replay import FEW, SETTING, Replay, Tape, same
+from taped import FEW, SETTING, Tape, same
 from torch import nn
 
 from longtail import recipes
 from longtail.engine.devices import make_compute
+from longtail.engine.replay import Replay
 from longtail.engine.training import train_stages
 from longtail.engine.writer import Writer, copied_to_host
 from longtail.errors import OutOfSpace

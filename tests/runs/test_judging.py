@@ -17,8 +17,9 @@ from longtail.errors import UserError
 from longtail.results import GroupResult, wilson
 from longtail.runs import labelled
 from longtail.runs.judged import _led_by
-from longtail.runs.judging import accuracy_under, judged_on_images, regrouped_report, report_on_images
+from longtail.runs.judging import accuracy_under, regrouped_report
 from longtail.runs.layout import chosen_run
+from longtail.runs.on_images import evaluated_on_images, report_on_images
 from longtail.runs.report import read_report, report_text
 from longtail.runs.seals import SEALED, SHA256
 
@@ -167,13 +168,34 @@ def test_other_images_leave_out_what_tells_of_the_runs_own(photos, tmp_path, mon
     monkeypatch.setattr(labelled, "BATCH", 2)
     (more / "berry" / "001.png").write_bytes(b"no image")
     how = {"groups": "auto", "skip_corrupt": True}
-    judged, report = judged_on_images(run.folder, more, **how), report_on_images(run.folder, more, **how)
-    assert str(judged.report) == str(report), "the same, with and without the scores kept"
-    assert judged.labels.tolist() == [1, 1, 2, 2]
+    shares = np.array([1.0, 60.0, 9.0])
+    (tmp_path / "prior.csv").write_text("label,share\napple,1\nberry,60\ncitron,9\n")
+    found, report = (evaluated_on_images(run.folder, more, prior=prior, **how) for prior in (str(tmp_path / "prior.csv"), None))
+    assert (str(found.report), report.adjusted) == (str(report.report), None)
     pixels = [more / "berry" / "000.png", more / "berry" / "002.png", more / "citron" / "000.png", more / "citron" / "001.png"]
     expected = [each.probabilities for each in longtail.load(run.folder).predict(pixels)]
-    np.testing.assert_allclose(judged.scores.softmax(1), [list(each.values()) for each in expected], rtol=1e-4, atol=1e-6)
-    assert judged.hits.float().mean() == pytest.approx(report.test.accuracy)
+    shares = np.array([list(each.values()) for each in expected]) * shares / run.report.class_counts
+    labels, right = np.array([1, 1, 2, 2]), shares.argmax(1) == [1, 1, 2, 2]
+    assert found.report.test.test_counts == (0, 2, 2)
+    assert found.adjusted.test.accuracy == pytest.approx(right.mean())
+    assert found.adjusted.test.recalls[1:] == pytest.approx([right[labels == label].mean() for label in (1, 2)])
+    sure = (shares / shares.sum(1, keepdims=True)).max(1)
+    bins = np.ceil(sure * 15)
+    gaps = [abs((right - sure)[bins == each].sum()) for each in set(bins)]
+    assert found.adjusted.test.calibration_error == pytest.approx(sum(gaps) / 4, abs=1e-4)
+
+
+def test_a_prior_that_is_none_is_refused_before_any_image_is_read(photos, tmp_path):
+    run = longtail.train(photos, method="ce", runs=tmp_path / "runs", **OPTIONS)
+    more = paint(tmp_path / "more", {"berry": 1}, seed=5)
+    (more / "berry" / "000.png").write_bytes(b"no image")
+    (tmp_path / "prior.csv").write_text("label,share\napple,1\n")
+    for prior, said in (
+        ("nowhere.csv", "There is no prior"),
+        (tmp_path / "prior.csv", "a share above 0 to a class that was evaluated"),
+    ):
+        with pytest.raises(UserError, match=said):
+            evaluated_on_images(run.folder, more, groups="shots", prior=str(prior))
 
 
 @pytest.mark.parametrize(
@@ -194,7 +216,11 @@ def test_a_comparison_that_chose_nothing(tmp_path, answers, said):
 def test_the_run_that_a_comparison_chose(tmp_path):
     assert chosen_run(tmp_path) == tmp_path
     (tmp_path / "answers.json").write_text(json.dumps({"chosen_run": "../ce/0-abcdef"}))
-    assert chosen_run(tmp_path) == tmp_path / "../ce/0-abcdef"
+    assert chosen_run(tmp_path) == tmp_path.parent / "ce/0-abcdef"
+    (tmp_path / "far" / "deep").mkdir(parents=True)
+    (tmp_path / "far" / "deep" / "answers.json").write_text(json.dumps({"chosen_run": "../ce"}))
+    (tmp_path / "link").symlink_to(tmp_path / "far" / "deep")
+    assert chosen_run(tmp_path / "link").resolve() == tmp_path / "far" / "ce", "not beside the link"
 
 
 def test_a_prior_weighs_the_classes(former):

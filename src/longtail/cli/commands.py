@@ -27,8 +27,9 @@ from longtail.runs.code import needs_trust
 from longtail.runs.devices import chosen_device
 from longtail.runs.files import csv_text
 from longtail.runs.judged import Judged, adjusted_to
-from longtail.runs.judging import accuracy_under, judged_again, judged_on_images, regrouped_report
+from longtail.runs.judging import accuracy_under, judged_again, regrouped_report
 from longtail.runs.layout import chosen_run, demo_figure, demo_page
+from longtail.runs.on_images import evaluated_on_images
 from longtail.runs.output import check_output, is_standard_output, write_output
 from longtail.runs.report import RunReport
 from longtail.runs.serving import Prediction, load
@@ -141,8 +142,9 @@ def run_evaluate(
         reports, notes = _on_own_images(folder, groups, views, prior, trust_code=trust_code)
     else:
         how: dict[str, Any] = {"device": device, "outside": outside, "trust_code": trust_code, "views": views}
-        how |= {"skip_corrupt": skip_corrupt, "note": _note, "keep_scores": prior is not None}
-        reports, notes = _with_prior(judged_on_images(folder, data, groups=groups, **how), prior)
+        found = evaluated_on_images(folder, data, groups=groups, skip_corrupt=skip_corrupt, prior=prior, note=_note, **how)
+        reports, notes = {found.report.method: found.report}, list(found.notes)
+        reports |= {} if found.adjusted is None else {"adjusted": found.adjusted}
     measured, *_ = reports.values()
     say(result_table(reports))
     missing = [entry.name for entry, count in zip(measured.classes, measured.test.test_counts, strict=True) if not count]

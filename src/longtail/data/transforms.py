@@ -144,5 +144,6 @@ def normalise(images: Images, *, mean: Sequence[float], std: Sequence[float]) ->
 def _scale_and_shift(mean: tuple[float, ...], std: tuple[float, ...], device: torch.device) -> tuple[Tensor, Tensor]:
     """The constants of `normalise`, copied to the device once and not in every step."""
     with torch.inference_mode(mode=False):
-        divisor = torch.tensor(std)[:, None, None]
-        return (1 / (255 * divisor)).to(device), (torch.tensor(mean)[:, None, None] / divisor).to(device)
+        divisor = torch.tensor(std, dtype=torch.float32)[:, None, None]
+        centre = torch.tensor(mean, dtype=torch.float32)[:, None, None]
+        return (1 / (255 * divisor)).to(device), (centre / divisor).to(device)

@@ -93,12 +93,14 @@ def minutes() -> float:
 
 
 def _take_gpu(place: Place) -> None:
-    if place.local >= torch.cuda.device_count():
+    count = torch.cuda.device_count()
+    own = 0 if count == 1 and "RANK" not in os.environ else place.local  # srun may show each task no GPU but its own
+    if own >= count:
         raise UserError(
-            f"Each process needs a GPU of its own, and process {place.local + 1} of this machine finds "
-            f"{torch.cuda.device_count()}; start fewer processes, or use `device=cpu`."
+            f"Each process needs a GPU of its own, and process {own + 1} of this machine finds {count}; start fewer processes, "
+            f"or use `device=cpu`."
         )
-    torch.cuda.set_device(place.local)
+    torch.cuda.set_device(own)
 
 
 def _name_meeting_place() -> None:

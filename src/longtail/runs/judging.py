@@ -15,16 +15,13 @@ from longtail.data.priors import read_prior
 from longtail.data.reading import read_all
 from longtail.data.symmetry import check_views
 from longtail.errors import BadFolder, UserError
-from longtail.metrics import Groups, accuracy_under_prior, group_means, group_results, result_of
+from longtail.metrics import Groups, accuracy_under_prior, group_means, group_results
 from longtail.results import counted
 from longtail.runs.judged import Judged, stored_judgement
-from longtail.runs.labelled import listed_for, said_of_training_images, scored_images
 from longtail.runs.layout import chosen_run
-from longtail.runs.locks import Note, silent
 from longtail.runs.model_config import square_of
 from longtail.runs.report import EpochResult, RunReport, StageResult, read_report
 from longtail.runs.run import Run
-from longtail.runs.serving import load
 from longtail.text import for_shell
 
 
@@ -54,7 +51,7 @@ def regrouped_report(folder: Path, *, groups: str, views: int | None = None) -> 
     members = shot_groups(measured.class_counts, rule=groups)
     recalls, counts = torch.tensor(measured.test.recalls, dtype=torch.float64), torch.tensor(measured.test.test_counts)
     test = replace(measured.test, groups=group_results(recalls, counts, members))
-    return replace(_in_groups(measured, groups), test=test)
+    return replace(in_groups(measured, groups), test=test)
 
 
 def judged_again(folder: Path, *, groups: str, views: int | None = None, trust_code: bool = False) -> Judged:
@@ -68,62 +65,8 @@ def judged_again(folder: Path, *, groups: str, views: int | None = None, trust_c
     return stored_judgement(Run(chosen_run(folder)), report, trust_code=trust_code)
 
 
-def report_on_images(folder: Path, path: Path, **how: Any) -> RunReport:
-    """The report of `judged_on_images`, for any number of images: no scores are kept."""
-    return judged_on_images(folder, path, keep_scores=False, **how).report
-
-
-def judged_on_images(
-    folder: Path,
-    path: Path,
-    *,
-    groups: str,
-    device: str = "auto",
-    outside: bool = False,
-    skip_corrupt: bool = False,
-    trust_code: bool = False,
-    views: int | None = None,
-    keep_scores: bool = True,
-    note: Note = silent,
-) -> Judged:
-    """Evaluates the run's classifier on a labelled folder or CSV; classes are matched by name.
-
-    The report leaves out validation recall and stages, which concern the run's own images.
-
-    Args:
-        folder: folder of a run, or of a comparison, of which the chosen run is evaluated.
-        path: folder or CSV of the labelled images; where it has splits, only its test split is used.
-        groups: rule that gathers classes in groups.
-        device: where the network computes: auto, cpu or cuda.
-        outside: whether a CSV may name files outside its folder.
-        skip_corrupt: whether files that cannot be read are left out instead of refused.
-        trust_code: run the user's own code that the run was trained with, if the model needs any.
-        views: number of views of each image; None for those that the run was evaluated with. What the run's rule learned when
-            it was fitted stays as it is.
-        keep_scores: whether the scores are kept, for `adjusted_to`; else memory does not grow with the number of images.
-        note: takes a line of text for the user, on what was left out and on images that the run was trained on.
-
-    Raises:
-        BadFolder: a class is unknown to the run, or there are no images.
-        CorruptImage: an image cannot be read, and `skip_corrupt` is False.
-        MissingFileError: the folder holds no finished run.
-    """
-    run = chosen_run(folder)
-    if views is not None:
-        check_views(views)
-    measured, predictor = read_report(run), load(run, device=device, trust_code=trust_code)
-    listing = listed_for(path, predictor.classes, missing_ok=skip_corrupt, outside=outside, note=note)
-    label_of = {name: label for label, name in enumerate(predictor.classes)}
-    members = shot_groups(measured.class_counts, rule=groups)
-    views = predictor.views if views is None else views
-    labels = torch.tensor([label_of[name] for name in listing.labels])
-    files = (listing.root, listing.files, labels)
-    read = scored_images(predictor, *files, views=views, skip_corrupt=skip_corrupt, keep_scores=keep_scores)
-    for said in (*read.said, *said_of_training_images(run, read.digests)):
-        note(said)
-    images, test = {**measured.images, "test": len(read.labels)}, result_of(read.running, members)
-    found = replace(_in_groups(measured, groups), images=images, test=test, val_mean_recall=None, stages=(), views=views)
-    return Judged(Run(run), found, read.labels, read.scores, predictor.notes)
+def no_share(prior: str) -> UserError:
+    return UserError(f"'{prior}' must give a share above 0 to a class that was evaluated.")
 
 
 def accuracy_under(measured: RunReport, prior: str) -> float:
@@ -135,11 +78,11 @@ def accuracy_under(measured: RunReport, prior: str) -> float:
     recalls = torch.tensor(measured.test.recalls, dtype=torch.float64)
     wanted = read_prior(prior, [entry.name for entry in measured.classes], measured.class_counts)
     if not wanted[~recalls.isnan()].any():
-        raise UserError(f"'{prior}' must give a share above 0 to a class that was evaluated.")
+        raise no_share(prior)
     return accuracy_under_prior(recalls, wanted)
 
 
-def _in_groups(measured: RunReport, groups: str) -> RunReport:
+def in_groups(measured: RunReport, groups: str) -> RunReport:
     """Puts stages and classes in other groups; the test result keeps its groups."""
     counts = measured.class_counts
     members = shot_groups(counts, rule=groups)

@@ -37,15 +37,13 @@ class Scored:
 
     Args:
         running: counts of what was recognised, for `longtail.metrics.result_of`.
-        labels: class of each image that can be read (N,).
-        scores: their scores (N, C); no rows where they were not to be kept.
-        digests: hash of the content of each.
+        adjusted: the same with the offset added to the scores; None without an offset.
+        digests: hash of the content of each image that can be read.
         said: sentences for the user on what was left out.
     """
 
     running: RunningResult
-    labels: Tensor
-    scores: Tensor
+    adjusted: RunningResult | None
     digests: list[str]
     said: tuple[str, ...]
 
@@ -83,9 +81,9 @@ def scored_images(
     *,
     views: int,
     skip_corrupt: bool,
-    keep_scores: bool,
+    offset: Tensor | None,
 ) -> Scored:
-    """What the predictor recognises on image files (N,) of these classes, read in batches.
+    """What the predictor recognises on image files (N,) of these classes, read in batches, and with an offset (C,) to its scores.
 
     Raises:
         BadFolder: no file can be read.
@@ -105,16 +103,18 @@ def scored_images(
             else:
                 raise CorruptImage(said_of_corrupt({files[index]: image}))
 
-    running, scores = RunningResult(len(predictor.classes)), [torch.empty(0, len(predictor.classes))]
+    running, adjusted = RunningResult(len(predictor.classes)), RunningResult(len(predictor.classes))
     for batch in _batches(readable()):
         rows = predictor.scores(torch.stack(batch), views=views)
-        running.add(*as_scored("evaluate", rows, labels[kept[-len(batch) :]]))
-        scores += [rows] if keep_scores else []
+        truth = labels[kept[-len(batch) :]]
+        running.add(*as_scored("evaluate", rows, truth))
+        if offset is not None:
+            adjusted.add(rows + offset.to(rows), truth)
     if not kept:
         raise BadFolder(f"None of the {counted(len(files), 'file')} in '{root}' could be read as an image.")
     left = f"Left out {counted(len(corrupt), 'file')} that cannot be read: {some(corrupt)}" if corrupt else ""
     said = tuple(filter(None, (left, said_of_faded(faded) if faded else "")))
-    return Scored(running, labels[kept], torch.cat(scores), digests, said)
+    return Scored(running, None if offset is None else adjusted, digests, said)
 
 
 def _batches(pixels: Iterator[Tensor]) -> Iterator[list[Tensor]]:
