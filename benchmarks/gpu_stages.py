@@ -25,7 +25,7 @@ from longtail.engine.compute import Compute
 from longtail.engine.cuda_graphs import CudaGraphs
 from longtail.engine.loop import Loop
 from longtail.engine.replay import Replay
-from longtail.engine.together import Member, Stacked, side_by_side, train_epoch
+from longtail.engine.several_networks import Member, Stacked, side_by_side, train_epoch
 from longtail.engine.training import run_epoch
 from longtail.engine.variants import FastStep
 from longtail.networks.backbones import CifarResNet

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import sys
@@ -29,6 +30,7 @@ def launch(request: Request) -> None:
 
     os.environ.setdefault("OMP_NUM_THREADS", str(max(processors() // request.devices, 1)))
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # torch warns where each parameter has a gradient, as most have
+    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # what has ended is said in one sentence
     config = LaunchConfig(
         min_nodes=1,
         max_nodes=1,

@@ -9,7 +9,7 @@ from longtail.engine.building import begin_stage, enter_stage, fast_network, new
 from longtail.engine.devices import make_compute
 from longtail.engine.loop import Loop
 from longtail.engine.replay import Replay
-from longtail.engine.together import Stacked, side_by_side, train_epoch
+from longtail.engine.several_networks import Stacked, side_by_side, train_epoch
 from longtail.engine.training import run_epoch
 from longtail.errors import UserError
 from longtail.runs.run import Run

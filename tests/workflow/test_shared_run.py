@@ -20,16 +20,17 @@ from longtail.together import rank
 from longtail.turns import first, first_alone, of_all
 from longtail.workflow.several import check_agreement
 
+EPOCHS = 30
 SECONDS = 60  # until the others end after one did
 WORDS = ["-m", "longtail", "train", "digits_lt", "--method", "ce", "--device", "cpu", "--precision", "32-true"]
-QUIET = {**os.environ, "OMP_NUM_THREADS": "1", "LONGTAIL_REPORT": "0", "LONGTAIL_TIMEOUT": "2"}
+QUIET = {**os.environ, "OMP_NUM_THREADS": "1", "LONGTAIL_REPORT": "0", "LONGTAIL_TIMEOUT": "8"}
+QUIET["GIT_OPTIONAL_LOCKS"] = "0"  # the small files of a test are no reason to leave a lock in this repository
 
 
-def started(runs, number=None, port=0):
-    """One of two processes of a run of 400 epochs, or a process alone."""
-    place = {} if number is None else {"RANK": str(number), "WORLD_SIZE": "2", "LOCAL_RANK": str(number)}
-    place |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    command = [sys.executable, *WORDS, "--epochs", "400", "--runs", str(runs)]
+def started(runs, number, port):
+    """One of two processes of a run."""
+    place = {"RANK": str(number), "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    command = [sys.executable, *WORDS, "--epochs", str(EPOCHS), "--runs", str(runs)]
     kept = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "start_new_session": True}
     return subprocess.Popen(command, env={**QUIET, **place}, **kept)
 
@@ -40,18 +41,22 @@ def test_a_killed_process_ends_the_other_with_a_sentence_and_one_alone_continues
         port = free.getsockname()[1]
     leading, other = (started(tmp_path, number, port) for number in (0, 1))
     with ended(leading), ended(other):
-        deadline = time.monotonic() + 200
+        deadline = time.monotonic() + 500
         while not list(tmp_path.rglob("state.pt")) and leading.poll() is None and time.monotonic() < deadline:
             time.sleep(0.05)
         other.kill()
+        other.communicate()
         _, said = leading.communicate(timeout=SECONDS)
     sentences = [line for line in said.splitlines() if not line.startswith("[rank0]")]
     assert leading.returncode == 2, said
     assert sentences[-1].startswith("Another process of this run ended, or does not answer. Finished epochs are kept"), said
     assert "Traceback" not in said
-    begun = next(tmp_path.rglob("log.jsonl")).read_text().splitlines()
-    result = longtail.train("digits_lt", method="ce", epochs=len(begun) + 1, device="cpu", precision="32-true", runs=tmp_path)
-    assert result.report.test.mean_recall > 0.3
+    log = next(tmp_path.rglob("log.jsonl"))
+    begun = log.read_text().splitlines()
+    assert 0 < len(begun) < EPOCHS
+    result = longtail.train("digits_lt", method="ce", epochs=EPOCHS, device="cpu", precision="32-true", runs=tmp_path)
+    assert result.folder == log.parent
+    assert log.read_text().splitlines()[: len(begun)] == begun
 
 
 def test_a_full_disk_is_one_sentence_of_the_first_process(tmp_path):
@@ -59,7 +64,7 @@ def test_a_full_disk_is_one_sentence_of_the_first_process(tmp_path):
         resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, 40_000))
 
     command = [sys.executable, *WORDS, "--devices", "2", "--epochs", "3", "--runs", str(tmp_path)]
-    done = subprocess.run(command, env=QUIET, preexec_fn=small_files, capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run(command, env=QUIET, preexec_fn=small_files, capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 2, done.stderr
     sentences = [line for line in done.stderr.splitlines() if line.strip()]
     assert len(sentences) == 1, done.stderr
