@@ -168,6 +168,21 @@ def test_a_strong_augmentation_continues_to_the_same_bits(data, compute, tmp_pat
     assert not equal(model.state_dict(), plain.state_dict())
 
 
+def test_the_scale_of_float16_gradients_continues(data, tmp_path, monkeypatch):
+    """The scale grows every second step, until gradients overflow and a step is left out."""
+    monkeypatch.setattr(torch.amp, "GradScaler", partial(torch.amp.GradScaler, growth_interval=2))
+    compute, experiment = make_compute("cpu", "16-mixed"), Experiment(two_stages(recipes.crt), SETTING, data)
+    model, history = train_stages(experiment, Run(tmp_path / "whole"), compute)
+    for place in [(0, 1), (1, 1)]:
+        with pytest.raises(InterruptedRun):
+            train_stages(experiment, Run(tmp_path / "cut"), make_compute("cpu", "16-mixed"), watch=cut_off(*place))
+    again = make_compute("cpu", "16-mixed")
+    continued, entries = train_stages(experiment, Run(tmp_path / "cut"), again)
+    assert again.scaler.get_scale() == compute.scaler.get_scale()
+    assert equal(model.state_dict(), continued.state_dict())
+    assert without_clock(history) == without_clock(entries)
+
+
 def test_a_run_may_be_interrupted_again_and_again(trained):
     recipe = two_stages(recipes.gcl)
     for index, epoch in [(0, 0), (0, 1), (1, 0), (1, 1), (1, 2)]:

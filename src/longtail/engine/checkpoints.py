@@ -43,7 +43,8 @@ def continued(loop: Loop, work: StageWork, history: History) -> tuple[int, Histo
         return first, history
     state["optimizer"] = _as_here(state["optimizer"], work)
     for name, part in _learning(loop, work).items():
-        part.load_state_dict(state[name])
+        if name in state or name != "scaler":  # checkpoints of 0.1.0 have none
+            part.load_state_dict(state[name])
     return first, list(state["history"])
 
 
@@ -102,6 +103,7 @@ def _as_here(stored: dict[str, Any], work: StageWork) -> dict[str, Any]:
 
 
 def _learning(loop: Loop, work: StageWork) -> dict[str, Any]:
-    """The parts that learn: model, loss and optimizer, and the average of the weights where the stage takes one."""
+    """The parts that learn: model, loss and optimizer, the average of the weights and the scale of gradients where there are such."""
     average = {} if work.average is None else {"average": work.average}
-    return {"model": loop.model, "loss": work.loss, "optimizer": work.optimizer, **average}
+    scaler = {"scaler": loop.compute.scaler} if loop.compute.scaler.is_enabled() else {}
+    return {"model": loop.model, "loss": work.loss, "optimizer": work.optimizer, **average, **scaler}

@@ -33,7 +33,11 @@ class Compute:
     def __init__(self, device: torch.device, precision: str = "32-true", *, synchronised: bool = True) -> None:
         self.device, self.precision, self.synchronised = device, precision, synchronised
         self.rank, self.world = rank(), world()
-        self.scaler = torch.amp.GradScaler(device.type, enabled=precision == "16-mixed")
+        self.restart_scale()
+
+    def restart_scale(self) -> None:
+        """Scales gradients as at the beginning of a stage."""
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == "16-mixed")
 
     def autocast(self) -> AbstractContextManager[object]:
         """Inside the `with` block, torch's operations compute in half precision where that is safe and asked for."""

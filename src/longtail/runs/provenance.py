@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 
@@ -32,6 +33,7 @@ def commit() -> str | None:
             capture_output=True,
             text=True,
             check=False,
+            env={**os.environ, "GIT_OPTIONAL_LOCKS": "0"},  # where the disk is full, no lock is left behind
         )
     except FileNotFoundError:
         return None
