@@ -103,7 +103,7 @@ def _as_here(stored: dict[str, Any], work: StageWork) -> dict[str, Any]:
 
 
 def _learning(loop: Loop, work: StageWork) -> dict[str, Any]:
-    """The parts that learn: model, loss and optimizer, the average of the weights and the scale of gradients where there are such."""
+    """The parts that learn: model, loss and optimizer, the average of the weights and the scale of gradients if any."""
     average = {} if work.average is None else {"average": work.average}
     scaler = {"scaler": loop.compute.scaler} if loop.compute.scaler.is_enabled() else {}
     return {"model": loop.model, "loss": work.loss, "optimizer": work.optimizer, **average, **scaler}
