@@ -71,8 +71,9 @@ def test_a_seed_counts_once_with_its_best_epoch_where_it_is_known_else_the_newes
 
 def test_weights_of_a_file_or_of_timm_are_both_pretraining():
     cell = next(cell for cell in read_table("table2").cells if cell.column.pretraining == "ImageNet")
-    by_timm, untrained, from_file = made(cell, 0.5), made(cell, 0.4, pretrained=False), made(cell, 0.3, pretrained=False, seed=1)
+    by_timm, untrained, from_file = made(cell, 0.5), made(cell, 0.4, pretrained=False), made(cell, 0.3, seed=1)
     from_file.record["setting"]["weights"] = "2b4a5f7e9a1870e2"
+    from_file.record["setting"]["backbone"]["pretrained"] = False
     (found,) = measured_of([cell], [by_timm, untrained, from_file], identify())
     assert [report.test.mean_recall for report in found.reports] == [0.5, 0.3]
 

@@ -81,7 +81,7 @@ def test_a_killed_process_names_its_seed_and_the_others_are_kept(tmp_path, monke
     """The second process, and one in the place of the first, train the other seeds."""
     monkeypatch.setattr(parallel, "processors", lambda: 2)
     monkeypatch.setattr(parallel, "Worker", Killed)
-    notes = Notes()
+    notes, before = Notes(), multiprocessing.active_children()
     with pytest.raises(TrainingFailed) as failed:
         train_many(requests(tmp_path, 3), SETTING, SETTING.data(Path()), watcher=notes)
     assert str(failed.value) == (
@@ -91,7 +91,7 @@ def test_a_killed_process_names_its_seed_and_the_others_are_kept(tmp_path, monke
     assert sorted(path.parent.name[0] for path in tmp_path.glob("digits_lt/ce/*/report.json")) == ["1", "2"]
     assert notes.texts[1] == "ce, seed 0: failed, the others go on"
     assert sorted(notes.texts[2:]) == ["ce, seed 1: finished", "ce, seed 2: finished"]
-    assert multiprocessing.active_children() == []
+    assert set(multiprocessing.active_children()) <= set(before)
 
 
 CODE = "from longtail.data import folder; folder.MEMORY_LIMIT = 0; from longtail.cli import main; main()"
