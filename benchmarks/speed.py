@@ -32,12 +32,11 @@ from longtail.engine.building import (
     fast_network,
     new_loss,
     new_model,
-    new_optimizer,
     on_device,
-    parameter_groups,
 )
 from longtail.engine.cuda_graphs import replay_for
 from longtail.engine.devices import make_compute
+from longtail.engine.optimizers import new_optimizer, parameter_groups
 from longtail.engine.training import Loop, run_epoch
 from longtail.engine.whole_step import WholeStep
 from longtail.heads import CosineHead, LinearHead, ScaledHead

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from longtail.engine.building import new_optimizer
+from longtail.engine.optimizers import new_optimizer
 
 
 @pytest.mark.parametrize(

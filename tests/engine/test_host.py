@@ -16,7 +16,8 @@ from longtail.data import autoaugment, transforms
 from longtail.data.loaders import Batch, Chunk, Feed
 from longtail.data.symmetry import random_symmetry
 from longtail.engine.batches import batch_of
-from longtail.engine.building import enter_stage, fast_network, new_loss, new_model, parameter_groups
+from longtail.engine.building import enter_stage, fast_network, new_loss, new_model
+from longtail.engine.optimizers import parameter_groups
 from longtail.engine.rates import DeviceRates
 from longtail.engine.recordable import HostWork
 from longtail.engine.replay import Tally

@@ -14,9 +14,10 @@ from longtail import recipes, settings
 from longtail.data.splits import hold_out
 from longtail.engine import training
 from longtail.engine.batches import epoch_indices
-from longtail.engine.building import new_model, parameter_groups, trained_until
+from longtail.engine.building import new_model, trained_until
 from longtail.engine.devices import make_compute
 from longtail.engine.evaluation import predict
+from longtail.engine.optimizers import parameter_groups
 from longtail.engine.training import train_stages
 from longtail.errors import TrainingFailed
 from longtail.heads import CosineHead, LinearHead

@@ -16,7 +16,7 @@ from commands import longtail, paint
 from longtail import recipes, settings
 from longtail.data.squares import as_tensor
 from longtail.engine.averaging import WeightAverage
-from longtail.engine.building import layer_factors, parameter_groups
+from longtail.engine.optimizers import layer_factors, parameter_groups
 from longtail.errors import NoConnectionError, UserError
 from longtail.heads import LinearHead
 from longtail.losses import BalancedSoftmaxLoss, CrossEntropyLoss, GCLLoss, LogitAdjustedLoss

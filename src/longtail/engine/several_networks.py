@@ -16,8 +16,9 @@ from torch.func import functional_call, stack_module_state, vmap
 
 from longtail.data.loaders import Batch, Chunk
 from longtail.engine.batches import batch_of, epoch_chunks, epoch_indices, steps_of
-from longtail.engine.building import StageWork, new_optimizer
+from longtail.engine.building import StageWork
 from longtail.engine.loop import Loop
+from longtail.engine.optimizers import new_optimizer
 from longtail.engine.replay import Advance, Replay
 from longtail.engine.training import begin_epoch, one_step
 from longtail.errors import UserError
