@@ -44,7 +44,7 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=20, help="Number of times that two processes start on one folder.")
     asked = parser.parse_args()
     torch.set_num_threads(1)
-    for module in ("longtail.cli.commands", "sklearn.datasets", "timm", "safetensors.torch"):
+    for module in ("longtail.cli.train", "sklearn.datasets", "timm", "safetensors.torch"):
         importlib.import_module(module)
     outcomes = Counter[str]()
     with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):

@@ -115,7 +115,7 @@ def test_a_target_that_cannot_be_written_is_refused_before_the_model_is_loaded(i
     (tmp_path / "file").write_text("kept")
     (tmp_path / "circle").symlink_to(tmp_path / "circle")
     (tmp_path / "to_folder").symlink_to(tmp_path / "folder")
-    monkeypatch.setattr("longtail.cli.commands.load", lambda *words, **more: pytest.fail("the model was loaded"))
+    monkeypatch.setattr("longtail.cli.predict.load", lambda *words, **more: pytest.fail("the model was loaded"))
     before = sorted(tmp_path.rglob("*"))
     assert words in longtail("predict", FORMER, images, "-o", tmp_path / target).sentence
     assert sorted(tmp_path.rglob("*")) == before
@@ -174,7 +174,7 @@ def test_an_image_or_a_file_of_the_run_is_not_replaced(images, tmp_path):
 
 def test_predict_and_evaluate_compute_on_the_device_that_is_asked_for(images, tmp_path, monkeypatch):
     asked = []
-    for module in ("runs.serving", "cli.commands"):
+    for module in ("runs.serving", "cli.evaluate"):
         monkeypatch.setattr(f"longtail.{module}.chosen_device", lambda device: asked.append(device) or "cpu")
     predicted(images, tmp_path / "a.csv")
     assert longtail("predict", FORMER, images, "-o", tmp_path / "b.csv", "--device", "cuda").code == 0

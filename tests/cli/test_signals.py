@@ -38,7 +38,7 @@ def training(monkeypatch):
             time.sleep(0.2)
             print("went on")
 
-        monkeypatch.setattr("longtail.cli.commands.run_train", run_train)
+        monkeypatch.setattr("longtail.cli.train.run_train", run_train)
 
     return use
 
@@ -97,7 +97,7 @@ def test_processes_that_end_by_the_same_signal_are_no_error(monkeypatch):
             child.terminate()
             child.wait()
 
-    monkeypatch.setattr("longtail.cli.commands.run_train", run_train)
+    monkeypatch.setattr("longtail.cli.train.run_train", run_train)
     said = longtail("train", "digits_lt")
     assert (said.code, said.err, noticed) == (143, f"Stopped by SIGTERM. {KEPT}\n", [])
 
@@ -113,7 +113,7 @@ def test_a_second_signal_does_not_interrupt_the_end(monkeypatch):
             os.kill(os.getpid(), signal.SIGHUP)
             ended.append(1)
 
-    monkeypatch.setattr("longtail.cli.commands.run_train", run_train)
+    monkeypatch.setattr("longtail.cli.train.run_train", run_train)
     assert (longtail("train", "digits_lt").code, ended) == (143, [1])
 
 

@@ -67,7 +67,7 @@ def demo(
     **asked: Any,
 ) -> None:
     """Compare cross-entropy, logit adjustment and GCL on real handwritten digits, with no download, in about a minute."""
-    from longtail.cli.commands import run_demo
+    from longtail.cli.demo import run_demo
 
     given = {"data": "digits_lt", "root": Path(), **asked}  # with a root it is the setting, whatever folders lie here
     run_demo(as_request(given), seeds=seeds, report=report, pictures=not no_images)
@@ -94,7 +94,7 @@ def train(
     **asked: Any,
 ) -> None:
     """Train on an image folder, CSV or named setting; without --method, choose one. Started again, it continues."""
-    from longtail.cli.commands import run_train
+    from longtail.cli.train import run_train
 
     requeue_on(requeue_signal)
     run_train(as_request(asked), seeds=seeds, on=on, slurm=slurm or (), report=report, pictures=not no_images)
@@ -123,7 +123,7 @@ def evaluate(
     **asked: Any,
 ) -> None:
     """Evaluate a finished run again: with other groups, under another class prior, or on labelled images, with other views."""
-    from longtail.cli.commands import run_evaluate
+    from longtail.cli.evaluate import run_evaluate
 
     _limit(asked)
     how = {name: asked[name] for name in ("groups", "prior", "outside", "skip_corrupt", "device", "views")}
@@ -143,7 +143,7 @@ def predict(
     **asked: Any,
 ) -> None:
     """Predict the classes of images, and write a CSV with the columns path,label,probability,top5."""
-    from longtail.cli.commands import run_predict
+    from longtail.cli.predict import run_predict
 
     _limit(asked)
     how = {name: asked[name] for name in ("device", "views", "prior")}
