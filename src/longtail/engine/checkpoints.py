@@ -33,6 +33,7 @@ def load_stage(loop: Loop, key: str) -> History | None:
 
 def continued(loop: Loop, work: StageWork, history: History) -> tuple[int, History]:
     """Restores a checkpoint of this stage, else runs its `start`; returns the epoch to begin with and the history before it."""
+    loop.compute.restart_scale()
     state = loop.compute.from_first(lambda: next((each for each in loop.run.load_states() if belongs(each, work, history)), None))
     first = 0 if state is None else state["epoch"] + 1
     if loop.compute.leads:

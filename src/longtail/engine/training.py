@@ -66,7 +66,6 @@ def run_stage(loop: Loop, stage_index: int, history: History) -> History:
 
 def train_stage(loop: Loop, stage_index: int, history: History) -> History:
     """Trains one stage from its start or its last checkpoint, with a checkpoint after every epoch but the last."""
-    loop.compute.restart_scale()
     work = begin_stage(loop.model, loop.experiment, stage_index, loop.compute.device)
     first, history = continued(loop, work, history)
     make_ready(loop, work)
