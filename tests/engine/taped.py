@@ -23,6 +23,26 @@ ROWS = np.concatenate([np.flatnonzero(WHOLE.train.labels == label)[:24] for labe
 FEW = replace(WHOLE, train=WHOLE.train.take(ROWS))
 
 
+class OnTheSpot:
+    """Records by remembering: the step is called again, on the chunk that was kept."""
+
+    def __init__(self):
+        self.recorded = self.played = self.plain = 0
+
+    def plainly(self, advance):
+        self.plain += 1
+        advance()
+
+    def record(self, advance, generator):
+        self.recorded += 1
+
+        def play():
+            self.played += 1
+            advance()
+
+        return play
+
+
 def trained(build, folder, *, device="cpu", replay=None, epochs=2, data=FEW, **changed):
     compute = make_compute(device, "32-true", deterministic=device == "cuda")
     recipe = with_epochs(build(SETTING), epochs)

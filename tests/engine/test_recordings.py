@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from taped import WHOLE, Tape
+from taped import WHOLE, OnTheSpot, Tape
 
 from longtail.data.loaders import Chunk, Feed
 from longtail.data.splits import Split
@@ -28,26 +28,6 @@ def test_a_tape_computes_nothing_while_it_records_and_plays_in_the_same_memory()
     given.fill_(5)
     play()
     assert torch.equal(total, torch.full((3,), 10.0) + torch.rand(3, generator=torch.Generator().manual_seed(1)))
-
-
-class OnTheSpot:
-    """Records by remembering: the step is called again, on the chunk that was kept."""
-
-    def __init__(self):
-        self.recorded = self.played = self.plain = 0
-
-    def plainly(self, advance):
-        self.plain += 1
-        advance()
-
-    def record(self, advance, generator):
-        self.recorded += 1
-
-        def play():
-            self.played += 1
-            advance()
-
-        return play
 
 
 def chunk_of(size, fill, raw=None):

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from taped import OnTheSpot
 
 from longtail import recipes, settings
 from longtail.data.loaders import Feed
@@ -17,19 +18,6 @@ from longtail.spec.experiment import Experiment
 
 SETTING = settings.digits_lt()
 DATA = SETTING.data(None)
-
-
-class OnTheSpot:
-    """Records by remembering: the step is called again."""
-
-    recorded = 0
-
-    def plainly(self, advance):
-        advance()
-
-    def record(self, advance, generator):
-        self.recorded += 1
-        return advance
 
 
 def member(method, seed, folder, stage_index=0):

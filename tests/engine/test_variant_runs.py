@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 from small import batches, equal, small_classifier
+from taped import OnTheSpot
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -76,19 +77,6 @@ def test_a_run_with_variants_is_the_run_without(tmp_path):
     fast, entries = train_stages(experiment, Run(tmp_path / "fast"), compute, fast=("cast", "counters"))
     assert [entry["loss"] for entry in entries] == [entry["loss"] for entry in history]
     assert equal(plain.state_dict(), fast.state_dict())
-
-
-class OnTheSpot:
-    """Records by remembering: the step is called again."""
-
-    recorded = 0
-
-    def plainly(self, advance):
-        advance()
-
-    def record(self, advance, generator):
-        self.recorded += 1
-        return advance
 
 
 @pytest.mark.slow
