@@ -18,8 +18,9 @@ from longtail.data.squares import as_tensor, centre_cut, squared
 from longtail.errors import UserError
 from longtail.runs.model_config import checked_values, square_of
 from longtail.spec.description import describe
+from longtail.workflow.checks import check
 from longtail.workflow.request import Request
-from longtail.workflow.resolve import check, chosen_setting
+from longtail.workflow.resolve import chosen_setting
 from small_lists import train
 
 

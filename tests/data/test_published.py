@@ -20,9 +20,10 @@ from longtail.data.splits import fingerprint, hold_out
 from longtail.data.transforms import color_jitter
 from longtail.errors import BadFolder, CorruptImage, UnreadableFile
 from longtail.recipes.budget import BASE, Budget
+from longtail.workflow.checks import check
 from longtail.workflow.one_run import prepared, train_one
 from longtail.workflow.request import Request
-from longtail.workflow.resolve import check, chosen_setting
+from longtail.workflow.resolve import chosen_setting
 from longtail.workflow.watcher import Silent
 from small_lists import COUNTS, FOLDERS, lines_of, train
 

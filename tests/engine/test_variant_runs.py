@@ -18,9 +18,9 @@ from longtail.engine.training import train_stages
 from longtail.errors import UserError
 from longtail.runs.run import Run
 from longtail.spec.experiment import Experiment
+from longtail.workflow.checks import check
 from longtail.workflow.one_run import job_of
 from longtail.workflow.request import Request
-from longtail.workflow.resolve import check
 from longtail.workflow.watcher import Silent
 
 

@@ -11,8 +11,9 @@ from commands import longtail as command
 from commands import paint
 from longtail.errors import UserError
 from longtail.runs.seals import read_json
+from longtail.workflow.checks import check
 from longtail.workflow.request import Request
-from longtail.workflow.resolve import check, for_prior
+from longtail.workflow.resolve import for_prior
 
 COUNTS = {"apple": 20, "berry": 8, "citron": 5}
 SHORT = {"epochs": 1, "size": 8, "backbone": "resnet8", "device": "cpu"}

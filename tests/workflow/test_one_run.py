@@ -19,9 +19,10 @@ from longtail.losses import GCLLoss, clouds
 from longtail.spec.description import describe, digest, look_up
 from longtail.spec.recipe import with_augmentation
 from longtail.workflow import one_run as workflow
+from longtail.workflow.checks import check
 from longtail.workflow.one_run import prepared, train_one
 from longtail.workflow.request import Request
-from longtail.workflow.resolve import check, chosen_recipe, chosen_setting, recipe_function
+from longtail.workflow.resolve import chosen_recipe, chosen_setting, recipe_function
 from longtail.workflow.watcher import Silent
 
 SETTING = settings.digits_lt()

@@ -14,8 +14,8 @@ from longtail.errors import WrongTypeError
 from longtail.spec.description import checked
 from longtail.spec.parsing import parse_value
 from longtail.weighting import effective_number, power
+from longtail.workflow.checks import check
 from longtail.workflow.request import Request
-from longtail.workflow.resolve import check
 from longtail.workflow.values import as_declared
 
 

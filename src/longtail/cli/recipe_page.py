@@ -20,9 +20,10 @@ from longtail.spec.cost import plain_size, stage_sizes, training_cost
 from longtail.spec.description import describe, parameters_of
 from longtail.spec.recipe import Recipe, Setting, with_epochs
 from longtail.text import for_shell, visible
+from longtail.workflow.checks import check
 from longtail.workflow.choices import largest_batch
 from longtail.workflow.request import Request, default_of, flag
-from longtail.workflow.resolve import check, chosen_recipe, chosen_setting, has_own_data, recipe_function
+from longtail.workflow.resolve import chosen_recipe, chosen_setting, has_own_data, recipe_function
 
 VALUE = 15  # width of a value in characters, so that the paths after the values are aligned
 

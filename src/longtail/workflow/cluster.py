@@ -12,10 +12,11 @@ from longtail.processes import processors
 from longtail.runs.report import RunReport
 from longtail.runs.seals import write_json
 from longtail.spec.own_code import read_own
+from longtail.workflow.checks import check
 from longtail.workflow.one_run import prepared
 from longtail.workflow.parallel import jobs_of
 from longtail.workflow.request import AUTO, Request
-from longtail.workflow.resolve import check, chosen_recipe, chosen_setting, has_own_data, own_paths, recipe_function
+from longtail.workflow.resolve import chosen_recipe, chosen_setting, has_own_data, own_paths, recipe_function
 from longtail.workflow.schedulers import Local, Scheduler, Slurm, check_name
 from longtail.workflow.stored import END, SUBMITTED, StoredRequest, Submitted, name_of, stored
 from longtail.workflow.watcher import Watcher

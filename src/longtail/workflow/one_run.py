@@ -31,12 +31,13 @@ from longtail.spec.experiment import Experiment
 from longtail.spec.own_code import read_own
 from longtail.spec.recipe import Setting
 from longtail.turns import first
+from longtail.workflow.checks import check
 from longtail.workflow.choices import largest_batch
 from longtail.workflow.fine_tuning import weights_of
 from longtail.workflow.job import TRAINS, Job, finish
 from longtail.workflow.precision import settled_precision
 from longtail.workflow.request import AUTO, Request
-from longtail.workflow.resolve import check, chosen_recipe, chosen_setting, for_prior, has_own_data, own_paths
+from longtail.workflow.resolve import chosen_recipe, chosen_setting, for_prior, has_own_data, own_paths
 from longtail.workflow.several import check_agreement
 from longtail.workflow.symmetry import with_symmetry
 from longtail.workflow.watcher import Watcher

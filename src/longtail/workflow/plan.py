@@ -21,11 +21,12 @@ from longtail.spec.cost import plain_size, stage_costs
 from longtail.spec.description import digest, parameters_of
 from longtail.spec.recipe import Recipe, Setting
 from longtail.workflow.cells import Cells
+from longtail.workflow.checks import check
 from longtail.workflow.cluster import Outcome, run_requests
 from longtail.workflow.each import train_each
 from longtail.workflow.one_run import Result
 from longtail.workflow.request import Request
-from longtail.workflow.resolve import check, chosen_setting
+from longtail.workflow.resolve import chosen_setting
 from longtail.workflow.watcher import Watcher
 
 UNIT = "cross-entropy on cifar10_lt at imbalance 100 for 200 epochs"

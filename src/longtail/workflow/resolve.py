@@ -1,26 +1,18 @@
-"""Checks a request, and turns it into a setting and a recipe. Of images, only file names and some sizes are read."""
+"""Turns a request into a setting and a recipe. Of images, only file names and some sizes are read."""
 
 from __future__ import annotations
 
 import inspect
-import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from types import NoneType, UnionType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from longtail import recipes, settings
-from longtail.data.augmentation import check_augmentation
-from longtail.data.checking import CHECKS
 from longtail.data.listing import holds_images
 from longtail.data.priors import read_prior
 from longtail.data.splits import Data
-from longtail.data.squares import Fit
-from longtail.data.symmetry import check_views
-from longtail.engine.variants import variants_of
 from longtail.errors import UserError, WrongTypeError
-from longtail.results import GROUP_RULES
 from longtail.spec.description import change, checked, look_up, parameters_of, unknown
 from longtail.spec.own_code import OwnFile, file_of, in_use, is_own, own_function
 from longtail.spec.parsing import parse_value
@@ -28,83 +20,6 @@ from longtail.spec.recipe import Recipe, Setting, with_augmentation, with_epochs
 from longtail.workflow.choices import choose
 from longtail.workflow.request import AUTO, Request
 from longtail.workflow.values import plain
-
-
-def check(request: Request) -> None:
-    """Checks the values of the options.
-
-    Raises:
-        UserError: a value is not allowed; the message names the option, the value, and what is expected.
-    """
-    _check_types(request)
-    if not str(request.data).strip():
-        raise UserError("`data` is empty; give a folder of images, a CSV, or the name of a setting.")
-    if request.epochs is not None and request.epochs < 1:
-        raise UserError(f"`epochs` must be at least 1; got {request.epochs}.")
-    if request.imbalance is not None and not 1 <= request.imbalance < math.inf:
-        raise UserError(f"`imbalance` is n_max / n_min, a finite number of at least 1; got {request.imbalance:g}.")
-    if request.val is not None and not 0 <= request.val < 1:
-        raise UserError(f"`val` is a share of the training images, at least 0 and below 1; got {request.val:g}.")
-    if request.seed < 0 or request.split_seed < 0:
-        raise UserError("`seed` and `split_seed` must not be negative.")
-    if request.jobs is not None and request.jobs < 1:
-        raise UserError(f"`jobs` must be at least 1; got {request.jobs}.")
-    if request.devices < 1:
-        raise UserError(f"`devices` must be at least 1; got {request.devices}.")
-    if request.max_pixels is not None and request.max_pixels < 1:
-        raise UserError(f"`max_pixels` must be at least 1; got {request.max_pixels}.")
-    if request.size is not None and request.size < 8:
-        raise UserError(f"`size` must be at least 8 pixels; got {request.size}.")
-    if request.pretrained and request.weights is not None:
-        raise UserError("`pretrained` and `weights` both set the initial weights; give one of them.")
-    known: dict[str, list[str]] = {
-        "protocol": ["clean", "paper"],
-        "budget": ["paper", "common", "common-128", "fine-tuning"],
-        "groups": list(GROUP_RULES),
-        "check": [*CHECKS],
-    }
-    for name, values in known.items():
-        value = getattr(request, name)
-        if value not in values and not (value is None and name in ("budget", "check")):
-            raise UserError(unknown({"groups": "group rule"}.get(name, name), value, values))
-    if request.method != AUTO:
-        _refuse_options_of_auto(request)
-        _check_prior(request)
-    check_augmentation(request.augment, request.symmetry)
-    variants_of(request.fast, device="")
-    if request.fit is not None and request.fit not in get_args(Fit):
-        raise UserError(unknown("fit", request.fit, list(get_args(Fit))))
-    if request.views is not None:
-        check_views(request.views)
-    takes = parameters_of(setting_function(str(request.data))) if has_own_data(request) else {}
-    if request.fit is not None and "fit" not in takes:
-        raise UserError(f"`fit` is for settings of published lists, such as imagenet_lt; leave it out for '{request.data}'.")
-    if has_own_data(request):
-        _check_named(request, takes)
-
-
-def _refuse_options_of_auto(request: Request) -> None:
-    given = {
-        "candidates": request.candidates is not None,
-        "folds": request.folds != 1,
-        "refit=False": not request.refit,
-    }
-    for name in (name for name, asked in given.items() if asked):
-        raise UserError(f"`{name}` is for the choice among methods (`method=auto`), and here the method is '{request.method}'.")
-
-
-def _check_prior(request: Request) -> None:
-    """Refuses class frequencies in use for a method whose rule takes none, and those that a variant gives as well."""
-    if request.prior is None:
-        return
-    if "target" not in parameters_of(recipe_function(request.method)):
-        raise UserError(
-            f"`prior` is for auto and for methods with a rule that takes class frequencies in use (logit_adjusted_post_hoc, "
-            f"logit_adjusted); '{request.method}' has none. Leave it out here, and give it to `longtail evaluate` and `predict`, "
-            f"which adjust the scores of a finished run."
-        )
-    if "target" in request.variants:
-        raise UserError("`prior` and the variant target both set the class frequencies in use; give one of them.")
 
 
 def for_prior(request: Request, data: Data) -> Request:
@@ -118,17 +33,6 @@ def for_prior(request: Request, data: Data) -> Request:
     shares = read_prior(request.prior, data.classes, data.class_counts)
     target = None if request.prior == "uniform" else tuple(shares.tolist())
     return replace(request, prior=None, variants={**request.variants, "target": target})
-
-
-def _check_types(request: Request) -> None:
-    """Refuses values of another type than their option's; a whole number is a float, too, and a truth value is no number."""
-    for name, hint in get_type_hints(Request).items():
-        value = getattr(request, name)
-        kinds = get_args(hint) if get_origin(hint) is UnionType else (get_origin(hint) or hint,)
-        number = isinstance(value, int) and not isinstance(value, bool) and float in kinds
-        if not number and not (isinstance(value, kinds) and (bool in kinds or not isinstance(value, bool))):
-            expected = " or ".join("None" if kind is NoneType else kind.__name__ for kind in kinds)
-            raise WrongTypeError(f"`{name}` must be {expected}; got {value!r} ({type(value).__name__}).")
 
 
 def has_own_data(request: Request) -> bool:
@@ -157,22 +61,6 @@ def own_files(request: Request) -> list[OwnFile]:
 def setting_function(name: str) -> Callable[..., Setting]:
     """Returns the function that builds a setting, given its name or `file.py:function`."""
     return own_function(name) if is_own(name) else settings.NAMED[name]
-
-
-def _check_named(request: Request, takes: Mapping[str, Any]) -> None:
-    for name in ("split", "size", "skip_corrupt", "outside", "check"):
-        if getattr(request, name):
-            raise UserError(f"`{name}` is for folders and CSVs; leave it out for the setting '{request.data}'.")
-    if request.imbalance is not None and "imbalance" not in takes:
-        raise UserError(f"'{request.data}' has the long tail that was published and takes no `imbalance`; leave it out.")
-    if request.budget == "fine-tuning" and request.weights is None and not request.pretrained:
-        raise UserError(
-            "`budget=fine-tuning` is for pretrained weights; give `weights=FILE`, or `pretrained` with `backbone=NAME`."
-        )
-    if request.pretrained and request.backbone is None and "pretrained" not in takes:
-        raise UserError(
-            "`pretrained` needs `backbone=NAME`, one of timm's models: there are no weights for the setting's own backbone."
-        )
 
 
 def chosen_setting(request: Request) -> tuple[Setting, Path, str]:
