@@ -110,7 +110,7 @@ def measure(work: Work, asked: Any, compute: Any, limit: float) -> None:
     data = replace(data, train=data.train.take(drawn(data.train.labels, images)))
     experiment = Experiment(getattr(recipes, work.method)(setting), setting, data, precision=compute.precision)
     with tempfile.TemporaryDirectory() as folder:
-        replay = replay_for(compute.device, compute.precision, asked.graphs)
+        replay = replay_for(compute.device, asked.graphs)
         epoch, parts = ours(experiment, work.stage_index, Run(Path(folder)), compute, replay)
         context = multiprocessing.get_context("spawn")
         here, there = context.Pipe()

@@ -154,7 +154,7 @@ def test_a_step_whose_python_code_has_to_run_each_time_is_not_recorded(step, rea
 def test_cuda_graphs_train_the_same_network(method, tmp_path):
     build = getattr(recipes, method)
     plain, losses = trained(build, tmp_path / "plain", device="cuda", epochs=3, data=WHOLE)
-    replay = replay_for(torch.device("cuda"), "32-true", True)
+    replay = replay_for(torch.device("cuda"), True)
     played, played_losses = trained(build, tmp_path / "played", device="cuda", replay=replay, epochs=3, data=WHOLE)
     assert isinstance(replay.recorder, CudaGraphs)
     assert losses == played_losses

@@ -11,33 +11,22 @@ from longtail.engine.replay import Generators, NotRecorded, Replay
 from longtail.errors import UserError
 
 
-def replay_for(
-    device: torch.device, precision: str, graphs: bool | None, note: Callable[[str], None] | None = None
-) -> Replay | None:
+def replay_for(device: torch.device, graphs: bool | None, note: Callable[[str], None] | None = None) -> Replay | None:
     """A replay where steps are to be recorded; None where they run directly.
 
     Args:
         device: device that trains.
-        precision: precision of computation.
         graphs: whether steps are recorded; None: wherever they can be.
         note: takes a sentence on a stage whose steps cannot be recorded although `graphs` does not insist on it.
 
     Raises:
-        UserError: steps are to be recorded, but the device is no GPU, or the precision needs the host in every step.
+        UserError: steps are to be recorded, but the device is no GPU.
     """
-    hindrance = hindrance_to_graphs(device, precision)
-    if graphs and hindrance is not None:
-        raise UserError(hindrance)
-    if graphs is False or hindrance is not None:
+    if graphs and device.type != "cuda":
+        raise UserError("`graphs` records steps on a GPU, and this run is on the CPU; leave it out.")
+    if graphs is False or device.type != "cuda":
         return None
     return Replay(CudaGraphs(device), None if graphs else note)
-
-
-def hindrance_to_graphs(device: torch.device, precision: str) -> str | None:
-    """A sentence on why no step can be recorded on the device at the precision; None where steps can be."""
-    if device.type != "cuda":
-        return "`graphs` records steps on a GPU, and this run is on the CPU; leave it out."
-    return None
 
 
 class CudaGraphs:

@@ -61,7 +61,7 @@ class Job:
     def replay(self) -> Replay | None:
         """What records the steps; None where they run directly."""
         graphs = self.request.graphs if self.compute.world == 1 else False
-        return replay_for(self.compute.device, self.experiment.precision, graphs, self.watcher.note)
+        return replay_for(self.compute.device, graphs, self.watcher.note)
 
     @property
     def fast(self) -> tuple[str, ...]:
