@@ -7,6 +7,7 @@ from PIL import Image, ImageEnhance
 from torchvision.transforms import v2
 
 from longtail.data.transforms import (
+    choose,
     color_jitter,
     cutout,
     luminance,
@@ -214,6 +215,23 @@ def test_transforms_depend_on_their_generator_alone(transform):
 def test_transforms_need_no_generator(transform):
     torch.manual_seed(0)
     assert transform(some_images()).shape == (6, 3, 9, 7)
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_normalise_is_its_formula_to_the_bit(layout):
+    images, mean, std = some_images().to(memory_format=layout), (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
+    former, divisor, centre = images.clone(), *(torch.tensor(each)[:, None, None] for each in (std, mean))
+    assert torch.equal(normalise(images, mean=mean, std=std), images.float() * (1 / (255 * divisor)) - centre / divisor)
+    assert torch.equal(images, former)
+
+
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+def test_choose_is_where(device):
+    images, others = some_images().to(device), 255 - some_images().to(device)
+    condition = (torch.rand(len(images), 1, 1, 1, generator=seeded()) < 0.5).to(device)
+    chosen, expected = choose(condition, images, others), torch.where(condition, images, others)
+    assert (chosen.shape, chosen.dtype) == (expected.shape, expected.dtype)
+    assert device == "meta" or torch.equal(chosen, expected)
 
 
 def test_normalise_equals_torchvision():

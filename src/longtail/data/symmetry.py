@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
-from longtail.data.transforms import Images
+from longtail.data.transforms import Images, choose
 from longtail.errors import UserError
 from longtail.results import VIEWS
 
@@ -20,9 +20,9 @@ def random_symmetry(images: Images, generator: torch.Generator | None = None) ->
     The eight are the four turns by 90 degrees and their mirror images: mirrored or not, upside down or not, transposed or not.
     """
     mirrored, upturned, transposed = torch.rand((3, len(images), 1, 1, 1), generator=generator, device=images.device) < 0.5
-    images = torch.where(mirrored, images.flip(3), images)
-    images = torch.where(upturned, images.flip(2), images)
-    return torch.where(transposed, images.transpose(2, 3), images)
+    images = choose(mirrored, images.flip(3), images)
+    images = choose(upturned, images.flip(2), images)
+    return choose(transposed, images.transpose(2, 3), images)
 
 
 def views_of(images: Tensor, views: int) -> Iterator[Tensor]:
