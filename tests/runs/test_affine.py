@@ -41,7 +41,7 @@ def scaled():
     return head
 
 
-@pytest.mark.parametrize("rule", RULES, ids=str)
+@pytest.mark.parametrize("rule", RULES, ids=["as trained", "tau 1", "tau 0.4", "norms", "temperature"])
 @pytest.mark.parametrize("build", [plain, scaled])
 def test_one_layer_gives_the_rule_s_scores(build, rule):
     torch.manual_seed(0)

@@ -119,7 +119,7 @@ def test_what_is_asked_for_is_taken(tmp_path, on):
         ({"augment": "light"}, ("light", None), (random_shift,)),
         ({"augment": "none"}, ("none", None), ()),
     ],
-    ids=str,
+    ids=["of a folder", "mirror", "square", "light", "none"],
 )
 def test_a_folder_is_mirrored_only_where_that_is_asked_for(asked, shown, augment, tmp_path, on):
     on("cpu")
