@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 from jaxtyping import install_import_hook
+from xdist.remote import Producer
+from xdist.scheduler import LoadFileScheduling
 
 from group import Group
 
@@ -31,10 +33,22 @@ TRAINING = {"cli", "engine", "recipes", "runs", "workflow"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests of the folders that train are slow: `pytest -m "not slow"` leaves them out (about 75 seconds on two cores)."""
+    """Tests of the folders that train are slow: `pytest -m "not slow"` leaves them out. They come first, lest one end alone."""
     for item in items:
         if Path(item.path).parent.name in TRAINING and "tests" in Path(item.path).parts:
             item.add_marker(pytest.mark.slow)
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """Number of processes of `pytest -n auto`: each holds torch, so four at most."""
+    return min(os.cpu_count() or 1, 4)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadFileScheduling:
+    """A file is one process's, with what its tests have in common; the files come in the order of collection."""
+    config.option.loadscopereorder = False
+    return LoadFileScheduling(config, log)
 
 
 @pytest.fixture

@@ -98,4 +98,4 @@ def test_the_recipe_of_contributing_is_a_recipe(tmp_path):
 
 def test_the_two_commands_are_what_ci_runs():
     assert "pip install uv && uv run longtail demo" in README
-    assert "uv run pytest" in (ROOT / ".ci" / "run").read_text()
+    assert "uv run pytest -n auto" in (ROOT / ".ci" / "run").read_text()
