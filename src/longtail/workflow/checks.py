@@ -44,7 +44,9 @@ def check(request: Request) -> None:
     for name, values in KNOWN.items():
         value = getattr(request, name)
         if value is not None and value not in values:
-            raise UserError(unknown({"groups": "group rule"}.get(name, name), value, list(values)))
+            raise UserError(
+                unknown({"groups": "group rule", "together": "way to go together"}.get(name, name), value, list(values))
+            )
     if request.method != AUTO:
         _refuse_options_of_auto(request)
         _check_prior(request)
