@@ -113,9 +113,9 @@ def test_jobs_are_the_networks_of_one_step_and_a_failing_seed_is_named(tmp_path)
 @pytest.mark.slow
 def test_the_runs_of_a_table_go_together_where_they_differ_in_the_seed_alone(tmp_path):
     notes, options = Notes(), {"epochs": 1, "backbone": "resnet8"}
-    ce, la = (requests(tmp_path, method, **options) for method in ("ce", "la"))
-    outcomes = train_each([ce[0], la[0], ce[1], la[1]], watcher=notes)
-    assert [(each.report.method, each.report.seed) for each in outcomes] == [("ce", 0), ("la", 0), ("ce", 1), ("la", 1)]
+    ce, focal = (requests(tmp_path, method, **options) for method in ("ce", "focal"))
+    outcomes = train_each([ce[0], focal[0], ce[1], focal[1]], watcher=notes)
+    assert [(each.report.method, each.report.seed) for each in outcomes] == [("ce", 0), ("focal", 0), ("ce", 1), ("focal", 1)]
     assert [text for text in notes.texts if "in each step" in text] == [
         "2 seeds (0, 1) in each step, as branches (`together`)"
     ] * 2

@@ -58,6 +58,7 @@ class Stacked:
             batch_of(each.experiment, each.feed, work.index, part, each.generator)
             for (each, _), part in zip(self.members, parts_of(joint, len(self.members)), strict=True)
         ]
+        self.optimizer.zero_grad()  # of a recording that failed, none was computed
         with loop.compute.autocast():
             values = self.losses(batches)
         loop.compute.backward(torch.stack(values).sum())
