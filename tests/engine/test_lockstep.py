@@ -16,6 +16,7 @@ from longtail.engine.replay import Replay
 from longtail.engine.training import new_loop, stages_of, train_stages
 from longtail.errors import TrainingFailed
 from longtail.networks.backbones import CifarResNet
+from longtail.runs.locks import is_held
 from longtail.runs.run import Run
 from longtail.spec.experiment import Experiment
 from longtail.spec.recipe import with_epochs
@@ -158,10 +159,11 @@ def test_a_backbone_that_cannot_be_computed_for_several_is_said_once(tmp_path):
     assert notes[0].endswith("). In stage 1 they are branches of one step.")
 
 
-def test_the_locks_are_free_after_an_interruption(tmp_path):
+def test_the_locks_are_free_after_an_interruption_whose_traceback_is_kept(tmp_path):
     every = [experiment(recipes.ce, seed, epochs=1) for seed in SEEDS[:2]]
-    with pytest.raises(Interrupted):
+    locks = [tmp_path / str(each.seed) / "stages" / f".{each.key(1)}.lock" for each in every]
+    with pytest.raises(Interrupted) as stopped:
         in_step(every, tmp_path, watch=interrupted_at(0, 0))
-    for each in every:
-        with Run(tmp_path / str(each.seed)).stage_locked(each.key(1)):
-            pass
+    assert [lock.exists() for lock in locks] == [True, True]
+    assert not any(map(is_held, locks))
+    assert stopped.tb is not None

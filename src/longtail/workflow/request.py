@@ -109,8 +109,8 @@ class Request:
     )
     together: str = option(
         TRAINING,
-        "How seeds share a process: none (each has its own), branches (one step takes those of all, with the same bits) or "
-        "stacked (their networks are also computed as one, where a stage allows it; equal up to rounding).",
+        "How several seeds take their steps: none (each its own), branches (one step is that of all seeds, each with the bits that "
+        "it has alone) or stacked (their networks are also computed as one, where a stage allows it; equal up to rounding).",
         "none",
         metavar="none|branches|stacked",
     )
