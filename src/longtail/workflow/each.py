@@ -10,8 +10,8 @@ from longtail.processes import processors
 from longtail.runs.run import Run
 from longtail.workflow.one_run import Prepared, Result, prepared
 from longtail.workflow.parallel import in_processes, jobs_of
-from longtail.workflow.request import Request, data_of
-from longtail.workflow.seeds import train_alike
+from longtail.workflow.request import Request
+from longtail.workflow.seeds import data_of, train_alike
 from longtail.workflow.watcher import Watcher
 from longtail.workflow.workers import Finished, Work
 

@@ -104,13 +104,11 @@ class Request:
     )
     epochs: int | None = option(TRAINING, "Number of epochs of the first stage; later stages are scaled by the same factor.")
     seed: int = option(TRAINING, "Seed of the initial weights, the order of images and the noise.", 0)
-    jobs: int | None = option(
-        TRAINING, "Number of seeds trained at once; one per core on a CPU, else 1; all where they go together."
-    )
+    jobs: int | None = option(TRAINING, "Number of seeds at once; one per core on a CPU, else 1; all where they go together.")
     together: str = option(
         TRAINING,
-        "How several seeds take their steps: none (each its own), branches (one step is that of all seeds, each with the bits that "
-        "it has alone) or stacked (their networks are also computed as one, where a stage allows it; equal up to rounding).",
+        "How several seeds take their steps: none (each its own), branches (one step is that of all seeds, each with the bits "
+        "that it has alone) or stacked (networks are also computed as one, where a stage allows it; equal up to rounding).",
         "none",
         metavar="none|branches|stacked",
     )
@@ -173,11 +171,6 @@ def request_of(cell: Cell, base: Request, *, seed: int = 0) -> Request:
     """The request that trains a published cell at one seed, under the options of `base` that a cell does not fix."""
     own: dict[str, Any] = {"variants": cell.variants, "changes": cell.changes, "imbalance": cell.column.imbalance}
     return replace(base, data=cell.column.setting, method=cell.method, seed=seed, **own)
-
-
-def data_of(request: Request) -> str:
-    """The data of a request in words, such as "cifar10_lt at 100"."""
-    return str(request.data) + (f" at {request.imbalance:g}" if request.imbalance is not None else "")
 
 
 def signature(*further: inspect.Parameter) -> inspect.Signature:

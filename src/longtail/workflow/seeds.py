@@ -17,7 +17,7 @@ from longtail.runs.devices import chosen_device
 from longtail.spec.recipe import Setting
 from longtail.workflow.job import Company
 from longtail.workflow.one_run import Result, training_of, with_validation
-from longtail.workflow.request import Request, data_of
+from longtail.workflow.request import Request
 from longtail.workflow.resolve import for_prior
 from longtail.workflow.watcher import Watcher
 
@@ -63,6 +63,11 @@ def train_together(requests: Sequence[Request], setting: Setting, data: Data, *,
     at_once = requests[0].jobs or len(requests)
     groups = [requests[first : first + at_once] for first in range(0, len(requests), at_once)]
     return [end for group in groups for end in _one_group(group, setting, data, feed, watcher)]
+
+
+def data_of(request: Request) -> str:
+    """The data of a request in words, such as "cifar10_lt at 100"."""
+    return str(request.data) + (f" at {request.imbalance:g}" if request.imbalance is not None else "")
 
 
 def _one_group(
