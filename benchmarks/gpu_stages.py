@@ -23,10 +23,12 @@ from longtail.data.splits import Data
 from longtail.engine.building import begin_stage, enter_stage, new_model, on_device
 from longtail.engine.compute import Compute
 from longtail.engine.cuda_graphs import CudaGraphs
+from longtail.engine.epochs import run_epoch
 from longtail.engine.loop import Loop
 from longtail.engine.replay import Replay
-from longtail.engine.several_networks import Member, Stacked, side_by_side, train_epoch
-from longtail.engine.training import make_ready, run_epoch
+from longtail.engine.several_networks import Member, side_by_side, train_epoch
+from longtail.engine.stacked import Stacked
+from longtail.engine.training import make_ready
 from longtail.networks.backbones import CifarResNet
 from longtail.runs.run import Run
 from longtail.spec.experiment import Experiment

@@ -36,8 +36,9 @@ from longtail.engine.building import (
 )
 from longtail.engine.cuda_graphs import replay_for
 from longtail.engine.devices import make_compute
+from longtail.engine.epochs import run_epoch
+from longtail.engine.loop import Loop
 from longtail.engine.optimizers import new_optimizer, parameter_groups
-from longtail.engine.training import Loop, run_epoch
 from longtail.engine.whole_step import WholeStep
 from longtail.heads import CosineHead, LinearHead, ScaledHead
 from longtail.networks.classifier import Classifier

@@ -173,7 +173,7 @@ def sizes(folder):
 
 
 def test_a_finished_run_is_read_back(digits, runs, monkeypatch):
-    monkeypatch.setattr("longtail.workflow.job.train_stages", lambda *_, **__: pytest.fail("it trained again"))
+    monkeypatch.setattr("longtail.workflow.job.stages_of", lambda *_, **__: pytest.fail("it trained again"))
     first, _, rest = longtail(*CE, "--runs", runs).out.partition("\n")
     assert first.startswith(f"'{digits.folder}' was finished ")
     assert first.endswith(" and is read back; --fresh trains it anew.")
@@ -185,8 +185,8 @@ def test_fresh_trains_again_to_the_same_result(tmp_path, monkeypatch):
     before = read(folder, "report.json")
     from longtail.workflow import job as workflow
 
-    trained, train = [], workflow.train_stages
-    monkeypatch.setattr(workflow, "train_stages", lambda *given, **more: trained.append(1) or train(*given, **more))
+    trained, train = [], workflow.stages_of
+    monkeypatch.setattr(workflow, "stages_of", lambda *given, **more: trained.append(1) or train(*given, **more))
     assert longtail(*CE, "--runs", tmp_path, "--fresh").folder == folder
     assert trained == [1]
     assert read(folder, "report.json")["test"] == before["test"]

@@ -94,7 +94,8 @@ class Tape:
 
     def record(self, advance, generator):
         self.recorded += 1
-        sources = [torch.default_generator, *([] if generator is None else [generator])]
+        given = [] if generator is None else generator if isinstance(generator, tuple) else [generator]
+        sources = [torch.default_generator, *given]
         states, listening = [source.get_state() for source in sources], Listening()
         with listening:
             advance()

@@ -8,10 +8,12 @@ from longtail import recipes, settings
 from longtail.data.loaders import Feed
 from longtail.engine.building import begin_stage, enter_stage, new_model, on_device
 from longtail.engine.devices import make_compute
+from longtail.engine.epochs import run_epoch
 from longtail.engine.loop import Loop
 from longtail.engine.replay import Replay
-from longtail.engine.several_networks import Stacked, side_by_side, train_epoch
-from longtail.engine.training import make_ready, run_epoch
+from longtail.engine.several_networks import side_by_side, train_epoch
+from longtail.engine.stacked import Stacked
+from longtail.engine.training import make_ready
 from longtail.errors import UserError
 from longtail.runs.run import Run
 from longtail.spec.experiment import Experiment

@@ -91,7 +91,7 @@ def test_the_folder_of_answers_predicts_as_the_chosen_run(said, stored, photos):
 
 def test_the_same_command_reads_everything_back(said, photos, monkeypatch):
     monkeypatch.setattr("longtail.workflow.trials.train_stages", lambda *_, **__: pytest.fail("a candidate was loaded again"))
-    monkeypatch.setattr("longtail.workflow.job.train_stages", lambda *_, **__: pytest.fail("it trained again"))
+    monkeypatch.setattr("longtail.workflow.job.stages_of", lambda *_, **__: pytest.fail("it trained again"))
     again = longtail("train", photos, *QUICK, "--candidates", "ce,la", "--runs", photos.parent / "runs")
     assert again.code == 0, again.err
     kept = [line for line in again.out.splitlines() if "is read back; --fresh trains it anew" not in line]

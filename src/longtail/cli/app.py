@@ -37,8 +37,8 @@ SHOWN_TRAINING = ("epochs", "augment", "symmetry", "views", "device")
 RECIPE = (*SHOWN_DATA, "variants", "changes", "size", "backbone", "pretrained", "weights", *SHOWN_TRAINING)
 FOR_TABLES = (
     *("runs", "root", "download", "epochs", "split_seed", "val", "fit", "backbone", "pretrained", "weights", "augment"),
-    *("symmetry", "views", "protocol", "jobs", "device", "precision", "deterministic", "graphs", "fast", "fresh"),
-    "tensorboard",
+    *("symmetry", "views", "protocol", "jobs", "together", "device", "precision", "deterministic", "graphs", "fast"),
+    *("fresh", "tensorboard"),
 )
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 

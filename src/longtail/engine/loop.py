@@ -21,7 +21,8 @@ from longtail.turns import first
 from longtail.weighting import Progress
 
 Watch = Callable[[int, Progress], None]
-History = list[dict[str, Any]]
+Entry = dict[str, Any]
+History = list[Entry]
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,18 @@ from longtail.runs.folder import RunFolder
 from longtail.runs.provenance import commit, versions
 
 Start = dict[str, Any]
-CHANGE_BITS = ("device", "processor", "processes", "threads", "deterministic", "graphs", "fast", "versions")
+CHANGE_BITS = ("device", "processor", "processes", "threads", "deterministic", "graphs", "fast", "stacked", "versions")
 
 
-def this_start(*, device: str, deterministic: bool, graphs: bool, fast: Sequence[str] = (), processes: int = 1) -> Start:
+def this_start(
+    *,
+    device: str,
+    deterministic: bool,
+    graphs: bool,
+    fast: Sequence[str] = (),
+    stacked: bool = False,
+    processes: int = 1,
+) -> Start:
     """The conditions of a start, now and in this process.
 
     Args:
@@ -24,6 +32,7 @@ def this_start(*, device: str, deterministic: bool, graphs: bool, fast: Sequence
         deterministic: whether only algorithms are used that give the same bits each time.
         graphs: whether steps are recorded as CUDA graphs.
         fast: names of the variants by which steps are computed.
+        stacked: whether the network is computed as one with others.
         processes: number of processes that train the run together.
     """
     import torch
@@ -38,6 +47,7 @@ def this_start(*, device: str, deterministic: bool, graphs: bool, fast: Sequence
         "deterministic": deterministic,
         "graphs": graphs,
         "fast": ",".join(fast) or None,
+        "stacked": stacked or None,
         "versions": {**versions(), "cuda": torch.version.cuda or "none", "cudnn": _cudnn()},
         "commit": commit(),
         "from": None,

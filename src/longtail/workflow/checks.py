@@ -21,6 +21,7 @@ from longtail.workflow.resolve import has_own_data, recipe_function, setting_fun
 LEAST = {"epochs": 1, "jobs": 1, "devices": 1, "max_pixels": 1}
 KNOWN: Mapping[str, tuple[str, ...]] = {
     "protocol": ("clean", "paper"),
+    "together": ("none", "branches", "stacked"),
     "budget": ("paper", "common", "common-128", "fine-tuning"),
     "groups": tuple(GROUP_RULES),
     "check": tuple(CHECKS),
@@ -43,10 +44,13 @@ def check(request: Request) -> None:
     for name, values in KNOWN.items():
         value = getattr(request, name)
         if value is not None and value not in values:
-            raise UserError(unknown({"groups": "group rule"}.get(name, name), value, list(values)))
+            raise UserError(
+                unknown({"groups": "group rule", "together": "way to go together"}.get(name, name), value, list(values))
+            )
     if request.method != AUTO:
         _refuse_options_of_auto(request)
         _check_prior(request)
+    _check_together(request)
     check_augmentation(request.augment, request.symmetry)
     variants_of(request.fast, device="")
     if request.views is not None:
@@ -88,6 +92,22 @@ def _refuse_options_of_auto(request: Request) -> None:
     }
     for name in (name for name, asked in given.items() if asked):
         raise UserError(f"`{name}` is for the choice among methods (`method=auto`), and here the method is '{request.method}'.")
+
+
+def _check_together(request: Request) -> None:
+    """Refuses what seeds whose steps are taken together cannot do."""
+    if request.together != "none" and request.method == AUTO:
+        raise UserError("`together` is for the seeds of one method; name it with `method`, or leave `together` out.")
+    if request.together != "stacked":
+        return
+    if request.fast != "none":
+        raise UserError(
+            "`together=stacked` computes networks in a way of its own; leave out `fast`, or take `together=branches`."
+        )
+    if request.deterministic:
+        raise UserError(
+            "`deterministic` promises the bits of a seed alone, which `together=stacked` does not give; take `together=branches`."
+        )
 
 
 def _check_prior(request: Request) -> None:

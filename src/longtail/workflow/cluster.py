@@ -66,6 +66,8 @@ def run_requests(
         UserError: no request can be used, or an option cannot, submitit is missing, or SLURM refuses the jobs.
     """
     check_name(on)
+    if any(request.together != "none" for request in requests):
+        raise UserError("Each job of `on` trains one seed; leave out `together`.")
     if on == "local" and options:
         raise UserError("`slurm` has options of sbatch; they need `on=slurm`.")
     every = [_usable(request, folder, watcher) for request in requests]

@@ -10,7 +10,10 @@ from typing import Any
 from longtail.text import for_shell
 from longtail.workflow.request import Request, default_of, flag
 
-NO_PART = ("data", "runs", "jobs", "devices", "fresh", "download", "tensorboard", "groups", "candidates", "folds", "refit")
+NO_PART = (
+    *("data", "runs", "jobs", "together", "devices", "fresh", "download", "tensorboard", "groups", "candidates", "folds"),
+    "refit",
+)
 
 
 def command_of(request: Request) -> str:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from longtail.errors import UserError
 from longtail.processes import processors
 from longtail.runs.run import Run
-from longtail.workflow.one_run import Prepared, Result, prepared, train_one
+from longtail.workflow.one_run import Prepared, Result, prepared
 from longtail.workflow.parallel import in_processes, jobs_of
 from longtail.workflow.request import Request
+from longtail.workflow.seeds import data_of, train_alike
 from longtail.workflow.watcher import Watcher
 from longtail.workflow.workers import Finished, Work
 
@@ -22,23 +24,30 @@ def train_each(requests: Sequence[Request], *, watcher: Watcher) -> list[Result 
     """
     if not requests:
         return []
-    return _one_by_one(requests, watcher) if jobs_of(requests) == 1 else _side_by_side(requests, watcher)
-
-
-def data_of(request: Request) -> str:
-    """The data of a request in words, such as "cifar10_lt at 100"."""
-    return str(request.data) + (f" at {request.imbalance:g}" if request.imbalance is not None else "")
+    in_processes = requests[0].together == "none" and jobs_of(requests) > 1
+    return _side_by_side(requests, watcher) if in_processes else _one_by_one(requests, watcher)
 
 
 def _one_by_one(requests: Sequence[Request], watcher: Watcher) -> list[Result | UserError]:
-    source, outcomes = Prepared(watcher), list[Result | UserError]()
-    for request in requests:
+    source, ends = Prepared(watcher), dict[int, Result | Exception]()
+    for group in _alike(requests):
         try:
-            outcomes.append(train_one(request, *source.of(request), watcher=watcher))
+            found = train_alike(group, *source.of(group[0]), watcher=watcher)
         except UserError as error:
-            outcomes.append(error)
-            watcher.note(f"{request.method} on {data_of(request)}, seed {request.seed}: failed. {error}")
-    return outcomes
+            found = [error] * len(group)
+            watcher.note(f"{group[0].method} on {data_of(group[0])}: failed. {error}")
+        ends |= {id(request): end for request, end in zip(group, found, strict=True)}
+    return [_outcome(ends[id(request)]) for request in requests]
+
+
+def _alike(requests: Sequence[Request]) -> Iterator[list[Request]]:
+    """The requests, those together that may take their steps together, since they differ in the seed alone."""
+    waiting = list(requests)
+    while waiting:
+        first = waiting.pop(0)
+        others = [each for each in waiting if first.together != "none" and replace(each, seed=first.seed) == first]
+        waiting = [each for each in waiting if not any(each is other for other in others)]
+        yield [first, *others]
 
 
 def _side_by_side(requests: Sequence[Request], watcher: Watcher) -> list[Result | UserError]:
@@ -63,10 +72,10 @@ def _unreadable(requests: Sequence[Request], watcher: Watcher) -> dict[str, User
     return errors
 
 
-def _outcome(end: Finished | Exception) -> Result | UserError:
+def _outcome(end: Result | Finished | Exception) -> Result | UserError:
     """The outcome of a request; a fault of longtail is raised."""
     if isinstance(end, Finished):
         return Result(Run(end.folder), end.report)
-    if isinstance(end, UserError):
+    if isinstance(end, Result | UserError):
         return end
     raise end

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
+from longtail.data.loaders import Feed
 from longtail.data.readers import naming_dead_workers
 from longtail.engine.batches import naming_lone_images
 from longtail.engine.building import trained_until
@@ -15,7 +16,7 @@ from longtail.engine.devices import deterministic, device_name
 from longtail.engine.evaluation import evaluate
 from longtail.engine.replay import Replay
 from longtail.engine.report import run_report
-from longtail.engine.training import train_stages
+from longtail.engine.training import Training, new_loop, stages_of
 from longtail.engine.variants import variants_of
 from longtail.inference import as_trained
 from longtail.runs.card import CARD, model_card
@@ -27,8 +28,10 @@ from longtail.runs.provenance import commit, versions
 from longtail.runs.report import report_text, write_report
 from longtail.runs.run import Run
 from longtail.runs.seals import sha256
+from longtail.runs.siblings import contents_of, said_of_siblings
 from longtail.runs.starts import Start, add_start, this_start
 from longtail.runs.tuned import undo
+from longtail.runs.verify import damaged, read_back
 from longtail.spec.description import describe
 from longtail.spec.experiment import Experiment
 from longtail.spec.identity import libraries, sources
@@ -42,20 +45,39 @@ TRAINS = "trains"  # name under which the first of several processes says whethe
 
 
 @dataclass(frozen=True)
+class Company:
+    """What runs share whose steps are taken together.
+
+    Args:
+        feed: the training images on the device.
+        stacked: whether their backbones are computed as one where that can be done; bits then differ from those of a run alone.
+    """
+
+    feed: Feed
+    stacked: bool
+
+
+@dataclass(frozen=True)
 class Job:
-    """A request as it is carried out: its experiment, the device that trains it, and the watcher of its progress."""
+    """A request as it is carried out: its experiment, the device that trains it, and the watcher of its progress.
+
+    Args:
+        company: what it shares with other jobs of this process; None for a job alone.
+    """
 
     request: Request
     experiment: Experiment
     compute: Compute
     watcher: Watcher
+    company: Company | None = None
 
     @cached_property
     def record(self) -> dict[str, Any]:
         """Content of record.json before the first start."""
         own = kept_as(own_files(self.request))
-        how = {"graphs": self.replay is not None, "fast": list(self.fast), "code": own, "command": command_of(self.request)}
-        return {**_record(self.experiment, self.compute.device), **how}
+        how = {"graphs": self.replay is not None, "fast": list(self.fast), "stacked": self.stacked}
+        asked = {"code": own, "command": command_of(self.request)}
+        return {**_record(self.experiment, self.compute.device), **how, **asked}
 
     @cached_property
     def replay(self) -> Replay | None:
@@ -69,14 +91,47 @@ class Job:
         return variants_of(self.request.fast, device_name(self.compute.device)) if self.compute.world == 1 else ()
 
     @property
+    def stacked(self) -> bool:
+        """Whether its network is computed as one with those of other jobs where that can be done."""
+        return self.company is not None and self.company.stacked
+
+    @property
     def start(self) -> Start:
         """The conditions of this start."""
         device = device_name(self.compute.device).partition(",")[0]  # the threads stand for themselves
-        how: Any = {"deterministic": deterministic(), "graphs": self.replay is not None, "fast": self.fast}
+        how: Any = {
+            "deterministic": deterministic(),
+            "graphs": self.replay is not None,
+            "fast": self.fast,
+            "stacked": self.stacked,
+        }
         return this_start(device=device, processes=self.compute.world, **how)
 
 
-def finish(job: Job, run: Run) -> None:
+def carried_out(job: Job, run: Run) -> Training[None]:
+    """Finishes the run, or reads it back; damaged files are made anew. Of several processes only the first one does so."""
+    request, watcher = job.request, job.watcher
+    with run.locked():
+        run.open(job.record)
+        if request.fresh:
+            anew = run.beside()
+            anew.open(job.record)
+            yield from finish(job, anew)
+            run.take(anew)
+            undo(run)
+        elif damage := list(damaged(run)) if run.finished else []:
+            watcher.note(f"{' '.join(damage)} What is damaged is made anew.")
+            yield from finish(job, run)
+        elif run.finished:
+            watcher.note(read_back(run))
+            first(TRAINS, lambda: False)
+        else:
+            if said := said_of_siblings(run, job.record, partial(contents_of, job.experiment.data.splits)):
+                watcher.note(said)
+            yield from finish(job, run)
+
+
+def finish(job: Job, run: Run) -> Training[None]:
     """Trains the stages that are not trained yet, evaluates every stage, and writes the files of a finished run.
 
     Of several processes the first one writes; the others call this with it, and compute their part.
@@ -90,7 +145,9 @@ def finish(job: Job, run: Run) -> None:
         _begin(job, run)
     job.watcher.begin(experiment)
     with naming_dead_workers(), naming_lone_images():
-        model, history = train_stages(experiment, run, compute, watch=job.watcher.step, replay=job.replay, fast=job.fast)
+        feed = None if job.company is None else job.company.feed
+        loop = new_loop(experiment, run, compute, watch=job.watcher.step, replay=job.replay, fast=job.fast, feed=feed)
+        model, history = yield from stages_of(loop)
         evaluation = evaluate(model, recipe.inference, data, compute, **how)
         earlier = [trained_until(experiment, stage_index, run, compute) for stage_index in range(len(recipe.stages) - 1)]
         stages = [*(evaluate(before, as_trained, data, compute, **how).report for before in earlier), evaluation.report]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from longtail.data.opening import limit_pixels
 from longtail.data.splits import Data, hold_out
 from longtail.data.walking import some
 from longtail.engine.devices import make_compute
+from longtail.engine.training import Training, alone
 from longtail.errors import UserError
 from longtail.inference import reference_of
 from longtail.networks.pretrained import content_hash
@@ -23,9 +23,7 @@ from longtail.runs.places import take
 from longtail.runs.report import RunReport
 from longtail.runs.run import Run
 from longtail.runs.seen import SeenFiles
-from longtail.runs.siblings import contents_of, said_of_siblings
-from longtail.runs.tuned import undo
-from longtail.runs.verify import check_copy, damaged, read_back
+from longtail.runs.verify import check_copy
 from longtail.spec.description import parameters_of
 from longtail.spec.experiment import Experiment
 from longtail.spec.own_code import read_own
@@ -34,7 +32,7 @@ from longtail.turns import first
 from longtail.workflow.checks import check
 from longtail.workflow.choices import largest_batch
 from longtail.workflow.fine_tuning import weights_of
-from longtail.workflow.job import TRAINS, Job, finish
+from longtail.workflow.job import TRAINS, Company, Job, carried_out, finish
 from longtail.workflow.precision import settled_precision
 from longtail.workflow.request import AUTO, Request
 from longtail.workflow.resolve import chosen_recipe, chosen_setting, for_prior, has_own_data, own_paths
@@ -129,56 +127,54 @@ def experiment_of(request: Request, setting: Setting, data: Data, watcher: Watch
     return Experiment(recipe, setting, data, request.seed, request.protocol, precision, weights=weights_of(request))
 
 
-def job_of(request: Request, experiment: Experiment, watcher: Watcher) -> Job:
-    """The job of an experiment, on the device that the request names."""
-    how = {"deterministic": request.deterministic, "synchronised": request.sync_batch_norm}
-    compute = make_compute(request.device, experiment.precision, **how)
-    return Job(request, experiment, compute, watcher)
+def with_validation(request: Request, setting: Setting, data: Data) -> Data:
+    """The data with the validation images that the request asks for, or that the method's rule needs.
 
-
-def train_one(request: Request, setting: Setting, data: Data, *, watcher: Watcher) -> Result:
-    """Trains, evaluates and stores one recipe at one seed; a finished run is read back, an unfinished one continues."""
-    limit_pixels(request.max_pixels)
-    request = for_prior(request, data)
+    Raises:
+        UserError: the rule needs some, and none are held out.
+    """
     recipe = chosen_recipe(request, setting)
     needs_val = reference_of(recipe.inference) == "val"
     data = hold_out(data, request.val if request.val is not None else 0.1 * needs_val, seed=request.split_seed)
     if needs_val and data.val is None:
         raise UserError(f"{recipe.name} chooses a value on validation images, but none are held out; give `val` above 0.")
+    return data
+
+
+def job_of(request: Request, experiment: Experiment, watcher: Watcher, company: Company | None = None) -> Job:
+    """The job of an experiment, on the device that the request names."""
+    how = {"deterministic": request.deterministic, "synchronised": request.sync_batch_norm}
+    compute = make_compute(request.device, experiment.precision, **how)
+    return Job(request, experiment, compute, watcher, company)
+
+
+def train_one(request: Request, setting: Setting, data: Data, *, watcher: Watcher) -> Result:
+    """Trains, evaluates and stores one recipe at one seed; a finished run is read back, an unfinished one continues."""
+    return alone(training_of(request, setting, data, watcher=watcher))
+
+
+def training_of(
+    request: Request, setting: Setting, data: Data, *, watcher: Watcher, company: Company | None = None
+) -> Training[Result]:
+    """The training that `train_one` runs.
+
+    Args:
+        company: what this run shares with others that take their steps together with it; None for a run alone.
+    """
+    limit_pixels(request.max_pixels)
+    request = for_prior(request, data)
+    data = with_validation(request, setting, data)
     experiment = experiment_of(request, setting, data, watcher)
-    folder = run_folder(request.runs, setting.name, recipe.name, request.seed, experiment.key())
+    folder = run_folder(request.runs, setting.name, experiment.recipe.name, request.seed, experiment.key())
     shared = stages_folder(request.runs, setting.name)
     run = Run(folder, shared=shared, tensorboard=request.tensorboard, note=watcher.note)
-    job = job_of(request, experiment, watcher)
+    job = job_of(request, experiment, watcher, company)
     check_agreement(experiment)
     if job.compute.leads:
-        _carry_out(job, run)
+        yield from carried_out(job, run)
     elif first(TRAINS, bool):
-        finish(job, run)
+        yield from finish(job, run)
     return Result(run, first("report", lambda: regrouped_report(run.folder, groups=request.groups)))
-
-
-def _carry_out(job: Job, run: Run) -> None:
-    """Finishes the run, or reads it back; damaged files are made anew. Of several processes only the first one does so."""
-    request, watcher = job.request, job.watcher
-    with run.locked():
-        run.open(job.record)
-        if request.fresh:
-            anew = run.beside()
-            anew.open(job.record)
-            finish(job, anew)
-            run.take(anew)
-            undo(run)
-        elif damage := list(damaged(run)) if run.finished else []:
-            watcher.note(f"{' '.join(damage)} What is damaged is made anew.")
-            finish(job, run)
-        elif run.finished:
-            watcher.note(read_back(run))
-            first(TRAINS, lambda: False)
-        else:
-            if said := said_of_siblings(run, job.record, partial(contents_of, job.experiment.data.splits)):
-                watcher.note(said)
-            finish(job, run)
 
 
 def _reading_arguments(request: Request, setting: Setting, watcher: Watcher) -> dict[str, Any]:

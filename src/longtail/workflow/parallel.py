@@ -24,6 +24,7 @@ from longtail.workflow.one_run import Result, train_one
 from longtail.workflow.precision import settled_precision
 from longtail.workflow.request import Request
 from longtail.workflow.resolve import own_files
+from longtail.workflow.seeds import can_go_together, train_together
 from longtail.workflow.watcher import Watcher
 from longtail.workflow.workers import Finished, Note, Work, Worker
 
@@ -32,10 +33,13 @@ POLL = 1.0  # seconds after which a process is noticed that died without closing
 
 
 def train_many(requests: Sequence[Request], setting: Setting, data: Data, *, watcher: Watcher) -> list[Result]:
-    """Trains every request and returns the finished runs in their order.
+    """Trains requests that differ in the seed alone, and returns the finished runs in their order.
 
-    The processes divide the cores between them. Each run is equal, to the bit, to the same run alone at that number of threads.
+    Either one process takes the steps of all together (`workflow.seeds`), or processes divide the cores between them. Each run is
+    equal, to the bit, to the same run alone at that number of threads, unless networks are stacked.
     """
+    if can_go_together(requests, data, watcher):
+        return _results(requests, train_together(requests, setting, data, watcher=watcher))
     jobs = jobs_of(requests)
     if jobs == 1:
         return [train_one(request, setting, data, watcher=watcher) for request in requests]
@@ -121,7 +125,7 @@ def _named(number: int) -> str:
     return signal.Signals(number).name if number in {each.value for each in signal.Signals} else "which has no name"
 
 
-def _results(requests: Sequence[Request], ends: Sequence[Finished | Exception]) -> list[Result]:
+def _results(requests: Sequence[Request], ends: Sequence[Finished | Result | Exception]) -> list[Result]:
     """The finished runs. What failed is raised, for the first seed, naming the others."""
     pairs = sorted(zip((request.seed for request in requests), ends, strict=True), key=lambda pair: pair[0])
     errors = {seed: end for seed, end in pairs if isinstance(end, Exception)}
@@ -130,4 +134,4 @@ def _results(requests: Sequence[Request], ends: Sequence[Finished | Exception]) 
         if others and isinstance(error, UserError):
             error.args = (f"{error} Seed{'s' * (len(others) > 1)} {', '.join(map(str, others))} failed as well.", *error.args[1:])
         raise error
-    return [Result(Run(end.folder), end.report) for end in ends if isinstance(end, Finished)]
+    return [Result(Run(end.folder), end.report) for end in ends if isinstance(end, Finished | Result)]

@@ -104,7 +104,14 @@ class Request:
     )
     epochs: int | None = option(TRAINING, "Number of epochs of the first stage; later stages are scaled by the same factor.")
     seed: int = option(TRAINING, "Seed of the initial weights, the order of images and the noise.", 0)
-    jobs: int | None = option(TRAINING, "Number of seeds trained at once; one per core on a CPU, else 1.")
+    jobs: int | None = option(TRAINING, "Number of seeds at once; one per core on a CPU, else 1; all where they go together.")
+    together: str = option(
+        TRAINING,
+        "How several seeds take their steps: none (each its own), branches (one step is that of all seeds, each with the bits "
+        "that it has alone) or stacked (networks are also computed as one, where a stage allows it; equal up to rounding).",
+        "none",
+        metavar="none|branches|stacked",
+    )
     device: str = option(TRAINING, "Device: auto, cpu or cuda.", "auto")
     devices: int = option(TRAINING, "Number of processes of this machine that train one run, each on a GPU of its own.", 1)
     sync_batch_norm: bool = option(

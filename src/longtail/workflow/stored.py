@@ -21,7 +21,7 @@ from longtail.workflow.request import Request
 from longtail.workflow.resolve import has_own_data, own_files
 
 REQUEST, SUBMITTED, END, LOCK = "request.json", "submitted.json", "end.json", ".lock"
-NO_RESULT = ("jobs", "fresh", "runs")  # options that change no result
+NO_RESULT = ("jobs", "together", "fresh", "runs")  # options that change no result
 
 
 @dataclass(frozen=True)
