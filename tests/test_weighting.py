@@ -140,6 +140,7 @@ def test_effective_number_spans_uniform_to_inverse_frequency():
 def test_progress_fraction_counts_what_lies_behind():
     assert Progress().fraction == 0
     assert Progress(epoch=3, epochs=4, step=5, steps=10).fraction == 0.875
+    assert Progress(epoch=3, epochs=4, step=5, steps=10).of(7) == Progress(epoch=3, epochs=7, step=5, steps=10)
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ or in sampling, so sampling draws class j with probability n_j w_j / sum_k n_k w
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from copy import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,6 +36,12 @@ class Progress:
     def fraction(self) -> float:
         """Fraction of the stage that is completed, in [0, 1)."""
         return (self.epoch + self.step / self.steps) / self.epochs
+
+    def of(self, epochs: int) -> Progress:
+        """The same epoch and step in a stage of so many epochs."""
+        there = copy(self)
+        object.__setattr__(there, "epochs", epochs)
+        return there
 
 
 def as_counts(class_counts: Counts) -> Weights:

@@ -1,5 +1,7 @@
 """Trainings that take their steps together end as those that run alone, also after an interruption and beside one that fails."""
 
+import threading
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 
@@ -53,6 +55,25 @@ def in_step(experiments, folder, *, stacked=False, notes=None, sizes=None, **how
     train = way.train
     way.train = lambda due: (sizes.append(len(due)) if sizes is not None else None) or train(due)
     return in_lockstep([stages_of(loop) for loop in loops(experiments, folder, **how)], way)
+
+
+def in_one_folder(experiments, folder, *, spoil=None, after=lambda: None):
+    """Trains the experiments in lockstep with stages that they share, and returns their ends and who took each epoch together."""
+    compute, rounds = make_compute("cpu", "32-true"), []
+    members = [new_loop(each, Run(folder / each.recipe.name, shared=folder), compute) for each in experiments]
+    if spoil is not None:
+        nn.init.constant_(members[spoil].model.head.weight, float("nan"))
+    way = Way(stacked=False, note=pytest.fail)
+    train = way.train
+
+    def noted(due):
+        rounds.append([(loop.experiment.recipe.name, work.index) for loop, work, _ in due])
+        answers = train(due)
+        after()
+        return answers
+
+    way.train = noted
+    return in_lockstep([stages_of(loop) for loop in members], way), rounds
 
 
 def alone(experiments, folder):
@@ -167,3 +188,68 @@ def test_the_locks_are_free_after_an_interruption_whose_traceback_is_kept(tmp_pa
     assert [lock.exists() for lock in locks] == [True, True]
     assert not any(map(is_held, locks))
     assert stopped.tb is not None
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("recorded", [False, True])
+def test_several_recipes_end_in_the_bits_of_each_alone_after_an_interruption(recorded, tmp_path):
+    """With stages of other lengths, a companion batch, and a curriculum that reads how far its own stage is."""
+    epochs = {recipes.ce: 2, recipes.bbn: 4, recipes.gcl: 3}
+    fair, tape, sizes = replace(SMALL, budget="common"), Tape(), []
+    every = [experiment(each, seed, setting=fair, epochs=count) for seed, (each, count) in enumerate(epochs.items())]
+    for place in [(0, 1), (9, 9)]:
+        replay = Replay(tape) if recorded else None
+        try:
+            ends = in_step(every, tmp_path, sizes=sizes, watch=interrupted_at(*place), replay=replay)
+        except Interrupted:
+            continue
+    assert_same(ends, alone(every, tmp_path / "alone"))
+    assert sizes == [3, 3, 3, 2, 1, 1, 1, 1]
+    assert (tape.recorded > 0) == recorded
+
+
+def test_batches_that_are_cut_otherwise_take_steps_of_their_own(tmp_path):
+    every = [experiment(recipes.ce, seed, epochs=1, batch_size=size) for seed, size in enumerate([24, 12, 24])]
+    sizes = []
+    assert_same(in_step(every, tmp_path, sizes=sizes), alone(every, tmp_path / "alone"))
+    assert sizes == [2, 1]
+
+
+def test_a_stage_that_several_have_is_trained_once_while_the_others_wait(tmp_path):
+    every = [experiment(build, 0, epochs=1) for build in (recipes.ce, recipes.crt, recipes.focal, recipes.lws)]
+    ends, rounds = in_one_folder(every, tmp_path)
+    assert rounds == [[("ce", 0), ("focal", 0)], [("crt", 1), ("lws", 1)]]
+    assert_same(ends[1:2], alone(every[1:2], tmp_path / "alone"))
+
+
+def test_where_the_training_of_a_shared_stage_fails_another_one_trains_it(tmp_path):
+    ends, rounds = in_one_folder([experiment(build, 0, epochs=1) for build in (recipes.ce, recipes.crt)], tmp_path, spoil=0)
+    assert isinstance(ends[0], TrainingFailed)
+    assert rounds == [[("ce", 0)], [("crt", 0)], [("crt", 1)]]
+
+
+def test_others_go_on_while_a_stage_is_trained_elsewhere(tmp_path):
+    every, elsewhere = [experiment(build, 0, epochs=2) for build in (recipes.ce, recipes.focal)], ExitStack()
+    elsewhere.enter_context(Run(tmp_path / "elsewhere", shared=tmp_path).stage_locked(every[0].key(1)))
+    ends, rounds = in_one_folder(every, tmp_path, after=elsewhere.close)
+    assert rounds == [[("focal", 0)], [("ce", 0)], [("ce", 0), ("focal", 0)]]
+    assert_same(ends[:1], alone(every[:1], tmp_path / "alone"))
+
+
+def test_the_last_ones_wait_for_a_stage_that_is_trained_elsewhere(tmp_path):
+    every = [experiment(build, 0, epochs=1) for build in (recipes.ce, recipes.ncm)]
+    held, free = threading.Event(), threading.Event()
+
+    def elsewhere():
+        with Run(tmp_path / "elsewhere", shared=tmp_path).stage_locked(every[0].key(1)):
+            held.set()
+            free.wait(30)
+
+    thread = threading.Thread(target=elsewhere)
+    thread.start()
+    assert held.wait(30)
+    threading.Timer(0.2, free.set).start()
+    ends, rounds = in_one_folder(every, tmp_path)
+    thread.join()
+    assert rounds == [[("ce", 0)]]
+    assert [len(history) for _, history in ends] == [1, 1]

@@ -13,6 +13,7 @@ from longtail.data.loaders import Chunk, Feed
 from longtail.data.splits import Split
 from longtail.data.transforms import random_crop
 from longtail.engine.cuda_graphs import CudaGraphs, replay_for
+from longtail.engine.recordable import noted
 from longtail.engine.replay import PLAIN_STEPS, NotRecorded, Replay, Tally, copied, shape_of
 from longtail.weighting import Progress
 
@@ -175,3 +176,11 @@ def test_a_recording_that_fails_says_why_and_gives_the_generators_their_states_b
     with pytest.raises(NotRecorded, match=r"^operation not permitted when stream is capturing$"):
         graphs.record(advance, own)
     assert (default.state, own.state) == ("seeded", "begun")
+
+
+def test_what_is_read_of_a_place_in_a_stage_of_another_length_is_noted():
+    watched = noted(Progress(2, 4, 3, 6))
+    there = watched.of(10)
+    assert watched.reads == {}
+    assert (there.fraction, watched.epochs) == (0.25, 4)
+    assert watched.reads == {"epoch": 2, "step": 3, "steps": 6}

@@ -5,13 +5,13 @@ import torch
 from taped import OnTheSpot
 
 from longtail import recipes, settings
-from longtail.data.loaders import Feed
+from longtail.data.loaders import Chunk, Feed
 from longtail.engine.building import begin_stage, enter_stage, new_model, on_device
 from longtail.engine.devices import make_compute
 from longtail.engine.epochs import run_epoch
 from longtail.engine.loop import Loop
 from longtail.engine.replay import Replay
-from longtail.engine.several_networks import side_by_side, train_epoch
+from longtail.engine.several_networks import parts_of, side_by_side, train_epoch
 from longtail.engine.stacked import Stacked
 from longtail.engine.training import make_ready
 from longtail.errors import UserError
@@ -82,3 +82,9 @@ def test_networks_that_are_computed_as_one_train_alike(method, tmp_path):
 def test_stages_that_cannot_be_stacked_are_refused(method, stage, tmp_path):
     with pytest.raises(UserError, match="can be stacked in stages that train all parameters"):
         Stacked(members(method, tmp_path, stage))
+
+
+def test_a_network_with_a_companion_batch_has_twice_the_images_of_the_others(tmp_path):
+    mixed = [member(method, 0, tmp_path / method) for method in ("ce", "bbn", "ce")]
+    parts = parts_of(Chunk(torch.arange(12), 9), mixed)
+    assert [(part.indices.tolist(), part.size) for part in parts] == [([0, 1, 2], 3), ([3, 4, 5, 6, 7, 8], 3), ([9, 10, 11], 3)]

@@ -54,6 +54,10 @@ class Loop:
         """The losses of the epoch, in memory that recorded steps keep."""
         return Tally(self.compute.device)
 
+    def stage_in_use(self, key: str) -> bool:
+        """Whether another training holds the lock of a stage; of several processes, the first one looks."""
+        return self.compute.leads and self.run.stage_in_use(key)
+
     @contextmanager
     def stage_locked(self, key: str) -> Iterator[None]:
         """Holds the lock of a stage inside the `with` block, in the first process, for which the others wait."""

@@ -12,7 +12,7 @@ from torch.utils._pytree import tree_leaves
 
 from longtail.weighting import Progress
 
-NUMBERS = ("epoch", "epochs", "step", "steps")
+NUMBERS = ("epoch", "step", "steps")  # the number of epochs is the same throughout a stage
 VALUE_DEPENDENT = {torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape}
 MASKS = (torch.bool, torch.uint8)
 PLAIN_VALUES = (bool, int, float, str, type(None))

@@ -1,4 +1,4 @@
-"""Several networks of one method trained in one process, a step of all of them at a time.
+"""Several networks trained in one process, a step of all of them at a time.
 
 Each network has images, random numbers, a loss and an optimizer's state of its own, so it becomes what it would be alone: to the
 bit where the steps are branches (`side_by_side`), up to rounding where the networks are computed as one (`engine.stacked`).
@@ -30,8 +30,8 @@ def train_epoch(members: Sequence[Member], advance: Advance, epoch: int, replay:
     """Trains all networks for one epoch, and returns the entry of each, or its error.
 
     Args:
-        members: networks in the same stage of the same recipe, on the same number of images in memory; the first one's watch is
-            called.
+        members: networks at the same epoch of stages whose batches are cut alike, of images in memory; with `Stacked` they have
+            one recipe. The watch of each is called.
         advance: takes one step of all networks, from `side_by_side` or `Stacked`, on their chunks one behind the other.
         epoch: index of the epoch.
         replay: records the steps. None: they run directly.
@@ -49,16 +49,17 @@ def train_epoch(members: Sequence[Member], advance: Advance, epoch: int, replay:
 
 def run_joint_steps(members: Sequence[Member], advance: Advance, epoch: int, indices: Sequence[Tensor]) -> None:
     """Takes the steps of an epoch of all networks."""
-    loop, work = members[0]
+    work = members[0][1]
     steps = steps_of(work.stage, len(indices[0]))
     for step, chunks in enumerate(zip(*map(chunks_of(epoch), members, indices), strict=True)):
         progress = Progress(epoch, work.stage.epochs, step, steps)
         for _, each in members:
             if each.device_rates is not None:
-                each.set_rates(progress)
+                each.set_rates(progress.of(each.stage.epochs))
         advance(Chunk(torch.cat([chunk.indices for chunk in chunks]), len(members) * chunks[0].size), progress)
-        if loop.watch is not None:
-            loop.watch(work.index, progress)
+        for loop, each in members:
+            if loop.watch is not None:
+                loop.watch(each.index, progress.of(each.stage.epochs))
 
 
 def chunks_of(epoch: int) -> Callable[[Member, Tensor], Iterator[Chunk]]:
@@ -86,8 +87,8 @@ def side_by_side(members: Sequence[Member]) -> Advance:
     streams: list[Any] = [torch.cuda.Stream(device) for _ in members if device.type == "cuda"]  # type: ignore[no-untyped-call]
 
     def advance(joint: Chunk, progress: Progress) -> None:
-        parts = parts_of(joint, len(members))
-        steps = [partial(own, part, progress) for own, part in zip(advances, parts, strict=True)]
+        places = [progress.of(work.stage.epochs) for _, work in members]
+        steps = list(map(partial, advances, parts_of(joint, members), places))
         if streams:
             in_branches(steps, streams)
         else:
@@ -108,6 +109,8 @@ def in_branches(steps: Sequence[Callable[[], None]], streams: Sequence[Any]) -> 
         here.wait_stream(stream)
 
 
-def parts_of(joint: Chunk, count: int) -> list[Chunk]:
-    """The chunks of the networks."""
-    return [Chunk(indices, joint.size // count) for indices in joint.indices.chunk(count)]
+def parts_of(joint: Chunk, members: Sequence[Member]) -> list[Chunk]:
+    """The chunks of the networks, which have a batch of the same size each, and some a companion of that size."""
+    size = joint.size // len(members)
+    shares = [size if work.stage.companion is None else 2 * size for _, work in members]
+    return [Chunk(indices, size) for indices in torch.split(joint.indices, shares)]

@@ -56,7 +56,7 @@ class Stacked:
         self.optimizer.param_groups[0]["lr"] = work.optimizer.param_groups[0]["lr"]
         batches = [
             batch_of(each.experiment, each.feed, work.index, part, each.generator)
-            for (each, _), part in zip(self.members, parts_of(joint, len(self.members)), strict=True)
+            for (each, _), part in zip(self.members, parts_of(joint, self.members), strict=True)
         ]
         self.optimizer.zero_grad()  # of a recording that failed, none was computed
         with loop.compute.autocast():

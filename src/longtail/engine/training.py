@@ -15,7 +15,7 @@ from longtail.engine.checkpoints import continued, end_stage, load_stage, save_e
 from longtail.engine.compute import Compute
 from longtail.engine.epochs import run_epoch
 from longtail.engine.evaluation import judged_epoch
-from longtail.engine.loop import Entry, History, Loop, Watch
+from longtail.engine.loop import History, Loop, Watch
 from longtail.engine.replay import Replay
 from longtail.engine.variants import FastStep
 from longtail.engine.whole_step import WholeStep, averaged
@@ -26,7 +26,7 @@ from longtail.spec.experiment import Experiment
 
 Outcome = TypeVar("Outcome")
 Due = tuple[Loop, StageWork, int]  # an epoch that is to be trained next
-Training = Generator[Due, Entry, Outcome]  # is sent the entry of each epoch that it asks for
+Training = Generator[Due | None, Any, Outcome]  # is sent the entry of each epoch, for None whether nothing else is to be done
 
 
 def train_stages(experiment: Experiment, run: Run, compute: Compute, **how: Any) -> tuple[Classifier, History]:
@@ -44,11 +44,11 @@ def alone(training: Training[Outcome]) -> Outcome:
         due = next(training)
         while True:
             try:
-                entry = run_epoch(*due)
+                answer = True if due is None else run_epoch(*due)
             except BaseException as error:
                 due = training.throw(error)
             else:
-                due = training.send(entry)
+                due = training.send(answer)
     except StopIteration as end:
         return cast(Outcome, end.value)
 
@@ -94,13 +94,16 @@ def stages_of(loop: Loop) -> Training[tuple[Classifier, History]]:
 def run_stage(loop: Loop, stage_index: int, history: History) -> Training[History]:
     """Loads the stored end of a stage, or trains the stage; ends with the history and the epochs of the stage.
 
-    While another process trains the same stage, this one waits for it.
+    While another training has the same stage, this one asks for nothing; it waits for the lock where nothing else is to be done.
     """
     enter_stage(loop.model, loop.experiment, stage_index)
     key = loop.experiment.key(stage_index + 1)
     stored = load_stage(loop, key)
     if stored is not None:
         return stored
+    while loop.stage_in_use(key):
+        if (yield None):
+            break
     with loop.stage_locked(key):
         stored = load_stage(loop, key)
         return (yield from train_stage(loop, stage_index, history)) if stored is None else stored

@@ -20,7 +20,7 @@ from longtail.inference import Predictions
 from longtail.runs.files import csv_text, encoded, rename, sweep
 from longtail.runs.folder import REPORT, RunFolder
 from longtail.runs.layout import CHECKPOINTS, FRESH
-from longtail.runs.locks import Note, locked, silent
+from longtail.runs.locks import Note, is_held, locked, silent
 from longtail.runs.seals import State, check_state, plain, read_tensors, write_tensors
 from longtail.text import guarded
 
@@ -44,9 +44,16 @@ class Run(RunFolder):
     @contextmanager
     def stage_locked(self, key: str) -> Iterator[None]:
         """Waits for the lock of a stage that runs of the setting share, and holds it inside the `with` block."""
-        with locked(self.shared / f".{key}.lock", f"the stage {key[:6]}", note=self.note, wait=True):
+        with locked(self._lock_of(key), f"the stage {key[:6]}", note=self.note, wait=True):
             sweep(self.shared, f"{key}.pt")
             yield
+
+    def stage_in_use(self, key: str) -> bool:
+        """Whether a run, of this process or another one, holds the lock of a stage."""
+        return is_held(self._lock_of(key))
+
+    def _lock_of(self, key: str) -> Path:
+        return self.shared / f".{key}.lock"
 
     def beside(self) -> Run:
         """A run in a folder inside this one, with stages of its own, to train the experiment anew while this one stays whole."""

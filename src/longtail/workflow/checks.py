@@ -95,9 +95,9 @@ def _refuse_options_of_auto(request: Request) -> None:
 
 
 def _check_together(request: Request) -> None:
-    """Refuses what seeds whose steps are taken together cannot do."""
+    """Refuses what runs whose steps are taken together cannot do."""
     if request.together != "none" and request.method == AUTO:
-        raise UserError("`together` is for the seeds of one method; name it with `method`, or leave `together` out.")
+        raise UserError("`together` is for runs whose method is known; name it with `method`, or leave `together` out.")
     if request.together != "stacked":
         return
     if request.fast != "none":
@@ -106,7 +106,7 @@ def _check_together(request: Request) -> None:
         )
     if request.deterministic:
         raise UserError(
-            "`deterministic` promises the bits of a seed alone, which `together=stacked` does not give; take `together=branches`."
+            "`deterministic` promises the bits of a run alone, which `together=stacked` does not give; take `together=branches`."
         )
 
 

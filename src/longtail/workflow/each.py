@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 from longtail.errors import UserError
 from longtail.processes import processors
 from longtail.runs.run import Run
+from longtail.workflow.company import data_of, train_alike
 from longtail.workflow.one_run import Prepared, Result, prepared
 from longtail.workflow.parallel import in_processes, jobs_of
 from longtail.workflow.request import Request
-from longtail.workflow.seeds import data_of, train_alike
 from longtail.workflow.watcher import Watcher
 from longtail.workflow.workers import Finished, Work
 
@@ -29,25 +30,32 @@ def train_each(requests: Sequence[Request], *, watcher: Watcher) -> list[Result 
 
 
 def _one_by_one(requests: Sequence[Request], watcher: Watcher) -> list[Result | UserError]:
-    source, ends = Prepared(watcher), dict[int, Result | Exception]()
-    for group in _alike(requests):
+    source, ends, waiting = Prepared(watcher), dict[int, Result | Exception](), list(requests)
+    while waiting:
+        group = _company(waiting)
         try:
             found = train_alike(group, *source.of(group[0]), watcher=watcher)
         except UserError as error:
-            found = [error] * len(group)
+            group, found = group[:1], [error]
             watcher.note(f"{group[0].method} on {data_of(group[0])}: failed. {error}")
         ends |= {id(request): end for request, end in zip(group, found, strict=True)}
+        waiting = [each for each in waiting if id(each) not in ends]
     return [_outcome(ends[id(request)]) for request in requests]
 
 
-def _alike(requests: Sequence[Request]) -> Iterator[list[Request]]:
-    """The requests, those together that may take their steps together, since they differ in the seed alone."""
-    waiting = list(requests)
-    while waiting:
-        first = waiting.pop(0)
-        others = [each for each in waiting if first.together != "none" and replace(each, seed=first.seed) == first]
-        waiting = [each for each in waiting if not any(each is other for other in others)]
-        yield [first, *others]
+def _company(waiting: Sequence[Request]) -> list[Request]:
+    """The first request, and those that may take their steps with it: on the same data, and by the same method to be stacked.
+
+    Of requests that are equal, it has one; the others read back the run of that later.
+    """
+    first, group = waiting[0], list[Request]()
+    own: dict[str, Any] = {"seed": first.seed}
+    if first.together == "branches":
+        own |= {"method": first.method, "variants": first.variants, "changes": first.changes}
+    for each in waiting:
+        if each not in group and (each is first or (first.together != "none" and replace(each, **own) == first)):
+            group.append(each)
+    return group
 
 
 def _side_by_side(requests: Sequence[Request], watcher: Watcher) -> list[Result | UserError]:

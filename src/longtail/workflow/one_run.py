@@ -27,7 +27,7 @@ from longtail.runs.verify import check_copy
 from longtail.spec.description import parameters_of
 from longtail.spec.experiment import Experiment
 from longtail.spec.own_code import read_own
-from longtail.spec.recipe import Setting
+from longtail.spec.recipe import Recipe, Setting
 from longtail.turns import first
 from longtail.workflow.checks import check
 from longtail.workflow.choices import largest_batch
@@ -133,12 +133,21 @@ def with_validation(request: Request, setting: Setting, data: Data) -> Data:
     Raises:
         UserError: the rule needs some, and none are held out.
     """
+    data = hold_out(data, held_out(request, setting), seed=request.split_seed)
     recipe = chosen_recipe(request, setting)
-    needs_val = reference_of(recipe.inference) == "val"
-    data = hold_out(data, request.val if request.val is not None else 0.1 * needs_val, seed=request.split_seed)
-    if needs_val and data.val is None:
+    if needs_validation(recipe) and data.val is None:
         raise UserError(f"{recipe.name} chooses a value on validation images, but none are held out; give `val` above 0.")
     return data
+
+
+def held_out(request: Request, setting: Setting) -> float:
+    """The share of the training images that is held out for validation, of data that come with no validation images."""
+    return request.val if request.val is not None else 0.1 * needs_validation(chosen_recipe(request, setting))
+
+
+def needs_validation(recipe: Recipe) -> bool:
+    """Whether the recipe's rule chooses a value on validation images."""
+    return reference_of(recipe.inference) == "val"
 
 
 def job_of(request: Request, experiment: Experiment, watcher: Watcher, company: Company | None = None) -> Job:

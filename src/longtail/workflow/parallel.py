@@ -19,12 +19,12 @@ from longtail.runs.devices import chosen_device
 from longtail.runs.run import Run
 from longtail.spec.recipe import Setting
 from longtail.together import world
+from longtail.workflow.company import can_go_together, train_together
 from longtail.workflow.mps import served
 from longtail.workflow.one_run import Result, train_one
 from longtail.workflow.precision import settled_precision
 from longtail.workflow.request import Request
 from longtail.workflow.resolve import own_files
-from longtail.workflow.seeds import can_go_together, train_together
 from longtail.workflow.watcher import Watcher
 from longtail.workflow.workers import Finished, Note, Work, Worker
 
@@ -35,8 +35,8 @@ POLL = 1.0  # seconds after which a process is noticed that died without closing
 def train_many(requests: Sequence[Request], setting: Setting, data: Data, *, watcher: Watcher) -> list[Result]:
     """Trains requests that differ in the seed alone, and returns the finished runs in their order.
 
-    Either one process takes the steps of all together (`workflow.seeds`), or processes divide the cores between them. Each run is
-    equal, to the bit, to the same run alone at that number of threads, unless networks are stacked.
+    Either one process takes the steps of all together (`workflow.company`), or processes divide the cores between them. Each run
+    is equal, to the bit, to the same run alone at that number of threads, unless networks are stacked.
     """
     if can_go_together(requests, data, watcher):
         return _results(requests, train_together(requests, setting, data, watcher=watcher))

@@ -104,11 +104,12 @@ class Request:
     )
     epochs: int | None = option(TRAINING, "Number of epochs of the first stage; later stages are scaled by the same factor.")
     seed: int = option(TRAINING, "Seed of the initial weights, the order of images and the noise.", 0)
-    jobs: int | None = option(TRAINING, "Number of seeds at once; one per core on a CPU, else 1; all where they go together.")
+    jobs: int | None = option(TRAINING, "Number of runs at once; one per core on a CPU, else 1; up to 16 where they go together.")
     together: str = option(
         TRAINING,
-        "How several seeds take their steps: none (each its own), branches (one step is that of all seeds, each with the bits "
-        "that it has alone) or stacked (networks are also computed as one, where a stage allows it; equal up to rounding).",
+        "How several runs on the same data take their steps: none (each its own), branches (one step is that of all, each with "
+        "the bits that it has alone) or stacked (networks of several seeds are also computed as one, where a stage allows it; "
+        "equal up to rounding).",
         "none",
         metavar="none|branches|stacked",
     )

@@ -46,7 +46,7 @@ def check_several(request: Request) -> None:
     if request.jobs is not None and request.jobs > 1:
         raise UserError("`jobs` trains several seeds at once, and here several processes train one run; leave one of them out.")
     if request.together != "none":
-        raise UserError("`together` trains seeds in a process alone; leave it out where several train one run.")
+        raise UserError("`together` trains several runs in one process; leave it out where several processes train one run.")
 
 
 def check_agreement(experiment: Experiment) -> None:

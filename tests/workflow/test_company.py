@@ -1,4 +1,4 @@
-"""Seeds whose steps are taken together are the runs that each would be alone, with a folder, a lock and a record of its own."""
+"""Runs whose steps are taken together are those that each would be alone, with a folder, a lock and a record of its own."""
 
 import json
 from dataclasses import replace
@@ -10,16 +10,19 @@ import torch
 from safetensors.torch import load_file
 
 from commands import longtail
-from longtail import settings
+from longtail import recipes, settings
 from longtail.engine import training
 from longtail.errors import TrainingFailed, UserError
 from longtail.networks.backbones import CifarResNet
+from longtail.spec.experiment import Experiment
+from longtail.spec.recipe import with_epochs
+from longtail.weighting import Progress
 from longtail.workflow.checks import check
+from longtail.workflow.company import _OneRun, can_go_together
 from longtail.workflow.each import train_each
 from longtail.workflow.one_run import train_one
 from longtail.workflow.parallel import train_many
 from longtail.workflow.request import Request
-from longtail.workflow.seeds import can_go_together
 from longtail.workflow.several import check_several
 from longtail.workflow.watcher import Silent
 
@@ -111,14 +114,93 @@ def test_jobs_are_the_networks_of_one_step_and_a_failing_seed_is_named(tmp_path)
 
 
 @pytest.mark.slow
-def test_the_runs_of_a_table_go_together_where_they_differ_in_the_seed_alone(tmp_path):
-    notes, options = Notes(), {"epochs": 1, "backbone": "resnet8"}
+def test_runs_of_several_methods_on_the_same_data_go_together_with_the_bits_of_each_alone(tmp_path):
+    """Two have their own validation images, two share a stage, one is asked for twice, and two cannot be trained."""
+    notes, asked = Notes(), partial(requests, tmp_path, epochs=1, backbone="resnet8")
+    ce, tau, crt = asked("ce"), asked("tau_norm"), asked("crt", 1)
+    many, seventh = asked("ce", 1, changes={"stages.0.batch_size": "many"}), asked("focal", 1, changes={"stages.7.epochs": 1})
+    outcomes = train_each([*many, *ce, *tau, *crt, *seventh, replace(ce[0])], watcher=notes)
+    assert [isinstance(each, UserError) for each in outcomes] == [True, *[False] * 5, True, False]
+    assert [text for text in notes.texts if "in each step" in text] == [
+        "6 runs (ce, tau_norm, crt, focal) in each step, as branches (`together`)"
+    ]
+    assert outcomes[-1].folder == outcomes[1].folder
+    alone = [replace(each, together="none", jobs=1, runs=tmp_path / "alone") for each in (*ce, *tau, *crt)]
+    assert_same(outcomes[1:6], train_each(alone, watcher=Silent()))
+
+
+BROKEN = """
+from dataclasses import replace
+from longtail import recipes
+
+def step(network, loss, batch, progress):
+    if progress.epoch:
+        raise ValueError("no second epoch")
+    return loss(network(batch.images), batch.labels)
+
+def broken(setting):
+    recipe = recipes.ce(setting)
+    return replace(recipe, name="broken", stages=(replace(recipe.stages[0], step=step),))
+"""
+
+
+@pytest.mark.slow
+def test_a_recipe_whose_step_fails_ends_its_own_run_alone(tmp_path):
+    (tmp_path / "own.py").write_text(BROKEN)
+    notes, methods = Notes(), (f"{tmp_path / 'own.py'}:broken", "ce")
+    wrong, good = (request for method in methods for request in requests(tmp_path, method, 1, backbone="resnet8"))
+    with pytest.raises(ValueError, match="no second epoch"):
+        train_each([wrong, good], watcher=notes)
+    assert (
+        "A step of 2 runs has failed (no second epoch). Each goes on from its last checkpoint, with steps of its own."
+        in notes.texts
+    )
+    alone = replace(good, together="none", runs=tmp_path / "alone")
+    (again,) = train_each([good], watcher=notes)
+    assert_same([again], train_each([alone], watcher=Silent()))
+    assert [start["from"]["epoch"] for start in record(again)["starts"]] == [1, 2]
+
+
+@pytest.mark.slow
+def test_stacked_networks_are_those_of_one_method(tmp_path):
+    notes, options = Notes(), {"epochs": 1, "backbone": "resnet8", "together": "stacked"}
     ce, focal = (requests(tmp_path, method, **options) for method in ("ce", "focal"))
     outcomes = train_each([ce[0], focal[0], ce[1], focal[1]], watcher=notes)
     assert [(each.report.method, each.report.seed) for each in outcomes] == [("ce", 0), ("focal", 0), ("ce", 1), ("focal", 1)]
     assert [text for text in notes.texts if "in each step" in text] == [
-        "2 seeds (0, 1) in each step, as branches (`together`)"
+        "2 seeds (0, 1) in each step, their networks computed as one (`together`)"
     ] * 2
+
+
+class Shown(Silent):
+    def __init__(self):
+        self.said = []
+
+    def begin(self, experiment):
+        self.said.append(experiment.recipe.name)
+
+    def step(self, stage, progress):
+        self.said.append((stage, progress.epoch))
+
+
+def test_the_progress_of_the_longest_run_is_shown_and_after_its_end_that_of_another():
+    watcher, shown = Shown(), []
+    short, long = (_OneRun(watcher, name, shown) for name in ("ce", "gcl"))
+
+    def training(run, recipe, epochs):
+        run.begin(Experiment(with_epochs(recipe(SETTING), epochs), SETTING, DATA))
+        for epoch in range(2):
+            run.step(0, Progress(epoch, epochs))
+            yield
+
+    ce = short.until_the_end(training(short, recipes.ce, 3))
+    gcl = long.until_the_end(training(long, recipes.gcl, 4))
+    for each in (ce, gcl, ce, gcl):
+        next(each)
+    assert watcher.said == ["ce", (0, 0), "gcl", (0, 0), (0, 1)]
+    gcl.close()
+    short.step(0, Progress(2, 3))
+    assert watcher.said[-2:] == ["ce", (0, 2)]
 
 
 def test_seeds_that_are_read_from_files_take_their_own_steps(tmp_path):
@@ -129,7 +211,7 @@ def test_seeds_that_are_read_from_files_take_their_own_steps(tmp_path):
     assert not can_go_together(asked[:1], DATA, notes)
     assert not can_go_together(requests(tmp_path, together="none"), DATA, notes)
     assert notes.texts == [
-        "Each seed takes its own steps: `together` needs images that fit into memory, and those of 'digits_lt' are read from "
+        "Each run takes its own steps: `together` needs images that fit into memory, and those of 'digits_lt' are read from "
         "their files in each epoch."
     ]
 
@@ -138,7 +220,7 @@ def test_seeds_that_are_read_from_files_take_their_own_steps(tmp_path):
     ("options", "sentence"),
     [
         ({"together": "both"}, "There is no way to go together 'both'. There are: none, branches, stacked"),
-        ({"method": "auto", "together": "branches"}, "`together` is for the seeds of one method; name it with `method`"),
+        ({"method": "auto", "together": "branches"}, "`together` is for runs whose method is known; name it with `method`"),
         ({"together": "stacked", "fast": "cast"}, "leave out `fast`, or take `together=branches`"),
         ({"together": "stacked", "deterministic": True}, "`together=stacked` does not give; take `together=branches`"),
     ],
@@ -149,7 +231,7 @@ def test_what_cannot_go_together_is_said(options, sentence):
 
 
 def test_several_processes_or_jobs_of_a_scheduler_train_one_seed_each(tmp_path):
-    with pytest.raises(UserError, match="`together` trains seeds in a process alone"):
+    with pytest.raises(UserError, match="`together` trains several runs in one process"):
         check_several(Request("digits_lt", "ce", together="branches"))
     words = ("train", "digits_lt", "--method", "ce", "--seeds", 2, "--together", "branches", "--on", "local", "--runs", tmp_path)
     assert "Each job of --on trains one seed; leave out --together." in longtail(*words).sentence
