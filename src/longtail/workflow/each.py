@@ -21,7 +21,7 @@ def train_each(requests: Sequence[Request], *, watcher: Watcher) -> list[Result 
     """Trains the requests, and returns the finished run or the error of each, in their order.
 
     An error that a user can fix ends its own request, and the others go on. With several jobs, each process reads the data of its
-    requests itself.
+    requests itself; with `together`, one process reads them, and requests for the same data take their steps together.
     """
     if not requests:
         return []
