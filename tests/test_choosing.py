@@ -7,6 +7,8 @@ import torch
 
 from longtail.choosing import (
     Comparison,
+    behind_the_best,
+    chosen_strengths,
     compared,
     effective_images,
     folds_of,
@@ -107,6 +109,32 @@ def test_the_cheapest_of_those_that_cannot_be_told_from_the_best():
     assert one_standard_error(candidates, [1, 4, 3]) == 2
     assert one_standard_error(candidates, [1, 1, 1]) == 2, "equally cheap: the higher recall"
     assert one_standard_error([found(0.6, 0.0, 0.0), found(0.6, 0.0, 0.0)], [1, 1]) == 0, "equal in all: the first"
+    assert one_standard_error(candidates, [1, 1, 1], [True, False, True]) == 1, "equally cheap: what theory expects ahead"
+    assert one_standard_error(candidates, [1, 2, 1], [True, False, True]) == 2, "the cheaper, whatever theory expects"
+
+
+def test_the_most_usual_strength_that_the_best_does_not_beat():
+    labels, prior = torch.tensor([0] * 50 + [1] * 50), torch.ones(2)
+    few, many = torch.ones(2, 100), torch.ones(2, 100)
+    few[0, 0], many[0, :10] = 0, 0  # the usual strength misses one image, or ten
+    assert chosen_strengths(few, labels, prior, [0.0, 0.5]).best == 0
+    assert chosen_strengths(many, labels, prior, [0.0, 0.5]).best == 1
+    assert chosen_strengths(1 - few, labels, prior, [0.5, 0.0]).best == 1
+
+
+def test_the_standard_error_of_strengths():
+    """Beside the first: one image gained and one lost elsewhere; one lost; one of a rare class lost."""
+    right = torch.ones(4, 8, dtype=torch.float64)
+    right[[0, 2, 3], 0] = 0
+    right[1, 3] = right[2, 2] = right[3, 7] = 0
+    weights = torch.tensor([0.1] * 7 + [0.3], dtype=torch.float64)
+    behind, errors = behind_the_best(right, weights)
+    assert behind.tolist() == pytest.approx([0.0, 0.0, 0.1, 0.3])
+    lost = 0.1**2 * (0.9**2 + 6 * 0.1**2) + 0.3**2 * 0.1**2
+    rare = 0.1**2 * 7 * 0.3**2 + 0.3**2 * 0.7**2
+    expected = [0.0, 0.1**2 + 0.1**2, lost, rare]
+    assert errors.tolist() == pytest.approx([math.sqrt(each + 0.3**2) for each in expected])
+    assert (errors > behind).all(), "a single image tells nothing"
 
 
 @pytest.mark.parametrize(

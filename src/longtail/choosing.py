@@ -107,13 +107,19 @@ def compared(hits: Numbers, labels: Labels, prior: Prior, *, draws: int = 2000) 
     ]
 
 
-def one_standard_error(comparisons: Sequence[Comparison], costs: Sequence[float]) -> int:
+def one_standard_error(comparisons: Sequence[Comparison], costs: Sequence[float], unlikely: Sequence[bool] | None = None) -> int:
     """Index of the cheapest candidate that the best one does not beat by more than one standard error (Breiman et al., 1984).
 
-    Of equally cheap candidates it is the one with the higher recall, then the first. There must be one at least.
+    Of equally cheap candidates it is one that theory expects to be ahead, then the one with the higher recall, then the first.
+
+    Args:
+        comparisons: the candidates beside the best one; there must be one at least.
+        costs: cost of each candidate.
+        unlikely: whether theory expects each candidate to be behind; None where it says nothing.
     """
+    unlikely = [False] * len(costs) if unlikely is None else unlikely
     close = [index for index, comparison in enumerate(comparisons) if comparison.cannot_be_told_apart]
-    return min(close, key=lambda index: (costs[index], -comparisons[index].recall, index))
+    return min(close, key=lambda index: (costs[index], unlikely[index], -comparisons[index].recall, index))
 
 
 @dataclass(frozen=True)
@@ -137,7 +143,7 @@ class Strengths:
 
 
 def chosen_strengths(hits: Numbers, labels: Labels, prior: Prior, odd: Sequence[float]) -> Strengths:
-    """Chooses the strength with the highest accuracy under the prior, of equal ones the most usual.
+    """Chooses the most usual strength that the best one does not beat by more than one standard error, under the prior.
 
     It is chosen for each fifth of the images on the other four as well, so that its own choice does not favour a result.
 
@@ -156,12 +162,24 @@ def chosen_strengths(hits: Numbers, labels: Labels, prior: Prior, odd: Sequence[
     def best(shown: Tensor) -> int:
         if not bool(shares[labels[shown]].sum() > 0):
             return min(range(len(odd)), key=odd.__getitem__)
-        recalls = (hits[:, shown].double() @ image_weights(labels[shown], shares)).tolist()
-        return max(range(len(recalls)), key=lambda index: (round(recalls[index], 12), -odd[index]))
+        behind, errors = behind_the_best(hits[:, shown].double(), image_weights(labels[shown], shares))
+        close: list[int] = torch.nonzero(behind <= errors).flatten().tolist()
+        return min(close, key=lambda index: (odd[index], round(float(behind[index]), 12)))
 
     part = folds_of(labels, PARTS, seed=0)
     of_parts = torch.tensor([best(part != number) for number in range(PARTS)])
     return Strengths(best(part >= 0), of_parts, part)
+
+
+def behind_the_best(hits: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+    """How far each row of hits is behind the best one, and its standard error.
+
+    One more image of the largest weight, on which the two differ in one way as likely as in the other, is added to the variance
+    (Agresti and Min, 2005, add a half to each cell), so that no single image tells two strengths apart.
+    """
+    recalls = hits @ weights
+    behind, ahead = recalls.max() - recalls, hits[recalls.argmax()] - hits
+    return behind, ((ahead - behind[:, None]) ** 2 @ weights**2 + weights.max() ** 2).sqrt()
 
 
 def recall_interval(recalls: Numbers, counts: Numbers) -> tuple[float, float]:

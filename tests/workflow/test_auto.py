@@ -5,6 +5,7 @@ import json
 from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,14 +13,14 @@ import torch
 
 from commands import longtail, paint
 from longtail import load, train
-from longtail.choosing import Comparison
+from longtail.choosing import Comparison, one_standard_error
 from longtail.cli.options import in_flags
 from longtail.errors import UserError
 from longtail.inference import Predictions
 from longtail.inference import logit_adjusted as rule
 from longtail.runs.report import read_report
 from longtail.workflow import auto
-from longtail.workflow.auto import Candidate, choose_method
+from longtail.workflow.auto import Candidate, _unlikely, choose_method
 from longtail.workflow.candidates import Reading, Tried, readings_of, tried
 from longtail.workflow.one_run import prepared
 from longtail.workflow.request import Request
@@ -69,9 +70,20 @@ def test_all_readings_of_the_candidates_are_printed_and_one_is_marked(said, stor
 
 def test_the_chosen_is_the_cheapest_within_one_standard_error(stored):
     close = [each for each in stored["candidates"] if each["behind"] <= each["standard_error"]]
-    best = min(close, key=lambda each: (each["cost"], -each["recall"]))
+    best = min(close, key=lambda each: (each["cost"], not each["variant"], -each["recall"]))
     assert best["name"] == stored["chosen"]
     assert max(each["recall"] for each in stored["candidates"]) - best["recall"] == pytest.approx(best["behind"])
+
+
+@pytest.mark.parametrize(("prior", "counts", "first"), [("uniform", [60, 3], 1), ("train", [60, 3], 0), ("uniform", [60, 40], 0)])
+def test_where_images_cannot_tell_theory_does(prior, counts, first):
+    """Adjusted scores are expected ahead where the class frequencies in use are not those in training."""
+    shown = Shown(torch.zeros(0), [SimpleNamespace(class_counts=counts)], Request("photos", prior=prior))
+    every = [Tried(reading, torch.zeros(0)) for reading in (PLAIN, ADJUSTED)]
+    equal = [Comparison(0.6, (0.5, 0.7), 0.0, 0.0), Comparison(0.58, (0.5, 0.7), 0.02, 0.03)]
+    assert one_standard_error(equal, [1.0, 1.0], _unlikely(shown, every)) == first
+    clear = [equal[0], Comparison(0.5, (0.4, 0.6), 0.1, 0.03)]
+    assert one_standard_error(clear, [1.0, 1.0], _unlikely(shown, every)) == 0
 
 
 def test_the_chosen_is_trained_again_on_training_and_validation_images(said, stored):
@@ -344,12 +356,12 @@ class Shown:
     request: Request
 
 
-def sentences(data, chosen, plain, other, *, hits=(1, 1), **asked):
+def sentences(data, chosen, plain, other, *, hits=(1, 1), cost=1.0, **asked):
     labels = torch.from_numpy(data.train.labels)
     every = [
         Tried(reading, torch.full_like(labels, right).bool()) for reading, right in zip((PLAIN, ADJUSTED), hits, strict=True)
     ]
-    candidates = [Candidate(PLAIN, None, 1.0, plain), Candidate(ADJUSTED, 0.9, 1.0, other)]
+    candidates = [Candidate(PLAIN, None, 1.0, plain), Candidate(ADJUSTED, 0.9, cost, other)]
     return verdict(every, candidates, chosen, Shown(labels, [data], Request("photos", **asked)), FORMER)
 
 
@@ -368,8 +380,12 @@ def test_a_gain_and_what_it_costs(data):
 
 def test_two_that_cannot_be_told_apart(data):
     plain, other = Comparison(0.58, (0.5, 0.6), 0.02, 0.03), Comparison(0.6, (0.5, 0.7), 0.0, 0.0)
-    said = sentences(data, 0, plain, other)
-    assert "Post hoc logit adjustment is 2.0 ± 3.0 points ahead, which these images cannot tell from chance; the" in said[0]
+    said = sentences(data, 0, plain, other, cost=2.0)
+    gap = "Post hoc logit adjustment is 2.0 ± 3.0 points ahead, which these images cannot tell from chance"
+    assert said[0].endswith(f"{gap}; the cheaper is kept.")
+    assert sentences(data, 0, plain, other)[0].endswith(
+        f"{gap}; they cost the same, and theory expects the chosen one to be ahead."
+    )
     assert said[1] == (
         "Re-balancing does not pay here: its gain on 36 validation images cannot be told from chance. More validation images "
         "(`val`, `folds`) would tell."
