@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
+from longtail.errors import reason
 from longtail.text import NUMBER, guarded, markdown, unguarded, visible
 
 anything = st.text(st.characters(exclude_categories=()))
@@ -86,3 +87,16 @@ def test_control_characters_are_escapes(text, shown):
 def test_formulas_are_guarded(text, cell):
     assert guarded(text) == cell
     assert unguarded(cell) == text
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (ValueError("no room.\nTried twice."), "no room."),
+        (RuntimeError("\nlate"), "late"),
+        (MemoryError(), "MemoryError"),
+        (OSError(" \n"), "OSError"),
+    ],
+)
+def test_the_reason_of_an_error_is_one_line(error, said):
+    assert reason(error) == said

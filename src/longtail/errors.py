@@ -61,3 +61,8 @@ class UnwritableFile(UserError, OSError):  # noqa: N818
 
 class InUse(UserError):  # noqa: N818
     """Another process writes the same run folder."""
+
+
+def reason(error: BaseException) -> str:
+    """The first line of an error's message, or the name of the error where it has none."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)

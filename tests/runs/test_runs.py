@@ -264,7 +264,7 @@ def test_a_damaged_stage_is_as_good_as_none(tmp_path):
     (tmp_path / "other.pt").write_bytes((tmp_path / "key.pt").read_bytes())
     assert run.load_stage("other") is None
     (tmp_path / "key.pt").write_bytes(b"")
-    assert run.load_stage("key") is None
+    assert [run.load_stage("key") for _ in range(2)] == [None, None]
     assert [sentence.partition("' ")[2] for sentence in said] == [
         "holds another stage than its name says. The stage is trained anew.",
         "is damaged: it differs from what was written (its checksum). The stage is trained anew.",

@@ -82,7 +82,7 @@ def test_a_command_that_is_stopped_and_given_again_ends_in_the_bits_of_each_seed
         assert "--together" not in record(result)["command"]
     again = Notes()
     assert_same(seeds(asked, again), expected)
-    assert again.texts[0] == "2 seeds (0, 1) in each step, as branches (`together`)"
+    assert again.texts[0] == "logit_adjusted on digits_lt: 2 seeds (0, 1) in each step, as branches (`together`)"
     assert [text.startswith(f"seed {seed}: '{tmp_path}") for seed, text in enumerate(again.texts[1:])] == [True, True]
 
 
@@ -90,7 +90,7 @@ def test_a_command_that_is_stopped_and_given_again_ends_in_the_bits_of_each_seed
 def test_the_record_says_that_networks_were_stacked(tmp_path):
     notes, asked = Notes(), requests(tmp_path, together="stacked")
     results = seeds(asked, notes)
-    assert notes.texts[0] == "2 seeds (0, 1) in each step, their networks computed as one (`together`)"
+    assert notes.texts[0] == "gcl on digits_lt: 2 seeds (0, 1) in each step, their networks computed as one (`together`)"
     assert "In stage 2 they are branches of one step." in notes.texts[1]
     assert [(record(each)["stacked"], record(each)["starts"][0]["stacked"]) for each in results] == [(True, True)] * 2
     (tmp_path / "digits_lt" / "stages" / f"{record(results[0])['stages'][1]}.pt").unlink()
@@ -106,9 +106,8 @@ def test_jobs_are_the_networks_of_one_step_and_a_failing_seed_is_named(tmp_path)
         seeds(requests(tmp_path, "ce", 3, jobs=2, changes=changes), notes)
     said = [text.partition(". ")[0] for text in notes.texts]
     assert said == [
-        "2 seeds (0, 1) in each step, as branches (`together`)",
+        "ce on digits_lt: 2 seeds (0, 1) in each step, as branches (`together`)",
         *(f"ce on digits_lt, seed {seed}: failed" for seed in (0, 1)),
-        "1 seed (2) in each step, as branches (`together`)",
         "ce on digits_lt, seed 2: failed",
     ]
 
@@ -122,7 +121,7 @@ def test_runs_of_several_methods_on_the_same_data_go_together_with_the_bits_of_e
     outcomes = train_each([*many, *ce, *tau, *crt, *seventh, replace(ce[0])], watcher=notes)
     assert [isinstance(each, UserError) for each in outcomes] == [True, *[False] * 5, True, False]
     assert [text for text in notes.texts if "in each step" in text] == [
-        "6 runs (ce, tau_norm, crt, focal) in each step, as branches (`together`)"
+        "digits_lt: 6 runs (ce, tau_norm, crt, focal) in each step, as branches (`together`)"
     ]
     assert outcomes[-1].folder == outcomes[1].folder
     alone = [replace(each, together="none", jobs=1, runs=tmp_path / "alone") for each in (*ce, *tau, *crt)]
@@ -135,7 +134,7 @@ from longtail import recipes
 
 def step(network, loss, batch, progress):
     if progress.epoch:
-        raise ValueError("no second epoch")
+        raise ValueError("no second epoch.\\nThe second line.")
     return loss(network(batch.images), batch.labels)
 
 def broken(setting):
@@ -155,6 +154,7 @@ def test_a_recipe_whose_step_fails_ends_its_own_run_alone(tmp_path):
         "A step of 2 runs has failed (no second epoch). Each goes on from its last checkpoint, with steps of its own."
         in notes.texts
     )
+    assert f"{methods[0]} on digits_lt, seed 0: failed. no second epoch." in notes.texts
     alone = replace(good, together="none", runs=tmp_path / "alone")
     (again,) = train_each([good], watcher=notes)
     assert_same([again], train_each([alone], watcher=Silent()))
@@ -168,8 +168,9 @@ def test_stacked_networks_are_those_of_one_method(tmp_path):
     outcomes = train_each([ce[0], focal[0], ce[1], focal[1]], watcher=notes)
     assert [(each.report.method, each.report.seed) for each in outcomes] == [("ce", 0), ("focal", 0), ("ce", 1), ("focal", 1)]
     assert [text for text in notes.texts if "in each step" in text] == [
-        "2 seeds (0, 1) in each step, their networks computed as one (`together`)"
-    ] * 2
+        f"{method} on digits_lt: 2 seeds (0, 1) in each step, their networks computed as one (`together`)"
+        for method in ("ce", "focal")
+    ]
 
 
 class Shown(Silent):
@@ -234,12 +235,12 @@ def test_several_processes_or_jobs_of_a_scheduler_train_one_seed_each(tmp_path):
     with pytest.raises(UserError, match="`together` trains several runs in one process"):
         check_several(Request("digits_lt", "ce", together="branches"))
     words = ("train", "digits_lt", "--method", "ce", "--seeds", 2, "--together", "branches", "--on", "local", "--runs", tmp_path)
-    assert "Each job of --on trains one seed; leave out --together." in longtail(*words).sentence
+    assert "Each job of --on trains one run; leave out --together." in longtail(*words).sentence
 
 
 def test_the_command_trains_seeds_together(tmp_path):
     words = ("--method", "ce", "--backbone", "resnet8", "--epochs", 1, "--seeds", 2, "--device", "cpu", "--no-report")
     said = longtail("train", "digits_lt", *words, "--together", "branches", "--runs", tmp_path)
     assert said.code == 0, said.err
-    assert said.out.startswith("2 seeds (0, 1) in each step, as branches (--together)\n")
+    assert said.out.startswith("ce on digits_lt: 2 seeds (0, 1) in each step, as branches (--together)\n")
     assert "n=2" in said.out

@@ -22,8 +22,7 @@ from longtail.data.imbalance import imbalance_factor
 from longtail.data.listing import list_images, unlisted
 from longtail.data.modes import to_rgb
 from longtail.data.names import SPLITS, is_image, said_of_left_out
-from longtail.data.opening import reason
-from longtail.errors import CorruptImage, TooLarge, UnreadableFile
+from longtail.errors import CorruptImage, TooLarge, UnreadableFile, reason
 
 Watch = Callable[[int, int], None]
 Indices = tuple[int, ...]

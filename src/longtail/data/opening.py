@@ -14,7 +14,7 @@ from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, BinaryIO
 
-from longtail.errors import CorruptImage, TooLarge, UserError
+from longtail.errors import CorruptImage, TooLarge, UserError, reason
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -78,11 +78,6 @@ def opened_content(path: Path, content: BinaryIO) -> Iterator[Image]:
         if large := re.search(r"\((\d+) pixels\) exceeds limit", str(error)):
             raise too_large(path, int(large[1])) from error
         raise CorruptImage(f"'{path}' cannot be read as an image ({reason(error)}).") from error
-
-
-def reason(error: BaseException) -> str:
-    """The first line of the message on why a file cannot be read, or the name of the error."""
-    return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
 def _identified(path: Path, content: BinaryIO) -> Image:

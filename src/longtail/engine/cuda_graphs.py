@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from longtail.engine.replay import Generators, NotRecorded, Replay
-from longtail.errors import UserError
+from longtail.errors import UserError, reason
 
 
 def replay_for(device: torch.device, graphs: bool | None, note: Callable[[str], None] | None = None) -> Replay | None:
@@ -73,6 +73,6 @@ class CudaGraphs:
         except RuntimeError as error:
             for each, state in before:
                 each.graphsafe_set_state(state)  # a recording that fails leaves its generators waiting for its end
-            raise NotRecorded(str(error).partition("\n")[0]) from error
+            raise NotRecorded(reason(error)) from error
         self.latest = graph  # a pool whose last graph is gone could not be used again before its memory is given back
         return graph.replay

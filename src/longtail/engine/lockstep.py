@@ -13,7 +13,7 @@ from longtail.engine.replay import Advance
 from longtail.engine.several_networks import Member, side_by_side, train_epoch, value_or_error
 from longtail.engine.stacked import Stacked
 from longtail.engine.training import Due, Outcome, Training
-from longtail.errors import UserError
+from longtail.errors import UserError, reason
 
 
 def in_lockstep(trainings: Sequence[Training[Outcome]], way: Way) -> list[Outcome | Exception]:
@@ -97,7 +97,8 @@ class Way:
 
     def _failed(self, error: Exception, count: int) -> list[Entry | Exception]:
         self.members, self.advance, self.apart = [], None, True  # gives back their memory
-        self.note(f"A step of {count} runs has failed ({error}). Each goes on from its last checkpoint, with steps of its own.")
+        why = reason(error).removesuffix(".")
+        self.note(f"A step of {count} runs has failed ({why}). Each goes on from its last checkpoint, with steps of its own.")
         return [StepFailed(str(error)) for _ in range(count)]
 
     def _jointly(self, members: list[Member], epoch: int) -> list[Entry | Exception]:

@@ -15,7 +15,7 @@ from longtail.engine.batches import batch_of
 from longtail.engine.building import StageWork
 from longtail.engine.optimizers import new_optimizer
 from longtail.engine.several_networks import Member, parts_of
-from longtail.errors import UserError
+from longtail.errors import UserError, reason
 from longtail.steps import apply_loss, classify, mixed_images, mixed_losses, mixup
 from longtail.weighting import Progress
 
@@ -119,8 +119,7 @@ class Stacked:
         try:
             self.features((self.parameters, buffers), (blank,))
         except RuntimeError as error:
-            reason = str(error).partition("\n")[0].removesuffix(".")
-            raise UserError(f"These networks cannot be stacked ({reason}).") from error
+            raise UserError(f"These networks cannot be stacked ({reason(error).removesuffix('.')}).") from error
 
 
 def beside_backbone(work: StageWork) -> list[nn.Parameter]:

@@ -87,7 +87,7 @@ def _acquire(lock: FileLock, path: Path, what: str, note: Note, wait: bool) -> N
             raise InUse(
                 f"{what} is in use by {_holder(path)}. Wait until that ends, stop it, or choose another folder with `runs=DIR`."
             ) from error
-        note(f"Waiting for {what}, which {_holder(path)} trains now.")
+        note(f"Waiting for {what}, which is in use by {_holder(path)}.")
         lock.acquire()
 
 

@@ -40,6 +40,7 @@ class Run(RunFolder):
     def __init__(self, folder: Path, *, shared: Path | None = None, tensorboard: bool = False, note: Note = silent) -> None:
         super().__init__(folder, note=note)
         self.shared, self.tensorboard = shared or folder / "stages", tensorboard
+        self.said = set[str]()
 
     @contextmanager
     def stage_locked(self, key: str) -> Iterator[None]:
@@ -101,7 +102,7 @@ class Run(RunFolder):
         path = self.stage_file(key)
         state = self._whole(path, "The stage is trained anew.")
         if state is not None and state.get("key") != key:
-            self.note(f"'{path}' holds another stage than its name says. The stage is trained anew.")
+            self._say(f"'{path}' holds another stage than its name says. The stage is trained anew.")
             return None
         return state
 
@@ -113,8 +114,14 @@ class Run(RunFolder):
         try:
             return read_tensors(path)
         except DamagedFile as error:
-            self.note(f"{str(error).partition('. ')[0]}. {consequence}")
+            self._say(f"{str(error).partition('. ')[0]}. {consequence}")
             return None
+
+    def _say(self, text: str) -> None:
+        """Says a line to the user once: a stage is looked for before its lock is waited for, and again after that."""
+        if text not in self.said:
+            self.said.add(text)
+            self.note(text)
 
     def write_log(self, entries: Sequence[Mapping[str, Any]], *, new: int = 1) -> None:
         """Writes one line of JSON per epoch, and the last `new` of them for TensorBoard where that was asked for."""

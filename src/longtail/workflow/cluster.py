@@ -67,7 +67,7 @@ def run_requests(
     """
     check_name(on)
     if any(request.together != "none" for request in requests):
-        raise UserError("Each job of `on` trains one seed; leave out `together`.")
+        raise UserError("Each job of `on` trains one run; leave out `together`.")
     if on == "local" and options:
         raise UserError("`slurm` has options of sbatch; they need `on=slurm`.")
     every = [_usable(request, folder, watcher) for request in requests]

@@ -15,6 +15,7 @@ from longtail.data.splits import Data, hold_out
 from longtail.engine.lockstep import StepFailed, Way, in_lockstep
 from longtail.engine.several_networks import value_or_error
 from longtail.engine.training import Training, alone
+from longtail.errors import UserError, reason
 from longtail.results import counted
 from longtail.runs.devices import chosen_device
 from longtail.spec.experiment import Experiment
@@ -95,7 +96,8 @@ def data_of(request: Request) -> str:
 def _one_group(requests: Sequence[Request], images: Images, watcher: Watcher) -> list[Result | Exception]:
     stacked = requests[0].together == "stacked" and len(requests) > 1
     how = "their networks computed as one" if stacked else "as branches"
-    watcher.note(f"{_named(requests)} in each step, {how} (`together`)")
+    if len(requests) > 1:
+        watcher.note(f"{_named(requests)} in each step, {how} (`together`)")
     shown, trainings, alike = list[_OneRun](), list[Training[Result]](), _alike(requests)
     for each in requests:
         own = _OneRun(watcher, f"seed {each.seed}" if alike else f"{each.method}, seed {each.seed}", shown)
@@ -110,10 +112,11 @@ def _alike(requests: Sequence[Request]) -> bool:
 
 
 def _named(requests: Sequence[Request]) -> str:
-    """The runs of one step in words, such as "2 seeds (0, 1)" or "3 runs (ce, gcl)"."""
+    """The runs of one step in words, such as "ce on digits_lt: 2 seeds (0, 1)" or "digits_lt: 3 runs (ce, gcl)"."""
+    first, data = requests[0], data_of(requests[0])
     if _alike(requests):
-        return f"{counted(len(requests), 'seed')} ({', '.join(str(each.seed) for each in requests)})"
-    return f"{counted(len(requests), 'run')} ({', '.join(dict.fromkeys(each.method for each in requests))})"
+        return f"{first.method} on {data}: {counted(len(requests), 'seed')} ({', '.join(str(each.seed) for each in requests)})"
+    return f"{data}: {counted(len(requests), 'run')} ({', '.join(dict.fromkeys(each.method for each in requests))})"
 
 
 def _noted(request: Request, training: Training[Result], watcher: Watcher) -> Training[Result]:
@@ -121,7 +124,8 @@ def _noted(request: Request, training: Training[Result], watcher: Watcher) -> Tr
     try:
         return (yield from training)
     except Exception as error:
-        watcher.note(f"{request.method} on {data_of(request)}, seed {request.seed}: failed. {error}")
+        why = error if isinstance(error, UserError) else reason(error)
+        watcher.note(f"{request.method} on {data_of(request)}, seed {request.seed}: failed. {why}")
         raise
 
 
