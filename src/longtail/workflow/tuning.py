@@ -69,9 +69,10 @@ def tune(
     """Chooses the strength of the run's rule and a temperature on its validation images, and stores them beside the run.
 
     The strength (tau of logit adjustment, tau-normalisation and prediction re-balancing, alpha of TDE) is the most usual one that
-    the best under the class prior does not beat by more than one standard error; plain scores get logit adjustment. Then scores are divided by the temperature with the
-    lowest negative log-likelihood, images weighing as the prior says. Each is kept as it was where, chosen for each fifth of the
-    images on the other four, it makes that number worse. Test images are looked at once afterwards, to report the result.
+    the best under the class prior does not beat by more than one standard error; plain scores get logit adjustment. Then scores
+    are divided by the temperature with the lowest negative log-likelihood, images weighing as the prior says. Each is kept as it
+    was where, chosen for each fifth of the images on the other four, it makes that number worse. Test images are looked at once
+    afterwards, to report the result.
     `longtail.load`, `predict`, `evaluate`, `compare` and `export` use the values; `untune` removes them.
 
     Args:
