@@ -10,7 +10,7 @@ from commands import longtail as command
 from commands import paint
 from longtail.engine.devices import deterministic, make_compute
 from longtail.errors import UserError
-from longtail.runs.table import _short, rows_of
+from longtail.runs.table import IDENTITY, _differences, _short, rows_of
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +56,14 @@ def test_every_row_says_how_it_differs_from_its_method(runs):
     assert {"stages.1.resample.call = power"} <= {text.split(", ")[0] for text in differs["gcl"]}
     assert len(differs["gcl"]) == len(differs["ce"]) == 2
     assert any("precision = 32-true" in text for text in differs["ce"])
+
+
+def test_a_row_says_first_what_few_others_have():
+    """Four rows share what only a fifth lacks; each of the four has a draw of its own."""
+    common = {f"stages.1.loss.{name}": 1 for name in "abcd"}
+    recipes = [{"name": "gcl", **common, "draw": draw} for draw in ("uniform", "power", "effective", "cben")] + [{"name": "gcl"}]
+    said = _differences([{**dict.fromkeys(IDENTITY, ""), "recipe": recipe} for recipe in recipes])
+    assert [each.split(", ")[0] for each in said[:4]] == ["draw = uniform", "draw = power", "draw = effective", "draw = cben"]
 
 
 def test_only_one_budget(runs):

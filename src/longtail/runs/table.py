@@ -126,7 +126,7 @@ def _identity(record: Record) -> str:
 
 
 def _differences(records: Sequence[Record]) -> list[str]:
-    """For each experiment, the described values in which it differs from others of its method."""
+    """For each experiment, the described values in which it differs from others of its method, from the most of them first."""
     flat = [dict(_flattened({IMAGES if name == "split" else name: record[name] for name in IDENTITY})) for record in records]
     sentences = []
     for own in flat:
@@ -134,6 +134,7 @@ def _differences(records: Sequence[Record]) -> list[str]:
         known = dict.fromkeys(name for one in (own, *others) for name in one)
         names = [name for name in known if any(other.get(name, ABSENT) != own.get(name, ABSENT) for other in others)]
         names = [name for name in names if name in own] or names
+        names.sort(key=lambda name: sum(other.get(name, ABSENT) == own.get(name, ABSENT) for other in others))
         sentences.append(", ".join(f"{name.removeprefix('recipe.')} = {_short(own.get(name, ABSENT))}" for name in names[:SHOWN]))
     return sentences
 
