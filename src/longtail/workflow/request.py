@@ -109,7 +109,7 @@ class Request:
         TRAINING,
         "How several runs on the same data take their steps: none (each its own), branches (one step is that of all, each with "
         "the bits that it has alone) or stacked (networks of several seeds are also computed as one, where a stage allows it; "
-        "equal up to rounding).",
+        "each step equal up to rounding, which training amplifies).",
         "none",
         metavar="none|branches|stacked",
     )
