@@ -154,7 +154,7 @@ def answer(pipe: Any, work: Work, read: Callable[[], Data], device: str, asked: 
     """The plain loop, in a process as Python starts it: each message asks for the seconds of some steps.
 
     It reads its images itself, as a script does. Were they handed over, the process would never have freed a large block, and
-    glibc would return the memory of tensors to the system in every step: 15,000 page faults, and 0.8 of the speed on one thread.
+    glibc would return the memory of tensors to the system in every step: 15,000 page faults, and three quarters of the speed.
     """
     torch.set_num_threads(asked.threads)
     steps = theirs(work, read(), torch.device(device), asked.workers)

@@ -91,21 +91,27 @@ def assert_same(ends, others):
     assert [losses(end) for end in ends] == [losses(other) for other in others]
 
 
+def sizes_after(every, folder, places, *, recorded):
+    """How many took each epoch together, in trainings that are interrupted at the places; they end in the bits of each alone."""
+    tape, sizes = Tape(), []
+    for place in [*places, (9, 9)]:
+        replay = Replay(tape) if recorded else None
+        try:
+            ends = in_step(every, folder, sizes=sizes, watch=interrupted_at(*place), replay=replay)
+        except Interrupted:
+            continue
+    assert_same(ends, alone(every, folder / "alone"))
+    assert (tape.recorded > 0) == recorded
+    return sizes
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("recorded", [False, True])
 def test_branches_end_in_the_bits_of_each_alone_after_interruptions_at_several_epochs(recorded, tmp_path):
-    every, tape, sizes = [experiment(recipes.gcl, seed) for seed in SEEDS], Tape(), []
+    every = [experiment(recipes.gcl, seed) for seed in SEEDS]
     with pytest.raises(Interrupted):
         train_stages(every[1], Run(tmp_path / "1"), make_compute("cpu", "32-true"), watch=interrupted_at(0, 2))
-    for place in [(0, 1), (1, 1), (9, 9)]:
-        replay = Replay(tape) if recorded else None
-        try:
-            ends = in_step(every, tmp_path, sizes=sizes, watch=interrupted_at(*place), replay=replay)
-        except Interrupted:
-            continue
-    assert_same(ends, alone(every, tmp_path / "alone"))
-    assert sizes == [2, 2, 2, 3, 3, 3, 3, 3]
-    assert (tape.recorded > 0) == recorded
+    assert sizes_after(every, tmp_path, [(0, 1), (1, 1)], recorded=recorded) == [2, 2, 2, 3, 3, 3, 3, 3]
 
 
 @pytest.mark.slow
@@ -195,17 +201,9 @@ def test_the_locks_are_free_after_an_interruption_whose_traceback_is_kept(tmp_pa
 def test_several_recipes_end_in_the_bits_of_each_alone_after_an_interruption(recorded, tmp_path):
     """With stages of other lengths, a companion batch, and a curriculum that reads how far its own stage is."""
     epochs = {recipes.ce: 2, recipes.bbn: 4, recipes.gcl: 3}
-    fair, tape, sizes = replace(SMALL, budget="common"), Tape(), []
+    fair = replace(SMALL, budget="common")
     every = [experiment(each, seed, setting=fair, epochs=count) for seed, (each, count) in enumerate(epochs.items())]
-    for place in [(0, 1), (9, 9)]:
-        replay = Replay(tape) if recorded else None
-        try:
-            ends = in_step(every, tmp_path, sizes=sizes, watch=interrupted_at(*place), replay=replay)
-        except Interrupted:
-            continue
-    assert_same(ends, alone(every, tmp_path / "alone"))
-    assert sizes == [3, 3, 3, 2, 1, 1, 1, 1]
-    assert (tape.recorded > 0) == recorded
+    assert sizes_after(every, tmp_path, [(0, 1)], recorded=recorded) == [3, 3, 3, 2, 1, 1, 1, 1]
 
 
 def test_batches_that_are_cut_otherwise_take_steps_of_their_own(tmp_path):

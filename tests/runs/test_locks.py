@@ -107,7 +107,9 @@ def test_who_needs_a_stage_that_another_one_trains_waits_for_it(tmp_path):
     thread.join(10)
     assert done == [{"key": "key", "history": []}]
     (sentence,) = said
-    assert sentence.startswith(f"Waiting for the stage key, which is in use by process {os.getpid()} on ")
+    assert sentence.startswith(
+        f"Waiting for the stage key, which is in use by process {os.getpid()} on {os.uname().nodename}, since "
+    )
 
 
 def test_a_file_system_that_cannot_lock_is_named(tmp_path, monkeypatch):

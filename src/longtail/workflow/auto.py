@@ -109,8 +109,9 @@ def _chosen(trials: Trials, readings: Readings) -> tuple[list[Candidate], int, l
 def _unlikely(trials: Trials, every: Sequence[Tried]) -> list[bool]:
     """Whether theory expects each reading to be behind, which decides where the validation images cannot.
 
-    Scores that are adjusted to the class frequencies in use are right for these (Menon et al., ICLR 2021, Eq. 9), scores that
-    are not, for those in training; so the former are expected ahead where the two differ.
+    Readings with a strength add the log of class frequencies, which makes scores right for those in use (Menon et al., ICLR 2021,
+    Eq. 9); plain scores are right for those in training, and re-balanced ones come without such a promise. So the first are
+    expected ahead where the two frequencies differ, and the others where they do not.
     """
     differ = trials.request.class_prior != "train" and imbalance_factor(trials.parts[0].class_counts) >= NO_TAIL
     return [bool(each.reading.keyword) != differ for each in every]
