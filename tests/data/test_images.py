@@ -24,7 +24,7 @@ from longtail.data.images import (
 from longtail.data.modes import to_rgb
 from longtail.data.reading import read_all
 from longtail.data.squares import as_tensor, squared
-from longtail.errors import CorruptImage, UnreadableFile
+from longtail.errors import CorruptImage, MissingFileError, UnreadableFile
 
 
 def noise(height, width, seed=0):
@@ -109,7 +109,7 @@ def test_words_are_called_no_image(tmp_path):
 
 
 def test_a_missing_file_is_not_called_corrupt(tmp_path):
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(MissingFileError, match=r"^There is no file '.*gone\.jpg'\.$"):
         open_rgb(tmp_path / "gone.jpg")
 
 

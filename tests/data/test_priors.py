@@ -35,6 +35,7 @@ def test_spaces_capitals_guards_and_repeated_lines_are_no_matter(tmp_path, text)
         ("label,share\nCat,1\n", "names the class 'Cat', which the run does not know. 'cat' differs from it only in capitals"),
         ("label,share\ncow,1\n", "names the class 'cow', which the run does not know."),
         ("label,share\ncat\n", "gives 'cat' the share ''; expected a number, 0 or above."),
+        ("label,share,Share \ncat,1,2\n", "has the column share 2 times; keep the one that is meant."),
         ("label;share\ncat;1\n", "needs the header label,share and one line per class."),
         ("label,share\ncat,0\n", "must give a share above 0 to a class."),
     ],

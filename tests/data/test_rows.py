@@ -40,6 +40,7 @@ def test_csv_below_another_folder_or_beside_another_list(tmp_path):
     [
         ("file;class\n1.png;a\n", "has the header file;class; expected path,label[,split]."),
         ("", "has the header (none); expected path,label[,split]."),
+        ("path,label, Label\n1.png,a,b\n", "has the column label 2 times; keep the one that is meant."),
         ("path,label\n1.png,a\n2.png,b\n", "line 3: there is no file"),
         ("path,label\n1.png,a\n\n\n2.png,b\n", "line 5: there is no file"),
         ("path,label\n1.png,\n", "line 2: path and label must both be given."),

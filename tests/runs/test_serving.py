@@ -17,7 +17,7 @@ from longtail import recipes, settings
 from longtail.data import transforms
 from longtail.data.transforms import normalise
 from longtail.engine.building import new_model
-from longtail.errors import CorruptImage, UserError
+from longtail.errors import CorruptImage, MissingFileError, UserError
 from longtail.inference import as_trained
 from longtail.networks.backbones import CifarResNet
 from longtail.networks.pretrained import load_backbone, read_weights
@@ -208,7 +208,7 @@ def test_a_corrupt_file_is_named(predictor, data, tmp_path):
     path.write_bytes(path.read_bytes()[:40])
     with pytest.raises(CorruptImage, match=r"half\.png' cannot be read as an image"):
         predictor.predict([data.test.pixels[0], path])
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(MissingFileError, match=r"^There is no file '.*gone\.png'\.$"):
         predictor.predict(tmp_path / "gone.png")
 
 

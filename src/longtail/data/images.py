@@ -15,7 +15,7 @@ import numpy as np
 from longtail.data.modes import ORIENTATION, to_rgb
 from longtail.data.opening import opened_content, pixel_limit
 from longtail.data.squares import Interpolation, as_tensor, centre_cut, padded
-from longtail.errors import CorruptImage, UnreadableFile
+from longtail.errors import CorruptImage, MissingFileError, UnreadableFile
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -35,7 +35,7 @@ def read_content(path: Path) -> bytes:
     """Reads the bytes of a regular file.
 
     Raises:
-        FileNotFoundError: there is no file at `path`.
+        MissingFileError: there is no file at `path`.
         CorruptImage: it is no regular file, such as a pipe, whose reader would wait for ever.
         UnreadableFile: the system refuses to read it.
     """
@@ -54,8 +54,8 @@ def _readable(path: Path) -> Iterator[None]:
         if state.st_size > BYTES_PER_PIXEL * pixel_limit() + HEADER:
             raise CorruptImage(f"'{path}' cannot be read as an image (it has {state.st_size:,} bytes, too many for one image).")
         yield
-    except FileNotFoundError:
-        raise
+    except FileNotFoundError as error:
+        raise MissingFileError(f"There is no file '{path}'.") from error
     except OSError as error:
         raise UnreadableFile(
             f"'{path}' cannot be read ({error.strerror or error}); it may be a good image. Check its permissions and the disk."
@@ -101,7 +101,7 @@ def opened(path: Path, content: bytes | None = None) -> Iterator[Image]:
     """Opens the image at `path`, or its `content` where that is read already.
 
     Raises:
-        FileNotFoundError: there is no file at `path`.
+        MissingFileError: there is no file at `path`.
         UnreadableFile: the system refuses to read it.
         CorruptImage: anything else goes wrong while the image is opened or inside the `with` block.
     """

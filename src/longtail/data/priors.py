@@ -13,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from longtail.data.names import near
+from longtail.data.rows import refuse_repeated
 from longtail.errors import UserError
 from longtail.text import unguarded
 
@@ -56,6 +57,7 @@ def _rows(prior: str) -> list[tuple[str, str]]:
     try:
         reader = csv.DictReader(io.StringIO(path.read_bytes().decode("utf-8-sig"), newline=""), skipinitialspace=True)
         reader.fieldnames = [name.strip().lower() for name in reader.fieldnames or ()]
+        refuse_repeated(path, reader.fieldnames, ("label", "share"))
         rows = list(reader)
     except (UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"'{prior}' is not a CSV in UTF-8; expected the header label,share.") from error

@@ -54,11 +54,19 @@ def read_rows(path: Path) -> tuple[list[Row], bool]:
         ) from error
     if UNDECODED.search("".join(header)):
         raise BadFolder(f"'{path}' is not a CSV in UTF-8; expected the header path,label[,split].")
+    refuse_repeated(path, header, COLUMNS)
     if "path" not in header or "label" not in header:
         raise BadFolder(f"'{path}' has the header {','.join(header) or '(none)'}; expected path,label[,split].")
     rows = rows if OWN in header else [_trimmed(path, row) for row in rows]
     _check(path, rows, "split" in header)
     return [(line, file, label, split_of(split) or split) for line, file, label, split in rows], "split" in header
+
+
+def refuse_repeated(path: Path, header: Sequence[str], columns: Sequence[str]) -> None:
+    """Raises BadFolder where a column that is read stands in the header of a CSV more than once."""
+    for name in columns:
+        if header.count(name) > 1:
+            raise BadFolder(f"'{path}' has the column {name} {header.count(name)} times; keep the one that is meant.")
 
 
 def _header(names: Sequence[str]) -> list[str]:

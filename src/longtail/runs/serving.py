@@ -109,6 +109,7 @@ class Predictor:
         Raises:
             UserError: there is no such number of views, or a tensor has values outside its range, such as those of a normalised
                 image.
+            MissingFileError: there is no such file.
             CorruptImage: a file cannot be decoded; the message names it.
             WrongTypeError: something other than an image was given.
         """
