@@ -109,6 +109,7 @@ def test_what_is_there_is_not_planned_again(trained):
         ("LDAM, strong", "2"),
     }
     longer = longtail("table", TABLE, "--plan", "--runs", runs, "--root", runs, "--epochs", 3)
+    assert f"Next: longtail table {TABLE} --root {runs} --epochs 3 --runs {runs} --run" in longer.text
     assert "4 cells and 4 runs are missing" in longer.text
     assert "longtail has no method for: Theirs." in longer.text
     paper = longtail("table", TABLE, "--plan", "--runs", runs, "--root", runs, "--protocol", "paper", *SHORT)

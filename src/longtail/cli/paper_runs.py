@@ -20,6 +20,8 @@ from longtail.results import counted
 from longtail.runs.measured import Identify, Measured, measured_of
 from longtail.runs.results_file import results_below, results_in, without_copies
 from longtail.spec.description import unknown
+from longtail.text import for_shell
+from longtail.workflow.command import option_words
 from longtail.workflow.request import Request, default_of, flag
 
 if TYPE_CHECKING:
@@ -84,6 +86,12 @@ def run_paper_table(
     options = sbatch_options(on, slurm or ())
     table = read_table(name)
     cells = chosen_cells(table, only)
+    how: dict[str, Sequence[object]] = {
+        "--seeds": [seeds] if seeds > 1 else [],
+        "--only": [only] if only else [],
+        "--on": [on] if on else [],
+    }
+    again = _again(name, base, {**how, "--slurm": slurm or [], "--results": results})
     with lines_on_stderr(form != TEXT):
         measured = _measured(cells, base, results)
         failures = 0
@@ -95,9 +103,9 @@ def run_paper_table(
                 show_plan(missing, TEXT if run else form)
             failures = _trained(missing, on, options) if run and missing.runs else 0
         if run or not plan:
-            _show(name, table, cells, _measured(cells, base, results) if run else measured, base, form)
-        elif form == TEXT:
-            say(f"Next: longtail table {text(name)} --run")
+            _show(table, cells, _measured(cells, base, results) if run else measured, base, form)
+        if form == TEXT:
+            say(f"Next: {text(again)} {'--run' if plan and not run else '--plan'}")
     return int(failures > 0)
 
 
@@ -143,13 +151,18 @@ def _identify(base: Request) -> Identify:
     return identity
 
 
-def _show(name: str, table: PaperTable, cells: Sequence[Cell], measured: Sequence[Measured], base: Request, form: str) -> None:
+def _again(name: str, base: Request, own: Mapping[str, Sequence[object]]) -> str:
+    """The command that was given, without what is done with the table; `own` are the values of options that tables alone have."""
+    words = [str(word) for name, values in own.items() for value in values for word in (name, value)]
+    return for_shell("longtail", "table", name, *words, *option_words(base))
+
+
+def _show(table: PaperTable, cells: Sequence[Cell], measured: Sequence[Measured], base: Request, form: str) -> None:
     shown = [each for each in measured if base.budget in (None, each.terms.budget)]
     if form == TEXT:
         say(text_table(table, cells, shown))
         for sentence in captions(table, cells):
             say(text(sentence))
-        say(f"Next: longtail table {text(name)} --plan")
     else:
         sheet = record_sheet(table, cells, shown, base) if form == "csv" else sheet_of(table, cells, shown)
         print(FORMATS[form](sheet), end="")

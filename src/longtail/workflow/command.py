@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import fields
 from typing import Any
 
@@ -22,8 +22,17 @@ def command_of(request: Request) -> str:
     >>> command_of(Request("my photos", "gcl", seed=1, variants={"cloud": "log"}, pretrained=False))
     "longtail train 'my photos' --method gcl --with cloud=log --no-pretrained --seed 1"
     """
-    words = [word for name in (each.name for each in fields(Request)) if name not in NO_PART for word in _words(request, name)]
-    return for_shell("longtail", "train", request.data, *words)
+    return for_shell("longtail", "train", request.data, *option_words(request, leave_out=NO_PART))
+
+
+def option_words(request: Request, *, leave_out: Collection[str] = ("data",)) -> list[str]:
+    """The options of a request that have not their defaults, as words of a command line.
+
+    Args:
+        leave_out: names of options that are left out.
+    """
+    names = [each.name for each in fields(Request) if each.name not in leave_out]
+    return [word for name in names for word in _words(request, name)]
 
 
 def _words(request: Request, name: str) -> Iterator[str]:
