@@ -109,8 +109,8 @@ def test_the_cheapest_of_those_that_cannot_be_told_from_the_best():
     assert one_standard_error(candidates, [1, 4, 3]) == 2
     assert one_standard_error(candidates, [1, 1, 1]) == 2, "equally cheap: the higher recall"
     assert one_standard_error([found(0.6, 0.0, 0.0), found(0.6, 0.0, 0.0)], [1, 1]) == 0, "equal in all: the first"
-    assert one_standard_error(candidates, [1, 1, 1], [True, False, True]) == 1, "equally cheap: what theory expects ahead"
-    assert one_standard_error(candidates, [1, 2, 1], [True, False, True]) == 2, "the cheaper, whatever theory expects"
+    assert one_standard_error(candidates, [1, 1, 1], [2, 0, 1]) == 1, "equally cheap: the one expected ahead"
+    assert one_standard_error(candidates, [1, 2, 1], [2, 0, 1]) == 2, "the cheaper, whatever is expected"
 
 
 def test_the_most_usual_strength_that_the_best_does_not_beat():

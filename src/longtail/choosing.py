@@ -107,17 +107,18 @@ def compared(hits: Numbers, labels: Labels, prior: Prior, *, draws: int = 2000) 
     ]
 
 
-def one_standard_error(comparisons: Sequence[Comparison], costs: Sequence[float], unlikely: Sequence[bool] | None = None) -> int:
+def one_standard_error(comparisons: Sequence[Comparison], costs: Sequence[float], unlikely: Sequence[int] | None = None) -> int:
     """Index of the cheapest candidate that the best one does not beat by more than one standard error (Breiman et al., 1984).
 
-    Of equally cheap candidates it is one that theory expects to be ahead, then the one with the higher recall, then the first.
+    Of equally cheap candidates it is the one most expected to be ahead, then the one with the higher recall, then the first.
 
     Args:
         comparisons: the candidates beside the best one; there must be one at least.
         costs: cost of each candidate.
-        unlikely: whether theory expects each candidate to be behind; None where it says nothing.
+        unlikely: place of each candidate in the order in which they are expected before any image is seen, 0 for the one that is
+            expected ahead; None where nothing is known.
     """
-    unlikely = [False] * len(costs) if unlikely is None else unlikely
+    unlikely = [0] * len(costs) if unlikely is None else unlikely
     close = [index for index, comparison in enumerate(comparisons) if comparison.cannot_be_told_apart]
     return min(close, key=lambda index: (costs[index], unlikely[index], -comparisons[index].recall, index))
 

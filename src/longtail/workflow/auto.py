@@ -12,7 +12,6 @@ from typing import Any
 import torch
 
 from longtail.choosing import Comparison, compared, one_standard_error
-from longtail.data.imbalance import imbalance_factor
 from longtail.data.priors import read_prior
 from longtail.data.splits import Data, with_validation_in_training
 from longtail.errors import UserError
@@ -20,18 +19,16 @@ from longtail.runs.files import sweep_dead
 from longtail.runs.layout import ANSWERS, FRESH, answers_folder
 from longtail.runs.run import Run
 from longtail.runs.seals import read_json
-from longtail.spec.cost import training_cost
 from longtail.spec.recipe import Setting
 from longtail.workflow.candidates import Candidate, Reading, Tried, readings_of
 from longtail.workflow.one_run import Result, prepared, train_one
 from longtail.workflow.request import Request
-from longtail.workflow.resolve import chosen_recipe
 from longtail.workflow.trials import VAL_SHARE, Trials, validation_parts
-from longtail.workflow.verdict import NO_TAIL, verdict
+from longtail.workflow.verdict import verdict
 from longtail.workflow.watcher import Watcher
+from longtail.workflow.weighing import Readings, costs_of, saved_costs, unlikely, usual_candidates
 
-Readings = Mapping[str, Sequence[Reading]]
-RULE = "one standard error, then theory"  # a choice that was made by another rule is made again
+RULE = "one standard error, then what is expected"  # a choice that was made by another rule is made again
 
 
 @dataclass(frozen=True)
@@ -56,7 +53,7 @@ def choose_method(request: Request, watcher: Watcher) -> Auto:
     """
     _check(request)
     setting, data = prepared(request, watcher)
-    readings = readings_of(request.candidates)
+    readings = readings_of(request.candidates or usual_candidates(request, setting, len(data.train)))
     trials = _trials(request, setting, data, watcher)
     key = _key(trials, readings, request.protocol)
     run = Run(answers_folder(request.runs, setting.name, request.seed, key), note=watcher.note)
@@ -98,38 +95,12 @@ def _trials(request: Request, setting: Setting, data: Data, watcher: Watcher) ->
 
 def _chosen(trials: Trials, readings: Readings) -> tuple[list[Candidate], int, list[Tried]]:
     """All candidates, the index of the chosen one, and on which validation images each is right."""
-    costs = _costs(trials, readings)
+    costs = costs_of(readings, trials)
     every = [each for name, group in readings.items() for each in trials.tried(name, group)]
     results = compared(torch.stack([each.hits for each in every]), trials.labels, trials.prior)
     rows = zip(every, costs, results, strict=True)
     candidates = [Candidate(each.reading, each.tau, cost, result) for each, cost, result in rows]
-    return candidates, one_standard_error(results, costs, _unlikely(trials, every)), every
-
-
-def _unlikely(trials: Trials, every: Sequence[Tried]) -> list[bool]:
-    """Whether theory expects each reading to be behind, which decides where the validation images cannot.
-
-    Readings with a strength add the log of class frequencies, which makes scores right for those in use (Menon et al., ICLR 2021,
-    Eq. 9); plain scores are right for those in training, and re-balanced ones come without such a promise. So the first are
-    expected ahead where the two frequencies differ, and the others where they do not.
-    """
-    differ = trials.request.class_prior != "train" and imbalance_factor(trials.parts[0].class_counts) >= NO_TAIL
-    return [bool(each.reading.keyword) != differ for each in every]
-
-
-def _costs(trials: Trials, readings: Readings) -> list[float]:
-    """Cost of each reading, in passes over the training images.
-
-    Raises:
-        UserError: a candidate cannot have the network of the setting.
-    """
-    costs = []
-    for name, group in readings.items():
-        try:
-            costs += [training_cost(chosen_recipe(trials.asked(each), trials.setting), trials.setting) for each in group]
-        except UserError as error:
-            raise UserError(f"The candidate '{name}' cannot be trained here; leave it out of `candidates`. {error}") from error
-    return costs
+    return candidates, one_standard_error(results, saved_costs(costs, trials), unlikely(every, trials)), every
 
 
 def _final(trials: Trials, chosen: Candidate, data: Data, protocol: str) -> Result:

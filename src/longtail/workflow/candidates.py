@@ -16,7 +16,6 @@ from longtail.inference import InferenceRule
 from longtail.workflow.request import Request
 from longtail.workflow.resolve import recipe_function
 
-USUAL = "ce"
 Hits = Bool[Tensor, " images"]
 RuleAt = Callable[[float | None], InferenceRule]
 
@@ -83,13 +82,13 @@ READINGS: Mapping[str, tuple[Reading, ...]] = {
 }
 
 
-def readings_of(names: str | None) -> dict[str, tuple[Reading, ...]]:
+def readings_of(names: str) -> dict[str, tuple[Reading, ...]]:
     """The readings of the candidates in a list such as ce,la; any recipe is a candidate under its own name.
 
     Raises:
         UserError: the list is empty, or there is no such candidate or recipe.
     """
-    wanted = list(dict.fromkeys(name.strip() for name in (names or USUAL).split(",") if name.strip()))
+    wanted = list(dict.fromkeys(name.strip() for name in names.split(",") if name.strip()))
     if not wanted:
         raise UserError(f"`candidates` names none; give a list such as {','.join(READINGS)}.")
     for name in wanted:

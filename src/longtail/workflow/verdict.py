@@ -76,8 +76,7 @@ def _choice(candidates: Sequence[Candidate], chosen: int, measured: str) -> str:
     if mine.result.behind > 0:
         best = min(candidates, key=lambda candidate: candidate.result.behind)
         gap = f"{100 * mine.result.behind:.1f} ± {100 * mine.result.standard_error:.1f} points"
-        cheaper = mine.cost < best.cost
-        why = "the cheaper is kept" if cheaper else "they cost the same, and theory expects the chosen one to be ahead"
+        why = "the cheaper is kept" if mine.cost < best.cost else "the chosen one is expected to be ahead on other images"
         close = f"which these images cannot tell from chance; {why}"
         return f"{begin}. {_capital(best.reading.name)} is {gap} ahead, {close}."
     others = [candidate for index, candidate in enumerate(candidates) if index != chosen]

@@ -1,0 +1,90 @@
+"""What speaks for candidates before any validation image is seen: what they cost, and what is known of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from longtail.data.imbalance import imbalance_factor
+from longtail.errors import UserError
+from longtail.runs.devices import chosen_device
+from longtail.spec.cost import plain_size, training_cost
+from longtail.spec.description import parameters_of
+from longtail.spec.recipe import Setting
+from longtail.workflow.candidates import READINGS, Reading, Tried
+from longtail.workflow.request import Request
+from longtail.workflow.resolve import chosen_recipe
+from longtail.workflow.trials import Trials
+from longtail.workflow.verdict import NO_TAIL
+
+USUAL = "ce"
+EXPERTS = "balpoe"
+SHORT = {"cpu": 1.5e13, "cuda": 1e15}  # multiply-adds of a short training, about ten minutes of one core
+Readings = Mapping[str, Sequence[Reading]]
+
+
+def usual_candidates(request: Request, setting: Setting, images: int) -> str:
+    """Names of the candidates where none are asked for: cross-entropy, with experts where their training is short.
+
+    Experts are left out where the network starts from pretrained weights or is none that experts can share.
+
+    Args:
+        images: number of training images.
+    """
+    if setting.weights or parameters_of(setting.backbone).get("pretrained"):
+        return USUAL
+    try:
+        cost = training_cost(chosen_recipe(READINGS[EXPERTS][0].asked(request), setting), setting)
+    except UserError:
+        return USUAL
+    return f"{USUAL},{EXPERTS}" if _is_short(cost, request, setting, images) else USUAL
+
+
+def costs_of(readings: Readings, trials: Trials) -> list[float]:
+    """Cost of each reading, in passes over the training images.
+
+    Raises:
+        UserError: a candidate cannot have the network of the setting.
+    """
+    costs = []
+    for name, group in readings.items():
+        try:
+            costs += [training_cost(chosen_recipe(trials.asked(each), trials.setting), trials.setting) for each in group]
+        except UserError as error:
+            raise UserError(f"The candidate '{name}' cannot be trained here; leave it out of `candidates`. {error}") from error
+    return costs
+
+
+def saved_costs(costs: Sequence[float], trials: Trials) -> list[float]:
+    """What is saved by not taking each reading, in passes over the training images; 0 where its training is short."""
+    images = len(trials.parts[0].train)
+    return [0.0 if _is_short(cost, trials.request, trials.setting, images) else cost for cost in costs]
+
+
+def unlikely(every: Sequence[Tried], trials: Trials) -> list[int]:
+    """Place of each reading in the order in which they are expected, which decides where the validation images cannot.
+
+    Readings with a strength add the log of class frequencies, which makes scores right for those in use (Menon et al., ICLR 2021,
+    Eq. 9); plain scores are right for those in training, and re-balanced ones come without such a promise. So the first are
+    expected ahead where the two frequencies differ, and plain ones where they do not. Where all classes are alike in use, experts
+    are expected ahead of both: their mean is right for that too, and varies less (Aimar et al., CVPR 2023).
+    """
+    prior = trials.request.class_prior
+    differ = prior != "train" and imbalance_factor(trials.parts[0].class_counts) >= NO_TAIL
+
+    def place(reading: Reading) -> int:
+        if reading.method == EXPERTS:
+            return 0 if differ and prior == "uniform" else 2
+        return 1 + (bool(reading.keyword) != differ)
+
+    return [place(each.reading) for each in every]
+
+
+def _is_short(cost: float, request: Request, setting: Setting, images: int) -> bool:
+    """Whether a training is so short that its cost is no matter.
+
+    Args:
+        cost: its passes over the training images (`spec.cost.training_cost`).
+        images: number of training images.
+    """
+    network = plain_size(setting)
+    return network is not None and cost * network.multiply_adds * images <= SHORT[chosen_device(request.device)]
