@@ -33,7 +33,7 @@ class Tail:
 
 
 def test_experts_are_tried_where_their_training_is_short():
-    """A pass of the digits takes 336 images of 2.4 million multiply-adds; one of CIFAR-10-LT 12,406 of 69 million."""
+    """A pass of the digits takes 336 images of 12 million multiply-adds; one of CIFAR-10-LT 12,406 of 69 million."""
     assert usual_candidates(CPU, digits_lt(), 336) == "ce,balpoe"
     assert usual_candidates(CPU, digits_lt(), 1_000_000) == "ce"
     assert usual_candidates(CPU, cifar10_lt(), 12_406) == "ce"
