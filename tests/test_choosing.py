@@ -79,13 +79,15 @@ def test_a_class_with_one_image_makes_a_choice_less_sure():
     unsure = compared(torch.stack([better, worse]), one, UNIFORM)[1]
     assert (sure.behind, unsure.behind) == pytest.approx((0.01, 0.5))
     assert unsure.standard_error > 0.2 > 10 * sure.standard_error
+    assert unsure.cannot_be_told_apart, "a single image tells nothing"
+    assert sure.standard_error == pytest.approx(0.01 * math.sqrt(1 + 0.99), rel=0.05), "that of the draws, and one more image"
 
 
 def test_a_few_images_that_all_speak_for_one_candidate_leave_a_doubt():
     labels = torch.arange(3)
     best, worst = compared(hits([1, 1, 1], [0, 0, 0]), labels, torch.ones(3), draws=20_000)
     assert (best.behind, worst.behind) == (0.0, 1.0)
-    assert worst.standard_error == pytest.approx(math.sqrt(0.75 * 0.25 / 4), rel=0.03), "three images, and one that says nothing"
+    assert worst.standard_error == pytest.approx(1 / 3), "three images that agree, and one of which nobody knows"
     assert best.interval == pytest.approx(wilson(1.0, 3))
     assert worst.interval == pytest.approx(wilson(0.0, 3))
     same = compared(hits([1, 0, 1], [1, 0, 1]), labels, torch.ones(3))

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F  # noqa: N812
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -77,8 +76,9 @@ def compared(hits: Numbers, labels: Labels, prior: Prior, *, draws: int = 2000) 
     """Compares candidates by the accuracy under the prior, with a paired bootstrap over images.
 
     In each draw, n images (`effective_images`) are drawn with replacement, each with its weight, the same for all candidates; a
-    class with a single image is thus in some draws and not in others. One more image, on which candidates do not differ, keeps
-    the error above 0 where a few images all speak for the same candidate.
+    class with a single image is thus in some draws and not in others. The variance of one more image of the largest weight, on
+    which two candidates differ in one way as likely as in the other, is added to that of the draws where they differ at all
+    (Agresti and Min, 2005, add a half to each cell), so that no single image tells two candidates apart.
 
     Args:
         hits: whether each candidate classifies each image correctly (candidates, images), truth values or 0 and 1.
@@ -94,15 +94,14 @@ def compared(hits: Numbers, labels: Labels, prior: Prior, *, draws: int = 2000) 
     hits = as_hits("compared", hits, rows="candidates", images=len(labels))
     weights, images = image_weights(labels, prior), effective_images(labels, prior)
     generator = torch.Generator().manual_seed(0)
-    size = round(images) + 1
-    with_one_more = torch.cat([weights, weights.new_tensor([1 / images])])
-    drawn = torch.multinomial(with_one_more, draws * size, replacement=True, generator=generator).reshape(draws, size)
+    size = max(round(images), 1)
+    drawn = torch.multinomial(weights, draws * size, replacement=True, generator=generator).reshape(draws, size)
     recalls = hits.double() @ weights
-    best = int(recalls.argmax())
-    ahead = F.pad(hits[best].double() - hits.double(), (0, 1))
-    errors = [each[drawn].mean(1).std(correction=1) for each in ahead]
+    ahead = hits[recalls.argmax()].double() - hits.double()
+    variances = torch.stack([each[drawn].mean(1).var(correction=1) for each in ahead])
+    errors = (variances + one_more_image(weights)).sqrt() * ahead.any(1)
     return [
-        Comparison(float(recall), wilson(float(recall), images), float(recalls[best] - recall), float(error))
+        Comparison(float(recall), wilson(float(recall), images), float(recalls.max() - recall), float(error))
         for recall, error in zip(recalls, errors, strict=True)
     ]
 
@@ -172,15 +171,16 @@ def chosen_strengths(hits: Numbers, labels: Labels, prior: Prior, odd: Sequence[
     return Strengths(best(part >= 0), of_parts, part)
 
 
-def behind_the_best(hits: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
-    """How far each row of hits is behind the best one, and its standard error.
+def one_more_image(weights: Tensor) -> Tensor:
+    """Variance of an image of the largest weight on which two candidates differ in one way as likely as in the other."""
+    return weights.max() ** 2
 
-    One more image of the largest weight, on which the two differ in one way as likely as in the other, is added to the variance
-    (Agresti and Min, 2005, add a half to each cell), so that no single image tells two strengths apart.
-    """
+
+def behind_the_best(hits: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+    """How far each row of hits is behind the best one, and its standard error, one more image (`compared`) included."""
     recalls = hits @ weights
     behind, ahead = recalls.max() - recalls, hits[recalls.argmax()] - hits
-    return behind, ((ahead - behind[:, None]) ** 2 @ weights**2 + weights.max() ** 2).sqrt()
+    return behind, ((ahead - behind[:, None]) ** 2 @ weights**2 + one_more_image(weights)).sqrt()
 
 
 def recall_interval(recalls: Numbers, counts: Numbers) -> tuple[float, float]:

@@ -28,7 +28,7 @@ from longtail.workflow.verdict import verdict
 from longtail.workflow.watcher import Watcher
 from longtail.workflow.weighing import Readings, costs_of, saved_costs, unlikely, usual_candidates
 
-RULE = "one standard error, then what is expected"  # a choice that was made by another rule is made again
+RULE = "one standard error and one image more, then what is expected"  # a choice that was made by another rule is made again
 
 
 @dataclass(frozen=True)
