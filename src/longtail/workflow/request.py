@@ -43,7 +43,9 @@ class Request:
         METHOD, "A method (longtail list), file.py:function, or auto to choose one on validation images.", "auto"
     )
     candidates: str | None = option(
-        METHOD, "What auto chooses among: a list such as ce,la,gcl,gala,balpoe; ce if not given.", metavar="NAMES"
+        METHOD,
+        "What auto chooses among: a list such as ce,la,gcl,gala,balpoe; ce if not given, with balpoe where training is short.",
+        metavar="NAMES",
     )
     folds: int = option(
         METHOD, "Number of parts of the training images that auto chooses on, one after the other; 1: one tenth.", 1
