@@ -20,7 +20,7 @@ from PIL import Image
 
 import longtail
 from longtail.cli.data import run_check
-from longtail.cli.look import run_table
+from longtail.cli.runs_table import run_table
 from longtail.data import published
 from longtail.data.published_lists import PUBLISHED
 from longtail.reporting.writing import write_report_page

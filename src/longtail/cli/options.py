@@ -28,6 +28,7 @@ REPORT = Annotated[
     bool,
     typer.Option("--report/--no-report", envvar="LONGTAIL_REPORT", help="Write a page of figures and tables, report.html."),
 ]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 NO_IMAGES = Annotated[bool, typer.Option("--no-images", help="Show no images in the report, as for private ones.")]
 ON = Annotated[
     str | None,
@@ -133,3 +134,10 @@ def _in_flag(found: re.Match[str]) -> str:
     if value.startswith("{"):
         return " ".join(f"{flag(name)} {key}={each}" for key, each in ast.literal_eval(value).items())
     return f"{flag(name)} {value}"
+
+
+def limit(asked: Mapping[str, Any]) -> None:
+    """Sets the number of pixels up to which images are decoded."""
+    from longtail.data.opening import limit_pixels
+
+    limit_pixels(asked["max_pixels"])

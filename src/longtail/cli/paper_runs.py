@@ -6,11 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from longtail.cli.look import run_table
 from longtail.cli.options import FIELDS, in_flags, sbatch_options
 from longtail.cli.paper_plan import show_plan
 from longtail.cli.paper_tables import captions, record_sheet, sheet_of, text_table
 from longtail.cli.progress import Bars
+from longtail.cli.runs_table import run_table
 from longtail.cli.show import lines_on_stderr, say, text
 from longtail.errors import UserError
 from longtail.papers import NAMES, Cell, PaperTable, is_published, read_table
