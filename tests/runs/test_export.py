@@ -89,7 +89,9 @@ def agree(path, folder):
 
 
 @pytest.mark.parametrize(
-    ("method", "backbone"), [("ce", None), ("gcl", None), ("ce", "test_resnet"), ("lws", None), ("tde", None)], ids=str
+    ("method", "backbone"),
+    [("ce", None), ("gcl", None), ("ce", "test_resnet"), ("lws", None), ("tde", None), ("balpoe", None), ("disalign", None)],
+    ids=str,
 )
 def test_onnx_gives_the_scores_of_the_run(stored, method, backbone):
     folder = stored(method, backbone=backbone)
