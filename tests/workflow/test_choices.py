@@ -91,6 +91,18 @@ def test_a_folder_of_images_of_one_size(device, side, size, backbone, tmp_path, 
     assert (setting.epochs, setting.name) == (200, tmp_path.name)
 
 
+def test_test_images_have_no_part_in_epochs_and_batch(tmp_path, on):
+    """40 training images beside 5,000 test images: 200 epochs of batches of 10."""
+    on("cpu")
+    path = paint(tmp_path / "photos", {"apple": 20, "berry": 20}, size=2)
+    rows = [f"{name}/{index:03}.png,{name},train" for name in ("apple", "berry") for index in range(20)]
+    (path / "list.csv").write_text(
+        "\n".join(["path,label,split", *rows, *(f"test/{index}.png,apple,test" for index in range(5000))])
+    )
+    choice = choose(Request(path, split=path / "list.csv", size=32, skip_corrupt=True), path)
+    assert (choice.setting.epochs, choice.setting.batch_size) == (200, 10)
+
+
 def test_a_large_size_on_a_cpu_gets_a_small_network(tmp_path, on):
     on("cpu")
     choice = choose(Request(tmp_path, size=128), paint(tmp_path, {"apple": 2, "berry": 2}))

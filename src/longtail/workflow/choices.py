@@ -49,7 +49,8 @@ def choose(request: Request, path: Path) -> Choice:
     device = chosen_device(request.device)
     start, note = start_of(request, device)
     tuned = start is not None and request.budget in (None, "fine-tuning")
-    images = len(listing.files)
+    imbalance = request.imbalance if request.split is None else None
+    images = training_images(listing, imbalance=imbalance, split_seed=request.split_seed)
     size = request.size or (start and start.size_on(device)) or image_size(listing, device)
     chosen: dict[str, Any] = {
         "name": name,
@@ -62,9 +63,8 @@ def choose(request: Request, path: Path) -> Choice:
     }
     given = ((each, getattr(request, each, None)) for each in parameters_of(settings.folder))
     asked = {each: value for each, value in given if value is not None}
-    imbalance = request.imbalance if request.split is None else None
-    largest = largest_batch(training_images(listing, imbalance=imbalance, split_seed=request.split_seed))
-    setting = settings.folder(**{**asked, **chosen}, batch_size=batch_size(images), largest_batch=largest)
+    batches = {"batch_size": batch_size(images), "largest_batch": largest_batch(images)}
+    setting = settings.folder(**{**asked, **chosen, **batches})
     budget = "fine-tuning" if tuned else request.budget or "paper"
     setting = replace(setting, budget=budget, fine_tuning=start.budget if start and tuned else None)
     said = " ".join((sentence(request, listing, setting, chosen, start), note)).strip()
@@ -100,14 +100,18 @@ def image_size(listing: Listing, device: str) -> int:
 
 
 def epoch_budget(images: int, device: str) -> int:
-    """Number of epochs of a first stage: about 400,000 images shown on a CPU, 2.5 million on a GPU, within 10 and 200 epochs."""
+    """Number of epochs of a first stage: about 400,000 images shown on a CPU, 2.5 million on a GPU, within 10 and 200 epochs.
+
+    Args:
+        images: number of training images.
+    """
     shown = 400_000 if device == "cpu" else 2_500_000
     return min(max(round(shown / images), 10), 200)
 
 
 def batch_size(images: int) -> int:
-    """Batch size: 64, or a quarter of the images where that is less; at least 8."""
-    return max(min(64, images // 4), 8)
+    """Batch size: 64, or a quarter of the training images where that is less; at least 8."""
+    return min(64, largest_batch(images))
 
 
 def largest_batch(images: int) -> int:

@@ -94,7 +94,11 @@ def weights_of(request: Request) -> Path | None:
 
 
 def epochs_of_fine_tuning(images: int, device: str) -> int:
-    """Number of epochs: about 120,000 images shown on a CPU, 600,000 on a GPU, within 5 and 30 epochs."""
+    """Number of epochs: about 120,000 images shown on a CPU, 600,000 on a GPU, within 5 and 30 epochs.
+
+    Args:
+        images: number of training images.
+    """
     return min(max(round(SHOWN[device] / images), FEWEST_EPOCHS), MOST_EPOCHS)
 
 
