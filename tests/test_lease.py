@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 
 from longtail import recipes, settings
+from longtail.papers import read_table
+from made_results import made
 
 LEASE = Path(__file__).resolve().parents[1] / "benchmarks" / "lease"
 
@@ -57,6 +59,17 @@ def test_the_missing_runs_share_their_first_stage_in_one_line(monkeypatch):
     assert [line.split(" ; ") for line in lines] == [
         [own(seed, name) for name in names] for seed in (0, 1) for names in (["crt", "ce"], ["gcl"])
     ]
+
+
+def test_runs_of_another_augmentation_are_not_those_of_the_fair_table(monkeypatch):
+    missing = script("missing")
+    monkeypatch.setattr(recipes, "ALL", [recipes.ce, recipes.gcl])
+    cells = [cell for cell in read_table("table1").cells if cell.column.setting == "cifar100_lt" and cell.column.imbalance == 100]
+    ce, gcl = (next(cell for cell in cells if cell.method == name) for name in ("ce", "gcl"))
+    setting = settings.cifar100_lt()
+    strong = [made(cell, 0.5, augment="strong") for cell in (ce, gcl)]
+    assert len(missing["chains"](setting, 1, strong)) == 2
+    assert missing["chains"](setting, 1, [*strong, made(gcl, 0.5)]) == ["cifar100_lt --budget paper --seed 0 --method ce"]
 
 
 def test_a_chain_runs_in_order_and_all_ends_in_time(monkeypatch, tmp_path, capfd):

@@ -51,9 +51,11 @@ def chains(setting: Setting, seeds: int, results: Iterable[StoredResult]) -> lis
 
 
 def is_of(result: StoredResult, setting: Setting) -> bool:
-    """Whether a result was measured on the setting, at its budget and for its epochs."""
+    """Whether a result was measured on the setting, at its budget, for its epochs and with its own augmentation."""
     own, stages = result.record["setting"], result.report.stages
-    return (own.get("name"), result.report.budget, stages[0].epochs) == (setting.name, setting.budget, setting.epochs)
+    asked = own.get("augmentation"), own.get("symmetry")
+    measured = (own.get("name"), result.report.budget, stages[0].epochs, *asked)
+    return measured == (setting.name, setting.budget, setting.epochs, setting.augmentation, setting.symmetry)
 
 
 def first_stage_of(recipe: Recipe) -> str:

@@ -1,5 +1,7 @@
 """All runs of a setting as rows: one row per experiment with its seeds, and how it differs from the others."""
 
+import csv
+import io
 import statistics
 
 import pytest
@@ -148,6 +150,21 @@ def test_deterministic_is_on_while_it_is_asked_for(tmp_path):
     assert again.report.test == first.report.test
     make_compute("cpu")
     assert not torch.are_deterministic_algorithms_enabled()
+
+
+def test_rows_say_the_augmentation_that_was_asked_for(tmp_path):
+    short = {"method": "ce", "epochs": 1, "runs": tmp_path, "device": "cpu"}
+    longtail.train("digits_lt", augment="strong", symmetry="none", **short)
+    assert [row.augmented for row in rows_of(tmp_path, "digits_lt")] == [["strong augmentation", "symmetry none"]]
+    said = " ".join(command("table", "digits_lt", "--runs", tmp_path).text.split())
+    assert "1 view · strong augmentation · symmetry none" in said
+    longtail.train("digits_lt", **short)
+    assert sorted(map(len, (row.augmented for row in rows_of(tmp_path, "digits_lt")))) == [0, 2]
+    lines = command("table", "digits_lt", "--runs", tmp_path).out.splitlines()
+    assert "strong" not in lines[0]
+    assert any(line.split()[:2] == ["strong", "augmentation,"] for line in lines)
+    sheet = csv.DictReader(io.StringIO(command("table", "digits_lt", "--runs", tmp_path, "--format", "csv").out))
+    assert sorted(row["augmentation"] for row in sheet) == ["", "strong augmentation, symmetry none"]
 
 
 def test_runs_of_different_views_are_rows_of_their_own(tmp_path):

@@ -102,7 +102,7 @@ def rows_table(rows: Sequence[Row]) -> Table:
     Conditions in which all rows agree stand in the title, others below the names.
     """
     first = rows[0].reports[0]
-    conditions = [_conditions(row.reports[0]) for row in rows]
+    conditions = [[*_conditions(row.reports[0]), *row.augmented] for row in rows]
     same = [words for words in conditions[0] if all(words in other for other in conditions)]
     title = " · ".join((first.setting, *same, first.epoch_rule, "test images, %"))
     table = grid(title, "all", *GROUPS, "accuracy", "ECE", "seconds", "n", caption=_caption(first))
@@ -117,19 +117,20 @@ def rows_table(rows: Sequence[Row]) -> Table:
 def rows_sheet(rows: Sequence[Row]) -> Sheet:
     """The rows for other programs: numbers in %, the deviation over seeds in a column of its own."""
     numbers = ("mean_recall", *GROUPS, "accuracy", "calibration_error")
-    header = ["method", "differs", "budget", "protocol", "epochs", "views", "n", "seconds"]
+    header = ["method", "differs", "budget", "protocol", "epochs", "views", "augmentation", "n", "seconds"]
     header += [heading for name in ("all", *GROUPS, "accuracy", "ECE") for heading in (name, f"{name} ±")]
     cells = []
     for row in rows:
         first = row.reports[0]
         own = [f"{row.method}{_flag(first)}", row.differs, first.budget, first.protocol]
-        own += ["+".join(str(stage.epochs) for stage in first.stages), str(first.views), str(len(row.reports))]
+        own += ["+".join(str(stage.epochs) for stage in first.stages), str(first.views), ", ".join(row.augmented)]
+        own.append(str(len(row.reports)))
         own.append(f"{row.mean('seconds'):.0f}")
         pairs = (mean_and_std(row.values(name)).split(" ± ") for name in numbers)
         cells.append([*own, *(cell for pair in pairs for cell in (*pair, "")[:2])])
     first = rows[0].reports[0]
     title = f"{first.setting} · {first.epoch_rule} · test images, %"
-    return Sheet(title, header, cells, (_caption(first),), names=6)
+    return Sheet(title, header, cells, (_caption(first),), names=7)
 
 
 def stage_table(report: RunReport) -> Table:

@@ -26,7 +26,8 @@ VARIANTS: Mapping[str, str] = {
     "cast": "weights become half precision once per step, all together, and not layer by layer",
     "counters": "the batch norms' counts of batches are raised together, once per step",
 }
-BEST: Mapping[str, tuple[str, ...]] = {}  # the fastest variants that benchmarks/gpu.py found, by a part of the device's name
+# the fastest variants that benchmarks/gpu.py found, by a part of the device's name
+BEST: Mapping[str, tuple[str, ...]] = {"H100": ("cast", "counters")}
 BACKEND = "inductor"
 
 

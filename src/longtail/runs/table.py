@@ -36,11 +36,13 @@ class Row:
         method: the recipe's name.
         differs: values that differ from the other rows of the method, "stages.1.resample.call = power"; "" for a single row.
         reports: report of the run at each seed.
+        augmented: what was asked of the augmentation, in words, such as "strong augmentation"; empty for the setting's own.
     """
 
     method: str
     differs: str
     reports: Sequence[RunReport]
+    augmented: Sequence[str] = ()
 
     def values(self, name: str) -> list[float]:
         """Value at each seed: "mean_recall", "accuracy", "calibration_error", a group's recall, or "seconds" of training."""
@@ -89,11 +91,16 @@ def rows_of(
             f"`{for_shell('longtail', 'train', setting)} --method NAME`."
         )
     differences = _differences([experiments[0][0] for experiments in found.values()])
-    rows = [
-        Row(experiments[0][1].method, differs, [report for _, report in sorted(experiments, key=lambda pair: pair[1].seed)])
-        for experiments, differs in zip(found.values(), differences, strict=True)
-    ]
+    rows = [_row(experiments, differs) for experiments, differs in zip(found.values(), differences, strict=True)]
     return sorted(rows, key=lambda row: row.mean("mean_recall"))
+
+
+def _row(experiments: Sequence[tuple[Record, RunReport]], differs: str) -> Row:
+    reports = sorted((report for _, report in experiments), key=lambda report: report.seed)
+    setting = experiments[0][0]["setting"]
+    words = {"augmentation": "{} augmentation", "symmetry": "symmetry {}"}
+    augmented = [said.format(setting[name]) for name, said in words.items() if setting.get(name)]
+    return Row(reports[0].method, differs, reports, augmented)
 
 
 def _name_of(runs: Path, setting: str) -> str:
