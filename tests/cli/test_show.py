@@ -263,6 +263,7 @@ def test_a_folder_is_shown_as_it_is_trained(asked, tmp_path):
     assert record["recipe"] == page["recipe"]
     assert record["setting"] == page["setting"]
     assert "symmetry as found --symmetry training images are looked at" in shown("crt", path, "--size", 8).text
+    assert "symmetry as found" not in shown("crt", "digits_lt", "--augment", "strong").text
     departures = page["departures"]
     assert record["departures"] == [*departures["recipe"], *departures["stages"][0], *departures["stages"][1]]
 

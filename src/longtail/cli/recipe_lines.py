@@ -10,6 +10,7 @@ from functools import partial
 from itertools import groupby, pairwise
 from typing import Any
 
+from longtail.data.folder import folder_data
 from longtail.inference import reference_of
 from longtail.spec.description import name_of, parameters_of
 from longtail.spec.recipe import Recipe, Setting, Stage
@@ -68,7 +69,7 @@ def setting_lines(setting: Setting) -> list[Line]:
     lines += augmentation_lines("augmentation", setting.augment)
     if setting.symmetry:
         lines.append(Line("symmetry", setting.symmetry, "--symmetry"))
-    elif setting.augmentation:
+    elif setting.augmentation and getattr(setting.data, "func", None) is folder_data:
         lines.append(Line("symmetry", "as found", "--symmetry", "training images are looked at when training begins"))
     lines += [Line("views in evaluation", setting.views, "--views")]
     largest = "a quarter of the training images; a method's larger batch shrinks to it, and the learning rate with the batch"

@@ -44,7 +44,8 @@ def found_symmetry(setting: Setting, data: Data, request: Request, watcher: Watc
     A classifier by the nearest class mean, in which no image counts for its own class, is given up to 600 training images as they
     are and changed. In the features of a pretrained network, images that are turned by 90 degrees are recognised nearly as well
     only where none is upright: kept are 86 % on plankton, 62 % on CIFAR-10, 64 % on digits. Such features hardly tell left from
-    right, pixels do: mirrored, digits lose 54 points of 89, CIFAR-10 none of 26.
+    right, pixels do: mirrored, digits lose 54 points of 89, CIFAR-10 none of 26. They find left and right too where these mean
+    nothing, as where images are alike that were taken one after the other: plankton loses 9 points of 15.
     """
     images, labels = _sample(data)
     if request.weights is not None or request.pretrained:
@@ -57,9 +58,15 @@ def found_symmetry(setting: Setting, data: Data, request: Request, watcher: Watc
     plain, mirrored = (_recognised(_pixels, images, labels, view) for view in (_same, _mirrored))
     lost = plain - mirrored
     clearly = lost.mean() > max(3 * float(lost.std()) / len(lost) ** 0.5, 0.1 * float(plain.mean()))
-    said = "hard to recognise, as signs and text are: symmetry none" if clearly else "recognised as well: symmetry mirror"
-    watcher.note(f"Mirrored images are {said} (`symmetry`).")
-    return "none" if clearly else "mirror"
+    rates = (
+        f"{plain.mean():.0%} of {len(images)} training images are recognised, and {mirrored.mean():.0%} of their mirror images"
+    )
+    if clearly:
+        safe = "symmetry none, which is safe; choose another where left and right mean nothing"
+        watcher.note(f"By their pixels, {rates}: {safe} (`symmetry`).")
+        return "none"
+    watcher.note(f"By their pixels, {rates}: symmetry mirror (`symmetry`).")
+    return "mirror"
 
 
 def _sample(data: Data) -> tuple[Tensor, Tensor]:
