@@ -2,11 +2,13 @@
 # From the project's root: fills .lease/ (about 50 MiB) with what a machine with a GPU needs that is lent for a quarter of an hour
 # and reaches no network.
 #   benchmarks/lease/prepare.sh cifar10|cifar100|none [DATA]
-# WHEELS: packages that the machine lacks.
+# Put other lines first into .lease/jobs.txt as they are wanted; an archive of a folder of images (NAME.tar.xz) that is put into
+# .lease/ is unpacked there, and is DATA/NAME in these lines. WHEELS: packages that the machine lacks.
 set -euo pipefail
 what=${1:-cifar100}; data=${2:-${LONGTAIL_DATA:-data}}; here=benchmarks/lease
 rm -rf .lease && mkdir -p .lease/project .lease/wheels
 cp -r src tests benchmarks pyproject.toml README.md .lease/project/
+cp $here/on_machine.sh .lease/
 uv run python $here/missing.py --setting "$([ "$what" = cifar10 ] && echo cifar10_lt || echo cifar100_lt)" > .lease/jobs.txt
 uv run python - <<'PYTHON' > .lease/commit
 from longtail.runs.provenance import commit
