@@ -81,7 +81,10 @@ def verify(
 def tune(
     run: RUN,
     data: Annotated[
-        Path | None, typer.Argument(help="The folder or CSV that the run was trained on; not needed for named settings.")
+        Path | None,
+        typer.Argument(
+            help="The folder or CSV that the run was trained on; not needed for named settings, nor for what auto trained again."
+        ),
     ] = None,
     undo: Annotated[bool, typer.Option("--undo", help="Remove what was chosen; the run is as it was trained.")] = False,
     trust_code: TRUST = False,

@@ -11,6 +11,7 @@ from longtail.errors import UserError
 from longtail.runs.seals import read_json
 
 ANSWERS = "answers.json"
+VALIDATION = "validation.pt"  # of a comparison: predictions of the chosen candidate on its validation images
 FRESH = "fresh"  # folder inside a run, in which it is trained anew
 CHECKPOINTS = ("state.pt", "state.before.pt")  # the newest first
 

@@ -157,7 +157,7 @@ class Run(RunFolder):
         arrays = {"features": predictions.features, "logits": predictions.logits}
         if scores is not predictions.logits:
             arrays["scores"] = scores
-        stored: dict[str, Any] = {name: _half(tensor).numpy() for name, tensor in arrays.items()}
+        stored: dict[str, Any] = {name: in_half(tensor).numpy() for name, tensor in arrays.items()}
         predicted = scores.argmax(1).numpy()
         np.savez_compressed(buffer, labels=predictions.labels.numpy(), predicted=predicted, **stored)
         self.write("predictions.npz", buffer.getvalue())
@@ -171,7 +171,7 @@ class Run(RunFolder):
         self.write_json("model/config.json", config)
 
 
-def _half(tensor: Tensor) -> Tensor:
+def in_half(tensor: Tensor) -> Tensor:
     """The numbers in float16, or as they are where a finite one would become infinite."""
     half = tensor.half()
     return half if bool((half.isinf() == tensor.isinf()).all()) else tensor

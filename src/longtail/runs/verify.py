@@ -13,7 +13,7 @@ from typing import Any
 from longtail.errors import MissingFileError, UserError
 from longtail.results import counted
 from longtail.runs.folder import CHECKSUMS, RECORD, REPORT, RunFolder
-from longtail.runs.layout import ANSWERS, CHECKPOINTS, FRESH, chosen_run, stages_of
+from longtail.runs.layout import ANSWERS, CHECKPOINTS, FRESH, VALIDATION, chosen_run, stages_of
 from longtail.runs.report import read_report
 from longtail.runs.seals import REMEDY, check_state, is_sealed, read_json
 from longtail.runs.tuned import AGAIN, TUNED, read_tuned
@@ -57,6 +57,9 @@ def verify(folder: Path) -> Iterator[Finding]:
         yield _of_stage(path)
     for path in answers:
         yield _of_json(path, "The same command of the comparison writes it again.")
+        if (path.parent / VALIDATION).exists():
+            anew = "It is needed to tune the chosen run alone; with `fresh` the comparison writes it again."
+            yield _checked(path.parent / VALIDATION, partial(check_state, path.parent / VALIDATION), anew)
 
 
 def _chosen_elsewhere(answers: Sequence[Path], runs: Sequence[Path]) -> list[Path]:

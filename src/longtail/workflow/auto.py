@@ -16,7 +16,8 @@ from longtail.data.priors import read_prior
 from longtail.data.splits import Data, with_validation_in_training
 from longtail.errors import UserError
 from longtail.runs.files import sweep_dead
-from longtail.runs.layout import ANSWERS, FRESH, answers_folder
+from longtail.runs.held_out import keep
+from longtail.runs.layout import ANSWERS, FRESH, VALIDATION, answers_folder
 from longtail.runs.run import Run
 from longtail.runs.seals import read_json
 from longtail.spec.recipe import Setting
@@ -62,6 +63,8 @@ def choose_method(request: Request, watcher: Watcher) -> Auto:
     said_of = [request.groups, request.class_prior]
     stored = None if request.fresh else _stored(run, key, said_of, readings)
     candidates, chosen, every = stored or _chosen(trials, readings)
+    if not stored and request.refit:
+        _keep_predictions(run, trials, readings, candidates[chosen].reading)
     result = _final(trials, candidates[chosen], data, request.protocol)
     said = stored_verdict(run) if stored else verdict(every, candidates, chosen, trials, result.report)
     _write(run, key, said_of, candidates, chosen, result, said)
@@ -101,6 +104,13 @@ def _chosen(trials: Trials, readings: Readings) -> tuple[list[Candidate], int, l
     rows = zip(every, costs, results, strict=True)
     candidates = [Candidate(each.reading, each.tau, cost, result) for each, cost, result in rows]
     return candidates, one_standard_error(results, saved_costs(costs, trials), unlikely(every, trials)), every
+
+
+def _keep_predictions(run: Run, trials: Trials, readings: Readings, chosen: Reading) -> None:
+    """Keeps what the network of the chosen candidate says of the validation images, which the one trained again has seen."""
+    name, group = next((name, group) for name, group in readings.items() if chosen in group)
+    sweep_dead(run.folder / VALIDATION)
+    keep(run.folder, trials.predictions(name, group, chosen))
 
 
 def _final(trials: Trials, chosen: Candidate, data: Data, protocol: str) -> Result:

@@ -15,7 +15,7 @@ from longtail.data.splits import Data, hold_out
 from longtail.engine.evaluation import ForwardPasses
 from longtail.engine.training import train_stages
 from longtail.errors import UserError
-from longtail.inference import InferenceRule
+from longtail.inference import InferenceRule, Predictions
 from longtail.runs.layout import stages_folder
 from longtail.runs.run import Run
 from longtail.runs.starts import add_start
@@ -96,6 +96,12 @@ class Trials:
         """Trains the networks of a candidate, and reads them in all ways; readings of one network share its passes."""
         self._passes.clear()
         return [tried(each, self._rule(each), self._of(name, each), self.prior) for each in readings]
+
+    def predictions(self, name: str, readings: Sequence[Reading], chosen: Reading) -> list[Predictions]:
+        """Predictions on the validation images of each part, by the network of one of a candidate's readings."""
+        for each in readings[: readings.index(chosen)]:
+            self._of(name, each)
+        return [passes.over("val") for passes in self._of(name, chosen)]
 
     def _rule(self, reading: Reading) -> Callable[[float | None], InferenceRule]:
         return lambda tau: chosen_recipe(self.asked(reading, tau), self.setting).inference

@@ -21,6 +21,7 @@ from longtail.runs.devices import chosen_device
 from longtail.runs.files import encoded
 from longtail.runs.folder import CHECKSUMS
 from longtail.runs.frequencies import STRENGTH, recorded_frequencies, trained_frequencies
+from longtail.runs.held_out import kept
 from longtail.runs.judging import judged_again, regrouped_report
 from longtail.runs.layout import chosen_run
 from longtail.runs.model_reading import read_model
@@ -76,7 +77,8 @@ def tune(
     `longtail.load`, `predict`, `evaluate`, `compare` and `export` use the values; `untune` removes them.
 
     Args:
-        run: folder of the run, or of a comparison, of which the chosen run is tuned.
+        run: folder of the run, or of a comparison, of which the chosen run is tuned; where that was trained again on all images,
+            on what the compared network said of the validation images.
         data: the folder or CSV that it was trained on; not needed for named settings.
         prior: class frequencies in use: uniform, train, or a CSV label,share; None for those of the rule, else uniform.
         root: folder that holds the data of named settings; $LONGTAIL_DATA or ./data if not given.
@@ -87,13 +89,14 @@ def tune(
     Raises:
         UserError: the run has no validation images, or they are not where they are said to be; there is no such prior.
     """
-    kind, own = chosen_device(device), Run(chosen_run(Path(run).expanduser()))
+    kind, asked = chosen_device(device), Path(run).expanduser()
+    own = Run(chosen_run(asked))
     report = read_report(own.folder)
     model, config, rule = read_model(own, trust_code=trust_code)
     below, sources = (None if path is None else Path(path).expanduser() for path in (data, root))
     place = Place(below, sources, outside)
     shares, name = _wanted(rule, prior, config)
-    val = validation_predictions(own, model.eval().to(kind), config, place)
+    val = _kept(asked, rule) or validation_predictions(own, model.eval().to(kind), config, place)
     if not bool(shares[val.labels].sum() > 0):
         raise UserError(f"The class prior '{name}' gives no share to any class that has validation images.")
     target = None if bool((shares == shares[0]).all()) else tuple(shares.tolist())
@@ -114,6 +117,17 @@ def untune(run: str | Path) -> bool:
         if there:
             _write_card(own, report, own.read_json("model/config.json")["longtail"])
     return there
+
+
+def _kept(folder: Path, rule: InferenceRule) -> Predictions | None:
+    """What a comparison keeps of its validation images where its run was trained again on all images; else None."""
+    found = kept(folder)
+    if found is not None and function_of(rule) not in (as_trained, logit_adjusted):
+        raise UserError(
+            f"The rule of the chosen method is fitted to its own network, and '{folder}' keeps what another one said of the "
+            f"validation images; to tune it, compare with `refit=False`."
+        )
+    return found
 
 
 def _wanted(rule: InferenceRule, prior: str | None, config: Mapping[str, Any]) -> tuple[Prior, str]:

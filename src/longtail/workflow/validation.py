@@ -63,8 +63,8 @@ def validation_predictions(run: RunFolder, model: Classifier, config: Mapping[st
     rows = [row for row in csv.DictReader(io.StringIO(_text(run), newline="")) if row["split"] == "val"]
     if not rows:
         raise UserError(
-            f"'{run.folder}' has no validation images to tune on; train it with `val=0.1`, or, where auto chose it, with "
-            f"`refit=False`."
+            f"'{run.folder}' has no validation images to tune on; train it with `val=0.1`. Where auto chose it, give the folder "
+            f"of its comparison, which keeps what is needed; one that keeps nothing is made anew by `fresh`."
         )
     files, contents = [unguarded(row["path"]) for row in rows], [row.get("content") or "" for row in rows]
     number = {name: label for label, name in enumerate(config["classes"])}

@@ -1,0 +1,45 @@
+"""What a comparison keeps of its validation images, so that the run that was trained again on all images can be tuned."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from longtail.errors import DamagedFile
+from longtail.inference import Predictions
+from longtail.runs.layout import VALIDATION
+from longtail.runs.run import in_half
+from longtail.runs.seals import read_tensors, write_tensors
+
+
+def keep(folder: Path, parts: Sequence[Predictions]) -> None:
+    """Writes the logits of the validation images, in half precision, their labels and the class counts in training.
+
+    Args:
+        folder: folder of the comparison.
+        parts: predictions of the chosen candidate's network on its validation images; with folds, of one network per fold.
+    """
+    state = {
+        "logits": in_half(torch.cat([each.logits for each in parts])),
+        "labels": torch.cat([each.labels for each in parts]),
+        "class_counts": torch.stack([each.class_counts for each in parts]).mean(0),
+    }
+    write_tensors(folder / VALIDATION, state)
+
+
+def kept(folder: Path) -> Predictions | None:
+    """The predictions that a comparison keeps, with one feature that says nothing; None where it keeps none.
+
+    Raises:
+        DamagedFile: the file differs from what was written.
+    """
+    state = read_tensors(folder / VALIDATION)
+    if state is None:
+        return None
+    try:
+        logits = state["logits"].float()
+        return Predictions(logits.new_zeros(len(logits), 1), logits, state["labels"], state["class_counts"])
+    except (KeyError, AttributeError) as error:
+        raise DamagedFile(f"'{folder / VALIDATION}' is damaged: it holds no predictions.") from error
