@@ -11,9 +11,10 @@ from commands import paint, truncated
 from longtail.errors import DamagedFile
 from longtail.inference import Predictions
 from longtail.runs.held_out import keep, kept
-from longtail.runs.layout import VALIDATION, chosen_run
+from longtail.runs.layout import ANSWERS, VALIDATION, chosen_run
 from longtail.runs.report import read_report
 from longtail.runs.run import Run
+from longtail.runs.seals import write_json
 from longtail.runs.tuned import read_tuned
 from longtail.runs.verify import verify
 from longtail.workflow.tuning import untune
@@ -106,9 +107,13 @@ def test_what_is_damaged_is_said(photos, tmp_path):
 def test_logits_above_half_precision_are_kept_as_they_are(tmp_path):
     logits = torch.tensor([[70000.0, 0.0], [0.25, 1.0]])
     counts = torch.tensor([3.0, 2.0], dtype=torch.float64)
-    keep(tmp_path, [Predictions(torch.ones(2, 1), logits, torch.tensor([0, 1]), counts)])
+    write_json(tmp_path, ANSWERS, {"key": "abc"})
+    keep(tmp_path, "abc", [Predictions(torch.ones(2, 1), logits, torch.tensor([0, 1]), counts)])
     assert kept(tmp_path).logits.tolist() == logits.tolist()
     assert (kept(tmp_path).labels.tolist(), kept(tmp_path).class_counts.tolist()) == ([0, 1], [3.0, 2.0])
+    write_json(tmp_path, ANSWERS, {"key": "abd"})
+    with pytest.raises(DamagedFile, match="belongs to another comparison"):
+        kept(tmp_path)
 
 
 def test_a_reading_of_a_network_that_was_not_the_last_one_is_kept(photos, tmp_path, monkeypatch):

@@ -13,6 +13,8 @@ from typing import Any
 from longtail.errors import MissingFileError, UserError
 from longtail.results import counted
 from longtail.runs.folder import CHECKSUMS, RECORD, REPORT, RunFolder
+from longtail.runs.held_out import AGAIN as KEPT_AGAIN
+from longtail.runs.held_out import kept
 from longtail.runs.layout import ANSWERS, CHECKPOINTS, FRESH, VALIDATION, chosen_run, stages_of
 from longtail.runs.report import read_report
 from longtail.runs.seals import REMEDY, check_state, is_sealed, read_json
@@ -58,8 +60,7 @@ def verify(folder: Path) -> Iterator[Finding]:
     for path in answers:
         yield _of_json(path, "The same command of the comparison writes it again.")
         if (path.parent / VALIDATION).exists():
-            anew = "It is needed to tune the chosen run alone; with `fresh` the comparison writes it again."
-            yield _checked(path.parent / VALIDATION, partial(check_state, path.parent / VALIDATION), anew)
+            yield _checked(path.parent / VALIDATION, partial(kept, path.parent), KEPT_AGAIN)
 
 
 def _chosen_elsewhere(answers: Sequence[Path], runs: Sequence[Path]) -> list[Path]:
@@ -176,5 +177,5 @@ def _checked(path: Path, check: Callable[[], Any], remedy: str) -> Finding:
     except MissingFileError:
         return Finding(path, "damaged", f"'{path}' is missing.", remedy)
     except UserError as error:
-        return Finding(path, "damaged", str(error).removesuffix(REMEDY).strip(), remedy)
+        return Finding(path, "damaged", str(error).removesuffix(REMEDY).removesuffix(remedy).strip(), remedy)
     return Finding(path, "whole")

@@ -64,7 +64,7 @@ def choose_method(request: Request, watcher: Watcher) -> Auto:
     stored = None if request.fresh else _stored(run, key, said_of, readings)
     candidates, chosen, every = stored or _chosen(trials, readings)
     if not stored and request.refit:
-        _keep_predictions(run, trials, readings, candidates[chosen].reading)
+        _keep_predictions(run, key, trials, readings, candidates[chosen].reading)
     result = _final(trials, candidates[chosen], data, request.protocol)
     said = stored_verdict(run) if stored else verdict(every, candidates, chosen, trials, result.report)
     _write(run, key, said_of, candidates, chosen, result, said)
@@ -106,11 +106,11 @@ def _chosen(trials: Trials, readings: Readings) -> tuple[list[Candidate], int, l
     return candidates, one_standard_error(results, saved_costs(costs, trials), unlikely(every, trials)), every
 
 
-def _keep_predictions(run: Run, trials: Trials, readings: Readings, chosen: Reading) -> None:
+def _keep_predictions(run: Run, key: str, trials: Trials, readings: Readings, chosen: Reading) -> None:
     """Keeps what the network of the chosen candidate says of the validation images, which the one trained again has seen."""
     name, group = next((name, group) for name, group in readings.items() if chosen in group)
     sweep_dead(run.folder / VALIDATION)
-    keep(run.folder, trials.predictions(name, group, chosen))
+    keep(run.folder, key, trials.predictions(name, group, chosen))
 
 
 def _final(trials: Trials, chosen: Candidate, data: Data, protocol: str) -> Result:
