@@ -13,7 +13,7 @@ import torch
 import longtail
 from commands import longtail as command
 from commands import paint
-from longtail.errors import UserError
+from longtail.errors import MissingFileError, UserError
 from longtail.results import GroupResult, wilson
 from longtail.runs import labelled
 from longtail.runs.judged import _led_by
@@ -214,6 +214,9 @@ def test_a_comparison_that_chose_nothing(tmp_path, answers, said):
 
 
 def test_the_run_that_a_comparison_chose(tmp_path):
+    tmp_path = tmp_path / "answers"
+    (tmp_path.parent / "ce" / "0-abcdef").mkdir(parents=True)
+    (tmp_path / "far" / "ce").mkdir(parents=True)
     assert chosen_run(tmp_path) == tmp_path
     (tmp_path / "answers.json").write_text(json.dumps({"chosen_run": "../ce/0-abcdef"}))
     assert chosen_run(tmp_path) == tmp_path.parent / "ce/0-abcdef"
@@ -221,6 +224,9 @@ def test_the_run_that_a_comparison_chose(tmp_path):
     (tmp_path / "far" / "deep" / "answers.json").write_text(json.dumps({"chosen_run": "../ce"}))
     (tmp_path / "link").symlink_to(tmp_path / "far" / "deep")
     assert chosen_run(tmp_path / "link").resolve() == tmp_path / "far" / "ce", "not beside the link"
+    (tmp_path / "far" / "ce").rmdir()
+    with pytest.raises(MissingFileError, match="the run that it chose is not at .* any more"):
+        chosen_run(tmp_path / "link")
 
 
 def test_a_prior_weighs_the_classes(former):

@@ -66,7 +66,7 @@ def test_values_that_were_chosen_are_used_by_all_and_removed_again(photos, run):
     assert tuned.sentence in command("predict", run, picture).text
     assert f"Tuned on {tuned.images} validation images for the class prior 'uniform'" in (run / "README.md").read_text()
     assert all(finding.state == "whole" for finding in verify(run))
-    assert "is as it was trained again" in command("tune", run, "--undo").text
+    assert "is again as it was trained" in command("tune", run, "--undo").text
     after = {path.name: path.read_bytes() for path in run.iterdir() if path.is_file() and path.name != "predict.csv"}
     assert after == before
     assert "was not tuned" in command("tune", run, "--undo").text

@@ -1,5 +1,6 @@
 """Tuning what auto chose and trained again on all images, on what the compared network said of the validation images."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -60,7 +61,9 @@ def test_no_image_is_read(photos, comparison, tmp_path):
     said = command("tune", comparison, tmp_path / "nowhere")
     assert said.code == 0, said.err
     assert "Tuned on 8 validation images" in said.text
-    assert "was trained again" in command("tune", comparison, "--undo").text
+    assert "No image is read." in said.text
+    assert "before: with the strength that auto chose on all of them" in said.text
+    assert "is again as it was trained" in command("tune", comparison, "--undo").text
 
 
 def test_the_run_that_was_trained_again_has_none_of_its_own(photos, comparison):
@@ -88,20 +91,38 @@ def test_a_rule_that_is_fitted_to_its_network_is_refused(photos, tmp_path):
     folder = compared(photos, tmp_path, "ncm")
     sentence = command("tune", folder, photos).sentence
     assert "The rule of the chosen method is fitted to its own network" in sentence
-    assert sentence.endswith("to tune it, compare with --no-refit.")
+    assert sentence.endswith("to tune it, compare with --no-refit, and without --folds.")
 
 
 def test_what_is_damaged_is_said(photos, tmp_path):
     folder = compared(photos, tmp_path, "la")
     assert {finding.state for finding in verify(folder)} == {"whole"}
     truncated(folder / VALIDATION)
-    with pytest.raises(DamagedFile, match=r"validation\.pt. is damaged"):
+    with pytest.raises(
+        DamagedFile, match=r"validation\.pt' is damaged: it differs .* with `fresh` the comparison writes it again"
+    ):
         longtail.tune(folder)
+    said = command("verify", folder).text
+    assert "with --fresh the comparison writes it again" in said
+    assert "`" not in said
     assert [finding.path for finding in verify(folder) if finding.state == "damaged"] == [folder / VALIDATION]
     Path(folder / VALIDATION).unlink()
-    assert "made anew by --fresh" in command("tune", folder, photos).sentence
+    assert command("tune", folder, photos).sentence.endswith("as one of an earlier version; --fresh makes it anew.")
     longtail.train(photos, candidates="la", fresh=True, runs=tmp_path, **SHORT)
     assert longtail.tune(folder).tuned.images == 8
+
+
+def test_a_file_beside_a_plain_run_is_not_read(photos, comparison):
+    run = chosen_run(comparison)
+    (run / VALIDATION).write_bytes((comparison / VALIDATION).read_bytes())
+    assert "has no validation images" in command("tune", run, photos).sentence
+    (run / VALIDATION).unlink()
+
+
+def test_a_comparison_apart_from_its_run_is_said(comparison, tmp_path):
+    moved = shutil.copytree(comparison, tmp_path / "elsewhere" / "far" / "moved")
+    assert "move both folders together, or give that of the run" in command("tune", moved).sentence
+    assert "move both folders together" in command("evaluate", moved).sentence
 
 
 def test_logits_above_half_precision_are_kept_as_they_are(tmp_path):

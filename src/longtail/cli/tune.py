@@ -18,6 +18,8 @@ def run_tune(folder: Path, data: Path | None, **how: Any) -> None:
     """Tunes the run, and prints what was chosen, what it changes on validation images, and the result on the test images."""
     found = tune(folder, data, **how)
     say(text(in_flags(found.tuned.sentence)))
+    if found.kept:
+        say("The run was trained again on all images: these are predictions of the network that auto compared. No image is read.")
     say(_validation_table(found))
     say(_gain(found))
     if found.before is not None and found.after is not None:
@@ -28,12 +30,14 @@ def run_tune(folder: Path, data: Path | None, **how: Any) -> None:
 
 def run_undo(folder: Path) -> None:
     """Removes what was chosen for a run."""
-    said = "is as it was trained again" if untune(folder) else "was not tuned; nothing is changed"
+    said = "is again as it was trained" if untune(folder) else "was not tuned; nothing is changed"
     say(text(f"'{folder}' {said}."))
 
 
 def _validation_table(found: Tuning) -> Table:
-    table = Table(title="validation images; after: with values chosen for each fifth on the others", title_justify="left")
+    title = "validation images; after: with values chosen for each fifth on the others"
+    title += "; before: with the strength that auto chose on all of them" * found.kept
+    table = Table(title=title, title_justify="left")
     table.add_column("")
     for heading in ("before", "after"):
         table.add_column(heading, justify="right")

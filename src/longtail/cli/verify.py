@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from longtail.cli.options import in_flags
 from longtail.cli.show import console, say, text
 from longtail.runs.verify import Finding, verify
 
@@ -28,7 +29,9 @@ def run_verify(folders: Sequence[Path], *, as_json: bool) -> int:
 def _print(found: Sequence[Finding]) -> None:
     for each in found:
         if each.state == "damaged":
-            console.print(f"[red]{text(each.problem)}[/red] {text(each.remedy)}", highlight=False, soft_wrap=True)
+            console.print(
+                f"[red]{text(in_flags(each.problem))}[/red] {text(in_flags(each.remedy))}", highlight=False, soft_wrap=True
+            )
     counts = Counter(each.state for each in found)
     unchecked = f", {counts['unchecked']} without a checksum (release 0.1.0)" if counts["unchecked"] else ""
     say(f"{len(found)} files: {counts['whole']} whole, {counts['damaged']} damaged{unchecked}.")

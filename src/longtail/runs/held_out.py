@@ -11,7 +11,7 @@ from longtail.errors import DamagedFile
 from longtail.inference import Predictions
 from longtail.runs.layout import ANSWERS, VALIDATION
 from longtail.runs.run import in_half
-from longtail.runs.seals import read_json, read_tensors, write_tensors
+from longtail.runs.seals import REMEDY, read_json, read_tensors, write_tensors
 
 AGAIN = "It is needed to tune the chosen run alone; with `fresh` the comparison writes it again."
 
@@ -34,16 +34,21 @@ def keep(folder: Path, key: str, parts: Sequence[Predictions]) -> None:
 
 
 def kept(folder: Path) -> Predictions | None:
-    """The predictions that a comparison keeps, with one feature that says nothing; None where it keeps none.
+    """The predictions that a comparison keeps, with one feature that says nothing; None where it keeps none, or is none.
 
     Raises:
         DamagedFile: the file differs from what was written, or is another comparison's.
     """
-    state = read_tensors(folder / VALIDATION)
+    if not (folder / ANSWERS).exists():
+        return None
+    try:
+        state = read_tensors(folder / VALIDATION)
+    except DamagedFile as error:
+        raise DamagedFile(f"{str(error).removesuffix(REMEDY)}{AGAIN}") from error
     if state is None:
         return None
     try:
-        if state["key"] != read_json(folder, ANSWERS)["key"]:
+        if state.get("key") != read_json(folder, ANSWERS)["key"]:
             raise DamagedFile(f"'{folder / VALIDATION}' belongs to another comparison. {AGAIN}")
         logits = state["logits"].float()
         return Predictions(logits.new_zeros(len(logits), 1), logits, state["labels"], state["class_counts"])

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from longtail.errors import UserError
+from longtail.errors import MissingFileError, UserError
 from longtail.runs.seals import read_json
 
 ANSWERS = "answers.json"
@@ -81,6 +81,7 @@ def chosen_run(folder: Path) -> Path:
 
     Raises:
         UserError: answers.json is cut off, or names no run.
+        MissingFileError: the run is not where it was.
     """
     if not (folder / ANSWERS).exists():
         return folder
@@ -89,6 +90,11 @@ def chosen_run(folder: Path) -> Path:
     if not isinstance(chosen, str):
         raise UserError(f"'{folder / ANSWERS}' does not say which run was chosen; give the folder of one of the compared runs.")
     run = folder / chosen
+    if not run.is_dir():
+        raise MissingFileError(
+            f"'{folder}' is a comparison, and the run that it chose is not at '{run}' any more; move both folders together, or "
+            f"give that of the run."
+        )
     short = Path(os.path.normpath(run))  # without `..`, which a link may lead elsewhere
     return short if os.path.realpath(short) == os.path.realpath(run) else run
 

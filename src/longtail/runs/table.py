@@ -36,7 +36,8 @@ class Row:
         method: the recipe's name.
         differs: values that differ from the other rows of the method, "stages.1.resample.call = power"; "" for a single row.
         reports: report of the run at each seed.
-        augmented: what was asked of the augmentation, in words, such as "strong augmentation"; empty for the setting's own.
+        augmented: augmentation and symmetry in words, such as "strong augmentation", where they have names; those of a named
+            setting have none unless they were asked for.
     """
 
     method: str

@@ -31,7 +31,7 @@ from longtail.runs.seals import sha256, write_json
 from longtail.runs.tuned import Tuned, read_tuned, undo, write_tuned
 from longtail.spec.description import parameters_of
 from longtail.workflow.tuned_values import Grid, Problem, chosen_values
-from longtail.workflow.validation import Place, validation_predictions
+from longtail.workflow.validation import Place, validation_predictions, validation_rows
 
 OWN = "that of its rule"  # the class prior of a rule that was given class frequencies
 TO_TWO = tuple(step / 10 for step in range(21))
@@ -47,12 +47,14 @@ class Tuning:
         folder: the run folder.
         tuned: the values that were chosen.
         gain: difference of the accuracies under the prior on the validation images, after and before, with its interval.
+        kept: whether the predictions on them are those that a comparison keeps of the network that it compared.
         before, after: results on the stored test predictions; None where the run stored none.
     """
 
     folder: Path
     tuned: Tuned
     gain: Difference
+    kept: bool
     before: RunReport | None
     after: RunReport | None
 
@@ -96,7 +98,8 @@ def tune(
     below, sources = (None if path is None else Path(path).expanduser() for path in (data, root))
     place = Place(below, sources, outside)
     shares, name = _wanted(rule, prior, config)
-    val = _kept(asked, rule) or validation_predictions(own, model.eval().to(kind), config, place)
+    of_compared = _kept(asked, own, rule)
+    val = of_compared or validation_predictions(own, model.eval().to(kind), config, place)
     if not bool(shares[val.labels].sum() > 0):
         raise UserError(f"The class prior '{name}' gives no share to any class that has validation images.")
     target = None if bool((shares == shares[0]).all()) else tuple(shares.tolist())
@@ -105,7 +108,7 @@ def tune(
     with own.locked():
         write_tuned(own, tuned)
         _write_card(own, report, config)
-    return Tuning(own.folder, tuned, gain, *_on_test_images(own, trust_code=trust_code))
+    return Tuning(own.folder, tuned, gain, of_compared is not None, *_on_test_images(own, trust_code=trust_code))
 
 
 def untune(run: str | Path) -> bool:
@@ -119,13 +122,18 @@ def untune(run: str | Path) -> bool:
     return there
 
 
-def _kept(folder: Path, rule: InferenceRule) -> Predictions | None:
+def _kept(folder: Path, run: Run, rule: InferenceRule) -> Predictions | None:
     """What a comparison keeps of its validation images where its run was trained again on all images; else None."""
     found = kept(folder)
+    if found is None and folder != run.folder and not validation_rows(run):
+        raise UserError(
+            f"'{folder}' does not hold what its network said of the validation images, as one of an earlier version; `fresh` "
+            f"makes it anew."
+        )
     if found is not None and function_of(rule) not in (as_trained, logit_adjusted):
         raise UserError(
             f"The rule of the chosen method is fitted to its own network, and '{folder}' keeps what another one said of the "
-            f"validation images; to tune it, compare with `refit=False`."
+            f"validation images; to tune it, compare with `refit=False`, and without `folds`."
         )
     return found
 

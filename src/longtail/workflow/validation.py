@@ -60,11 +60,11 @@ def validation_predictions(run: RunFolder, model: Classifier, config: Mapping[st
         UserError: the run has no validation images, or where they lie was not said.
         BadFolder: an image is not there, or is another one than in training.
     """
-    rows = [row for row in csv.DictReader(io.StringIO(_text(run), newline="")) if row["split"] == "val"]
+    rows = validation_rows(run)
     if not rows:
         raise UserError(
             f"'{run.folder}' has no validation images to tune on; train it with `val=0.1`. Where auto chose it, give the folder "
-            f"of its comparison, which keeps what is needed; one that keeps nothing is made anew by `fresh`."
+            f"of its comparison, which keeps what is needed."
         )
     files, contents = [unguarded(row["path"]) for row in rows], [row.get("content") or "" for row in rows]
     number = {name: label for label, name in enumerate(config["classes"])}
@@ -75,8 +75,10 @@ def validation_predictions(run: RunFolder, model: Classifier, config: Mapping[st
     return replace(parts[0], features=features, logits=logits, labels=labels)
 
 
-def _text(run: RunFolder) -> str:
-    return run.read("split.csv").decode(errors="surrogateescape")
+def validation_rows(run: RunFolder) -> list[dict[str, str]]:
+    """The rows of a run's split.csv that are validation images."""
+    text = run.read("split.csv").decode(errors="surrogateescape")
+    return [row for row in csv.DictReader(io.StringIO(text, newline="")) if row["split"] == "val"]
 
 
 def _chunks(
