@@ -225,7 +225,7 @@ def test_the_run_that_a_comparison_chose(tmp_path):
     (tmp_path / "link").symlink_to(tmp_path / "far" / "deep")
     assert chosen_run(tmp_path / "link").resolve() == tmp_path / "far" / "ce", "not beside the link"
     (tmp_path / "far" / "ce").rmdir()
-    with pytest.raises(MissingFileError, match="the run that it chose is not at .* any more"):
+    with pytest.raises(MissingFileError, match=r"the run that it chose is not at .* any more"):
         chosen_run(tmp_path / "link")
 
 
