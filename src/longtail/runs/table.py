@@ -98,10 +98,14 @@ def rows_of(
 
 def _row(experiments: Sequence[tuple[Record, RunReport]], differs: str) -> Row:
     reports = sorted((report for _, report in experiments), key=lambda report: report.seed)
-    setting = experiments[0][0]["setting"]
+    return Row(reports[0].method, differs, reports, _augmented(experiments[0][0]["setting"]))
+
+
+def _augmented(setting: Any) -> list[str]:
+    """The names of a recorded setting's augmentation and symmetry, in words."""
     words = {"augmentation": "{} augmentation", "symmetry": "symmetry {}"}
-    augmented = [said.format(setting[name]) for name, said in words.items() if setting.get(name)]
-    return Row(reports[0].method, differs, reports, augmented)
+    named = setting if isinstance(setting, Mapping) else {}
+    return [said.format(named[name]) for name, said in words.items() if named.get(name)]
 
 
 def _name_of(runs: Path, setting: str) -> str:
