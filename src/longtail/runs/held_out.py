@@ -13,7 +13,7 @@ from longtail.runs.layout import ANSWERS, VALIDATION
 from longtail.runs.run import in_half
 from longtail.runs.seals import REMEDY, read_json, read_tensors, write_tensors
 
-AGAIN = "It is needed to tune the chosen run alone; with `fresh` the comparison writes it again."
+AGAIN = "Only tuning needs it; with `fresh` the comparison writes it again."
 
 
 def keep(folder: Path, key: str, parts: Sequence[Predictions]) -> None:

@@ -44,8 +44,8 @@ def found_symmetry(setting: Setting, data: Data, request: Request, watcher: Watc
     A classifier by the nearest class mean, in which no image counts for its own class, is given up to 600 training images as they
     are and changed. In the features of a pretrained network, images that are turned by 90 degrees are recognised nearly as well
     only where none is upright: kept are 86 % on plankton, 62 % on CIFAR-10, 64 % on digits. Such features hardly tell left from
-    right, pixels do: mirrored, digits lose 54 points of 89, CIFAR-10 none of 26. They find left and right too where these mean
-    nothing, as where images are alike that were taken one after the other: plankton loses 9 points of 15.
+    right, pixels do: mirrored, digits lose 54 points of 89, CIFAR-10 none of 26. They can find left and right where
+    these mean nothing: plankton loses 9 points of 15.
     """
     images, labels = _sample(data)
     if request.weights is not None or request.pretrained:
