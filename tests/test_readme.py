@@ -1,4 +1,4 @@
-"""Every block of the README and of CONTRIBUTING runs."""
+"""Every block of the README, of CONTRIBUTING and of the pages under docs/ runs, and their links lead somewhere."""
 
 import re
 import shlex
@@ -18,6 +18,8 @@ from longtail.workflow.resolve import recipe_function
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text()
+LOOPS = (ROOT / "docs" / "loops.md").read_text()
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "benchmarks" / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
 def blocks(text: str, language: str) -> list[str]:
@@ -27,8 +29,8 @@ def blocks(text: str, language: str) -> list[str]:
 def commands() -> list[str]:
     lines = [
         line.split("#")[0].strip()
-        for text in (README, CONTRIBUTING)
-        for block in blocks(text, "console")
+        for page in PAGES
+        for block in blocks(page.read_text(), "console")
         for line in block.splitlines()
     ]
     return [line for line in lines if line.startswith("longtail ") and "..." not in line]
@@ -36,7 +38,7 @@ def commands() -> list[str]:
 
 def test_the_plain_loop_trains_on_a_draw_that_favours_rare_classes():
     names: dict[str, object] = {}
-    exec(blocks(README, "python")[0], names)
+    exec(blocks(README, "python")[1], names)
     assert all(torch.isfinite(parameter).all() for parameter in names["model"].parameters())
     drawn = torch.cat([labels for _, labels in names["loader"]])
     assert len(drawn) == 567
@@ -45,7 +47,7 @@ def test_the_plain_loop_trains_on_a_draw_that_favours_rare_classes():
 
 def test_the_post_hoc_rule_runs():
     names: dict[str, object] = {}
-    exec(blocks(README, "python")[1], names)
+    exec(blocks(README, "python")[2], names)
     assert names["predicted"].shape == (5,)
 
 
@@ -53,7 +55,7 @@ def test_the_loop_of_several_processes_trains(monkeypatch):
     for name, value in {"RANK": 0, "WORLD_SIZE": 1, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": 0}.items():
         monkeypatch.setenv(name, str(value))  # as torchrun does
     names: dict[str, object] = {}
-    exec(blocks(README, "python")[2], names)
+    exec(blocks(LOOPS, "python")[0], names)
     assert names["sampler"].state_dict() == {"epoch": 3, "offset": 0}
     weight = names["model"].module.weight
     assert weight.isfinite().all()
@@ -70,7 +72,7 @@ def test_the_python_interface_trains_and_predicts(tmp_path, monkeypatch, capsys)
             Image.fromarray(pixels).save(tmp_path / "photos" / name / f"{index}.png")
     monkeypatch.chdir(tmp_path)
     names: dict[str, object] = {}
-    exec(blocks(README, "python")[3], names)
+    exec(blocks(README, "python")[0], names)
     assert names["prediction"].label in ("cat", "dog", "owl")
 
 
@@ -84,6 +86,20 @@ def test_every_command_and_option_exists(line):
         command = command.commands[name]
     context = command.make_context(name, list(arguments))
     assert context.params
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_link_leads_somewhere(page):
+    for target in re.findall(r"\]\(([^)#]*)(?:#[^)]*)?\)", page.read_text()):
+        assert "://" in target or (page.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_anchor_is_a_heading(page):
+    text = page.read_text()
+    headings = re.findall(r"^#+ (.*)$", text, flags=re.MULTILINE)
+    anchors = {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+    assert set(re.findall(r"\]\(#([^)]*)\)", text)) <= anchors
 
 
 def test_the_recipe_of_contributing_is_a_recipe(tmp_path):
