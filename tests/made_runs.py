@@ -21,13 +21,15 @@ def scores_of(predicted, classes, *, seed=0):
     return torch.from_numpy(scores)
 
 
-def made_run(folder, counts, labels, predicted, *, names=None, method="ce", seed=0, **of_record):
+def made_run(folder, counts, labels, predicted, *, names=None, method="ce", seed=0, contents=None, train=(), **of_record):
     """Writes the files of a finished run that a report reads, and returns its folder.
 
     Args:
         counts: training images per class (C,).
         labels: classes of the test images (M,).
         predicted: predicted classes of the test images (M,).
+        contents: hash of the content of each test image; unknown if not given.
+        train: paths of the training images that split.csv lists, in folders of their classes.
         of_record: further entries of record.json.
     """
     names = names or [f"class {label}" for label in range(len(counts))]
@@ -48,7 +50,10 @@ def made_run(folder, counts, labels, predicted, *, names=None, method="ce", seed
         }
     )
     run.write("log.jsonl", b'{"stage": 0, "epoch": 0, "loss": 1.0}\n')
-    rows = [(guarded(f"{names[label]}/{place}.png"), guarded(names[label]), "test", "") for place, label in enumerate(labels)]
+    known = contents or [""] * len(labels)
+    test = [(f"{names[label]}/{place}.png", names[label], "test", known[place]) for place, label in enumerate(labels)]
+    listed = [*((path, path.partition("/")[0], "train", "") for path in train), *test]
+    rows = [tuple(map(guarded, row)) for row in listed]
     run.write("split.csv", encoded(csv_text(("path", "label", "split", "content"), rows)))
     features = torch.zeros(len(labels), 2)
     run.write_predictions(Predictions(features, scores, labels, torch.tensor(counts, dtype=torch.float32)), scores)

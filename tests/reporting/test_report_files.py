@@ -102,6 +102,18 @@ def test_runs_of_other_images_or_classes_are_not_shown_side_by_side(run, tmp_pat
             longtail.write_report_page([run, other], tmp_path / "page.html")
 
 
+def test_runs_whose_test_images_have_other_contents_are_not_shown_side_by_side(tmp_path):
+    def made(name, contents):
+        return made_run(tmp_path / name, COUNTS, LABELS, PREDICTED, names=NAMES, contents=contents)
+
+    first, same, other, unknown = (made(*each) for each in (("a", "uvwxyz"), ("b", "uvwxyz"), ("c", "uvwxyq"), ("d", None)))
+    assert len(read_answers([first, same], groups="shots")) == 2
+    assert len(read_answers([first, unknown], groups="shots")) == 2, "nothing is known of their contents"
+    said = f"other test images; .* 1 of 6 differ, such as plain/5.png; train with `split={first / 'split.csv'}` to have the same"
+    with pytest.raises(UserError, match=said):
+        read_answers([first, other], groups="shots")
+
+
 def test_names_are_as_short_as_they_may_be(tmp_path):
     made = {
         "a": {"method": "ce"},

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,9 +12,9 @@ from numpy.typing import NDArray
 
 from longtail.runs.judged import adjusted_to, stored_predictions
 from longtail.runs.judging import judged_again
+from longtail.runs.listed import Image, listed_images
 from longtail.runs.report import RunReport
 from longtail.runs.seals import sha256
-from longtail.text import unguarded
 
 Array = NDArray[Any]
 
@@ -40,6 +38,7 @@ class Answer:
             of release 0.1.0, for those of the highest scores.
         split: hash of the run's split.csv, which runs at other image sizes have in common; "" where it is not known.
         notes: sentences on what `longtail tune` changed and on the class frequencies that the scores are adjusted to.
+        contents: hash of the content of each of the `files`, "" where it is not known; empty where none is.
     """
 
     name: str
@@ -55,6 +54,13 @@ class Answer:
     stored: Array | None = None
     split: str = ""
     notes: Sequence[str] = ()
+    contents: Sequence[str] = ()
+
+    @property
+    def images(self) -> list[Image]:
+        """Path, class and hash of the content of each test image (M,); empty where they have no paths."""
+        names, contents = self.classes, self.contents or [""] * len(self.files)
+        return [(file, names[label], content) for file, label, content in zip(self.files, self.labels, contents, strict=False)]
 
     @property
     def classes(self) -> list[str]:
@@ -90,22 +96,19 @@ def read_answer(folder: Path, name: str, *, groups: str, prior: str | None = Non
     stored = stored_predictions(run)
     arrays = {"scores": judged.scores.numpy(), "logits": stored["logits"], "features": stored["features"]}
     lines, split = run.read("log.jsonl").decode().splitlines(), run.read("split.csv")
+    images = listed_images(split)
+    images = images if len(images) == len(labels) else []
     return Answer(
         name=name,
         folder=run.folder,
         report=report,
         record=run.record,
         labels=labels,
-        files=_test_files(split.decode(errors="surrogateescape"), len(labels)),
+        files=[path for path, _, _ in images],
+        contents=[content for _, _, content in images],
         log=[json.loads(line) for line in lines],
         stored=judged.scores.argmax(1).numpy(),
         split=sha256(split),
         notes=judged.notes,
         **arrays,
     )
-
-
-def _test_files(split: str, images: int) -> list[str]:
-    """Paths of the test images in the order of the predictions; none where the split does not list as many files."""
-    files = [unguarded(row["path"]) for row in csv.DictReader(io.StringIO(split)) if row["split"] == "test"]
-    return files if len(files) == images else []

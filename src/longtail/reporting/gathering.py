@@ -13,6 +13,7 @@ import numpy as np
 from longtail.errors import DamagedFile, UserError
 from longtail.reporting.answer import Answer, read_answer
 from longtail.runs.layout import ANSWERS, chosen_run
+from longtail.runs.listed import said_of_other
 from longtail.runs.seals import REMEDY, read_json
 
 
@@ -67,9 +68,12 @@ def names_of(answers: Sequence[Answer]) -> list[str]:
 def _check_comparable(first: Answer, other: Answer) -> None:
     if first.classes != other.classes:
         raise UserError(_apart(first, other, "classes"))
-    of_files = bool(first.files) and bool(other.files) and list(first.files) != list(other.files)
-    if of_files or not np.array_equal(first.labels, other.labels):
-        raise UserError(_apart(first, other, "test images"))
+    both = bool(first.files) and bool(other.files)
+    differing = said_of_other(first.images, other.images) if both else ""
+    in_order = not both or list(first.files) == list(other.files)
+    if differing or not in_order or not np.array_equal(first.labels, other.labels):
+        how = f" {differing}; train with `split={first.folder / 'split.csv'}` to have the same." if differing else ""
+        raise UserError(f"{_apart(first, other, 'test images')}{how}")
 
 
 def _apart(first: Answer, other: Answer, what: str) -> str:

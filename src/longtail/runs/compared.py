@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -18,13 +16,12 @@ from longtail.runs.folder import RunFolder
 from longtail.runs.judged import adjusted_to
 from longtail.runs.judging import judged_again
 from longtail.runs.layout import ANSWERS, chosen_run
+from longtail.runs.listed import Image, listed_images
 from longtail.runs.report import NAME as REPORT
 from longtail.runs.report import RunReport
 from longtail.runs.table import IDENTITY
-from longtail.text import unguarded
 
 Hits = Bool[Tensor, " images"]
-Image = tuple[str, str, str]  # path, class, hash of the content
 
 
 @dataclass(frozen=True)
@@ -130,11 +127,9 @@ def _answers(folder: Path, *, groups: str, prior: str | None, trust_code: bool) 
 def _images(run: RunFolder, number: int) -> list[Image] | None:
     """The test images of a run in the order of its predictions; None where split.csv does not list as many."""
     try:
-        content = run.read("split.csv").decode(errors="surrogateescape")
+        found = listed_images(run.read("split.csv"))
     except MissingFileError:
         return None
-    rows = (row for row in csv.DictReader(io.StringIO(content, newline="")) if row["split"] == "test")
-    found = [(unguarded(row["path"]), unguarded(row["label"]), row.get("content") or "") for row in rows]
     return found if len(found) == number else None
 
 
