@@ -27,10 +27,11 @@ NEEDED = ("experiment", "recipe", "setting", "split", "protocol", "precision")
 
 @dataclass(frozen=True)
 class StoredResult:
-    """A finished run in short: what was trained (as in record.json), and its report."""
+    """A finished run in short: what was trained (as in record.json), its report, and its run folder where it was read of one."""
 
     record: Mapping[str, Any]
     report: RunReport
+    folder: Path | None = None
 
     @property
     def since(self) -> str:

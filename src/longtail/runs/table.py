@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import statistics
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,14 +18,11 @@ from longtail.runs.locks import Note, silent
 from longtail.runs.places import name_of_trained
 from longtail.runs.report import RunReport, read_report
 from longtail.runs.results_file import StoredResult, without_copies
+from longtail.runs.row_differences import Record, differences_of
 from longtail.spec.own_code import is_own, own_function
 from longtail.text import for_shell
 
 IDENTITY = ("split", "recipe", "setting", "protocol", "precision")
-IMAGES = "images"  # what the hash of the split is called where it differs
-ABSENT = "–"
-SHOWN = 4
-Record = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -71,11 +68,11 @@ def rows_of(
         MissingFileError: there is no finished run of the setting below `runs`.
     """
     kept, left_out = _name_of(runs, setting), False
-    found: dict[str, list[tuple[Record, RunReport]]] = {}
+    found: dict[str, list[StoredResult]] = {}
     results = list[StoredResult]()
     for folder in finished_runs(runs, kept):
         try:
-            result = StoredResult(RunFolder(folder).record, read_report(folder))
+            result = StoredResult(RunFolder(folder).record, read_report(folder), folder)
             _identity(result.record)
         except UserError as error:
             note(f"Left out: {error}")
@@ -84,21 +81,26 @@ def rows_of(
             results.append(result)
     for result in without_copies([*results, *(each for each in further if each.record["setting"].get("name") == kept)]):
         if budget in (None, result.report.budget):
-            found.setdefault(_identity(result.record), []).append((result.record, result.report))
+            found.setdefault(_identity(result.record), []).append(result)
     if not found:
         at = f" at the budget '{budget}'" if budget is not None else ""
         raise MissingFileError(
             f"No {'other ' if left_out else ''}finished run{at} lies in '{runs / kept}'; train some with "
             f"`{for_shell('longtail', 'train', setting)} --method NAME`."
         )
-    differences = _differences([experiments[0][0] for experiments in found.values()])
-    rows = [_row(experiments, differs) for experiments, differs in zip(found.values(), differences, strict=True)]
+    rows = [_row(results, differs) for results, differs in zip(found.values(), _differences(found.values()), strict=True)]
     return sorted(rows, key=lambda row: row.mean("mean_recall"))
 
 
-def _row(experiments: Sequence[tuple[Record, RunReport]], differs: str) -> Row:
-    reports = sorted((report for _, report in experiments), key=lambda report: report.seed)
-    return Row(reports[0].method, differs, reports, _augmented(experiments[0][0]["setting"]))
+def _row(results: Sequence[StoredResult], differs: str) -> Row:
+    reports = sorted((result.report for result in results), key=lambda report: report.seed)
+    return Row(reports[0].method, differs, reports, _augmented(results[0].record["setting"]))
+
+
+def _differences(experiments: Iterable[Sequence[StoredResult]]) -> list[str]:
+    first = [results[0] for results in experiments]
+    records = [{name: result.record[name] for name in IDENTITY} for result in first]
+    return differences_of(records, [result.report.images for result in first])
 
 
 def _augmented(setting: Any) -> list[str]:
@@ -135,43 +137,6 @@ def _identity(record: Record) -> str:
     if missing:
         raise UserError(f"record.json lacks {', '.join(missing)}.")
     return json.dumps([record[name] for name in IDENTITY], sort_keys=True)
-
-
-def _differences(records: Sequence[Record]) -> list[str]:
-    """For each experiment, the described values in which it differs from others of its method, from the most of them first."""
-    flat = [dict(_flattened({IMAGES if name == "split" else name: record[name] for name in IDENTITY})) for record in records]
-    sentences = []
-    for own in flat:
-        others = [other for other in flat if other.get("recipe.name") == own.get("recipe.name")]
-        known = dict.fromkeys(name for one in (own, *others) for name in one)
-        names = [name for name in known if any(other.get(name, ABSENT) != own.get(name, ABSENT) for other in others)]
-        names = [name for name in names if name in own] or names
-        names.sort(key=lambda name: sum(other.get(name, ABSENT) == own.get(name, ABSENT) for other in others))
-        sentences.append(", ".join(f"{name.removeprefix('recipe.')} = {_short(own.get(name, ABSENT))}" for name in names[:SHOWN]))
-    return sentences
-
-
-def _flattened(thing: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    if isinstance(thing, Mapping):
-        pairs = [(str(key), value) for key, value in thing.items()]
-    elif isinstance(thing, list):
-        pairs = [(str(index), value) for index, value in enumerate(thing)]
-    else:
-        yield path, thing
-        return
-    for name, value in pairs:
-        yield from _flattened(value, f"{path}.{name}" if path else name)
-
-
-def _short(value: Any) -> str:
-    """The name of a function without its module, which is kept in brackets where it says the version of a user's own file.
-
-    Of a hash, the first digits.
-    """
-    if isinstance(value, str) and len(value) == 64 and not set(value) - set("0123456789abcdef"):
-        return value[:6]
-    module, _, name = value.rpartition(".") if isinstance(value, str) else ("", "", str(value))
-    return f"{name} ({module})" if "@" in module else name
 
 
 def _value(report: RunReport, name: str) -> float:
