@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from longtail.cli.options import in_flags
+from longtail.cli.other_images import images_below_table
 from longtail.cli.show import lines_on_stderr, say, text
 from longtail.cli.tables import differences, rows_table
 from longtail.errors import MissingFileError
@@ -30,6 +32,8 @@ def run_table(setting: str, runs: Path, *, budget: str | None, results: Sequence
     say(rows_table(rows))
     for line in differences(rows):
         say(text(line))
+    for line in images_below_table(rows):
+        say(text(in_flags(line)))
     say(f"Next: {text(for_shell('longtail', 'train', setting))} --method NAME")
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+from longtail.cli.other_images import images_in_sheet, name_in
 from longtail.cli.show import text
 from longtail.reporting.sheets import Sheet
 from longtail.results import GROUP_RANGES, GROUPS, GroupResult, counted, percent
@@ -108,7 +109,7 @@ def rows_table(rows: Sequence[Row]) -> Table:
     table = grid(title, "all", *GROUPS, "accuracy", "ECE", "seconds", "n", caption=_caption(first))
     for row, own in zip(rows, conditions, strict=True):
         differing = ", ".join(words for words in own if words not in same)
-        names = (f"{row.method}{_mark(rows, row)}{_flag(row.reports[0])}", differing)
+        names = (f"{name_in(rows, row)}{_flag(row.reports[0])}", differing)
         numbers = [_over_seeds(row.values(value)) for value in ("mean_recall", *GROUPS, "accuracy", "calibration_error")]
         table.add_row("\n".join(map(text, filter(None, names))), *numbers, f"{row.mean('seconds'):.0f}", str(len(row.reports)))
     return table
@@ -120,9 +121,9 @@ def rows_sheet(rows: Sequence[Row]) -> Sheet:
     header = ["method", "differs", "budget", "protocol", "epochs", "views", "augmentation", "n", "seconds"]
     header += [heading for name in ("all", *GROUPS, "accuracy", "ECE") for heading in (name, f"{name} ±")]
     cells = []
-    for row in rows:
+    for row, apart in zip(rows, images_in_sheet(rows), strict=True):
         first = row.reports[0]
-        own = [f"{row.method}{_flag(first)}", row.differs, first.budget, first.protocol]
+        own = [f"{row.method}{_flag(first)}", "; ".join(filter(None, (row.differs, apart))), first.budget, first.protocol]
         own += ["+".join(str(stage.epochs) for stage in first.stages), str(first.views), ", ".join(row.augmented)]
         own.append(str(len(row.reports)))
         own.append(f"{row.mean('seconds'):.0f}")
@@ -155,7 +156,7 @@ def mean_and_std(shares: Sequence[float]) -> str:
 
 def differences(rows: Sequence[Row]) -> list[str]:
     """One line for each of several rows of one method: the values in which it differs from the others."""
-    return [f"{row.method}{_mark(rows, row)}: {row.differs}" for row in rows if row.differs]
+    return [f"{name_in(rows, row)}: {row.differs}" for row in rows if row.differs]
 
 
 def _over_seeds(shares: Sequence[float]) -> str:
@@ -168,12 +169,6 @@ def _conditions(report: RunReport) -> list[str]:
     epochs = [stage.epochs for stage in report.stages]
     trained = counted(epochs[0], "epoch") if len(epochs) == 1 else f"{'+'.join(map(str, epochs))} epochs"
     return [f"{report.budget} budget", f"{report.protocol} protocol", trained, counted(report.views, "view")]
-
-
-def _mark(rows: Sequence[Row], row: Row) -> str:
-    """Number of the row among several rows of one method; empty for a single row."""
-    alike = [other for other in rows if other.method == row.method]
-    return f" {alike.index(row) + 1}" if len(alike) > 1 else ""
 
 
 def _stamp(report: RunReport) -> str:

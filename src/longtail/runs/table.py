@@ -35,12 +35,16 @@ class Row:
         reports: report of the run at each seed.
         augmented: augmentation and symmetry in words, such as "strong augmentation", where they have names; those of a named
             setting have none unless they were asked for.
+        split: hash of the images, their classes and their size.
+        folder: folder of one of the runs; None for results from elsewhere.
     """
 
     method: str
     differs: str
     reports: Sequence[RunReport]
     augmented: Sequence[str] = ()
+    split: str = ""
+    folder: Path | None = None
 
     def values(self, name: str) -> list[float]:
         """Value at each seed: "mean_recall", "accuracy", "calibration_error", a group's recall, or "seconds" of training."""
@@ -94,7 +98,8 @@ def rows_of(
 
 def _row(results: Sequence[StoredResult], differs: str) -> Row:
     reports = sorted((result.report for result in results), key=lambda report: report.seed)
-    return Row(reports[0].method, differs, reports, _augmented(results[0].record["setting"]))
+    record, folder = results[0].record, next((result.folder for result in results if result.folder), None)
+    return Row(reports[0].method, differs, reports, _augmented(record["setting"]), str(record["split"]), folder)
 
 
 def _differences(experiments: Iterable[Sequence[StoredResult]]) -> list[str]:
