@@ -12,7 +12,9 @@ from commands import longtail as command
 from commands import paint
 from longtail.engine.devices import deterministic, make_compute
 from longtail.errors import UserError
+from longtail.runs.places import take
 from longtail.runs.table import rows_of
+from made_runs import made_run
 
 
 @pytest.fixture(scope="module")
@@ -86,6 +88,20 @@ def test_the_folder_that_was_trained_on_names_its_runs(tmp_path):
     assert command("table", "my_photos", "--runs", tmp_path / "runs").code == 0
     none = command("table", photos, "--runs", tmp_path).sentence
     assert none == f"No finished run lies in '{tmp_path}/my_photos'; train some with `longtail train '{photos}' --method NAME`."
+
+
+def test_the_next_command_names_the_place_of_the_data_as_the_runs_know_it(tmp_path):
+    made_run(tmp_path / "runs" / "photos" / "ce" / "0-abcdef", [9, 3], [0, 1], [0, 1])
+    (tmp_path / "moved here" / "photos").mkdir(parents=True)
+    take(tmp_path / "runs", "photos", tmp_path / "moved here" / "photos", ["a", "b"])
+    printed = command("table", "photos", "--runs", tmp_path / "runs").text
+    assert f"Next: longtail train '{tmp_path}/moved here/photos' --method NAME" in printed
+    none = command("table", "photos", "--runs", tmp_path / "runs", "--budget", "paper").sentence
+    assert none.endswith(f"train some with `longtail train '{tmp_path}/moved here/photos' --method NAME`.")
+    (tmp_path / "moved here").rename(tmp_path / "elsewhere")
+    printed = command("table", "photos", "--runs", tmp_path / "runs").text
+    gone = f"the place of the images, which are not at '{tmp_path}/moved here/photos' any more, as DATA"
+    assert printed.endswith(f"Next: longtail train DATA --method NAME, with {gone}")
 
 
 OWN = """

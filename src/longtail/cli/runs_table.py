@@ -11,6 +11,7 @@ from longtail.cli.show import lines_on_stderr, say, text
 from longtail.cli.tables import differences, rows_table
 from longtail.errors import MissingFileError
 from longtail.results import counted
+from longtail.runs.places import data_behind
 from longtail.text import for_shell
 
 
@@ -34,7 +35,16 @@ def run_table(setting: str, runs: Path, *, budget: str | None, results: Sequence
         say(text(line))
     for line in images_below_table(rows):
         say(text(in_flags(line)))
-    say(f"Next: {text(for_shell('longtail', 'train', setting))} --method NAME")
+    say(text(_next(runs, setting)))
+
+
+def _next(runs: Path, setting: str) -> str:
+    """The command that trains more runs for the table, with the place of the data as the runs know it."""
+    data = data_behind(runs, setting)
+    if data != setting and not Path(data).exists():
+        gone = f"the place of the images, which are not at '{data}' any more, as DATA"
+        return f"Next: longtail train DATA --method NAME, with {gone}"
+    return f"Next: {for_shell('longtail', 'train', data)} --method NAME"
 
 
 def run_results(runs: Sequence[Path], output: Path) -> None:

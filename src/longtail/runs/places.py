@@ -77,6 +77,15 @@ def owner_of(runs: Path, name: str) -> Owner | None:
         return None
 
 
+def data_behind(runs: Path, what: str) -> str:
+    """What `train` takes for more runs like those below `what`: a path that is there, or a setting, as it is.
+
+    In place of the name of a folder of runs it is the place of their data, which may not be there any more.
+    """
+    owner = None if Path(what).expanduser().exists() else owner_of(runs, what)
+    return what if owner is None else owner.data
+
+
 def take(runs: Path, name: str, path: Path, classes: Sequence[str]) -> None:
     """Writes whose the folder of runs `name` is.
 

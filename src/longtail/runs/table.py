@@ -15,7 +15,7 @@ from longtail.results import GROUPS
 from longtail.runs.folder import RunFolder
 from longtail.runs.layout import finished_runs
 from longtail.runs.locks import Note, silent
-from longtail.runs.places import name_of_trained
+from longtail.runs.places import data_behind, name_of_trained
 from longtail.runs.report import RunReport, read_report
 from longtail.runs.results_file import StoredResult, without_copies
 from longtail.runs.row_differences import Record, differences_of
@@ -90,7 +90,7 @@ def rows_of(
         at = f" at the budget '{budget}'" if budget is not None else ""
         raise MissingFileError(
             f"No {'other ' if left_out else ''}finished run{at} lies in '{runs / kept}'; train some with "
-            f"`{for_shell('longtail', 'train', setting)} --method NAME`."
+            f"`{for_shell('longtail', 'train', data_behind(runs, setting))} --method NAME`."
         )
     rows = [_row(results, differs) for results, differs in zip(found.values(), _differences(found.values()), strict=True)]
     return sorted(rows, key=lambda row: row.mean("mean_recall"))
