@@ -1,5 +1,7 @@
 """The section on other class frequencies: accuracies against loops, and the trade between few and many against the metrics."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,7 @@ from longtail.metrics import confusion_matrix as counted
 from longtail.metrics import group_means, per_class_recall
 from longtail.reporting.other_priors import other_priors
 from longtail.reporting.shifts import TAUS
+from longtail.reporting.trades import _within
 from made_answers import answer, drawn, long_tailed
 
 COUNTS = long_tailed(8)
@@ -68,10 +71,42 @@ def test_the_logits_are_adjusted_and_not_the_scores_of_the_rule():
 def test_with_one_class_there_is_no_trade():
     section = other_priors([drawn([10], [5])])
     assert list(parts_of(section)) == ["test-priors"]
-    assert section.sentences[2].startswith("Head-heavy (50 to 1): ce with 100.0 %; equal shares: ce with 100.0 %;")
+    assert section.sentences[1].startswith("Head-heavy (50 to 1): ce with 100.0 %; equal shares: ce with 100.0 %;")
 
 
 def test_the_highest_answer_is_named_at_both_ends():
     head, tail = drawn(COUNTS, [25] * 8, bias=2.0, name="head"), drawn(COUNTS, [25] * 8, bias=-0.5, name="tail")
-    assert "50 to 1): head with" in other_priors([head, tail]).sentences[2]
-    assert "1 to 50): tail with" in other_priors([head, tail]).sentences[2]
+    assert "50 to 1): head with" in other_priors([head, tail]).sentences[1]
+    assert "1 to 50): tail with" in other_priors([head, tail]).sentences[1]
+
+
+def with_rule(made, name):
+    return replace(made, record={"recipe": {"stages": [], "inference": {"call": f"longtail.inference.{name}"}}})
+
+
+def test_an_answer_that_is_not_by_the_logits_of_the_network_has_no_curve():
+    retrained = with_rule(drawn(COUNTS, [25] * 8, strength=0.0, name="ce_retrained"), "retrained")
+    section = other_priors([with_rule(drawn(COUNTS, [25] * 8), "as_trained"), retrained])
+    assert {row[0] for row in parts_of(section)["tau"].numbers.rows} == {"ce"}
+    assert section.sentences[-1] == (
+        "The curves over tau leave out ce_retrained (rule retrained): a curve would be that of the network's own classifier, by "
+        "which it does not answer."
+    )
+    alone = other_priors([retrained, replace(with_rule(retrained, "nearest_class_mean"), name="ncm")])
+    assert list(parts_of(alone)) == ["test-priors"]
+    assert not any("tau = 0" in sentence for sentence in alone.sentences)
+    assert alone.sentences[-1].endswith("by which they do not answer.")
+
+
+@pytest.mark.parametrize("ends", [(-0.05, 0.05), (-3.0, 50.0), (99.9, 100.1), (97.0, 108.0), (40.0, 41.0)])
+def test_an_axis_of_recalls_stays_within_0_and_100_percent(ends):
+    low, high = _within(*ends)
+    assert 0 <= low <= max(ends[0], 0) <= min(ends[1], 100) <= high <= 100
+    assert high - low >= 5
+
+
+def test_the_figure_of_recalls_that_are_all_0_has_no_negative_recalls():
+    made = drawn(COUNTS, [25] * 8)
+    wrong = answer(COUNTS, made.labels, -made.scores - 1000 * np.eye(8, dtype=np.float32)[made.labels])
+    (axes,) = parts_of(other_priors([wrong]))["tau"].figure.axes
+    assert (axes.get_xlim()[0], axes.get_ylim()[0]) == (0, 0)
