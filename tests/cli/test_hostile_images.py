@@ -62,7 +62,7 @@ def test_a_pipe_among_the_images_is_named_and_never_waited_for(finished, tmp_pat
     assert predicted[0] == 0
     assert said in predicted[1]
     assert len((tmp_path / "out.csv").read_text().splitlines()) == 1 + 15
-    assert (alone[0], alone[2]) == (2, "None of the 1 files could be read as an image.\n")
+    assert (alone[0], alone[2]) == (2, "The file could not be read as an image.\n")
 
 
 def test_a_program_called_png_is_not_run(finished, tmp_path):

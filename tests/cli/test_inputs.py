@@ -45,7 +45,7 @@ def trained(photos):
 
 def test_training_names_what_it_left_out(trained):
     assert trained.code == 0, trained.err
-    assert "Left out 1 file that has not the name of an image that is read here: 1 .xyz ('c,d/notes.xyz')." in trained.text
+    assert "Left out 1 file whose suffix is not that of a readable image: 1 .xyz ('c,d/notes.xyz')." in trained.text
 
 
 def test_inspect_evaluate_and_predict_name_it_too(photos, trained, tmp_path):

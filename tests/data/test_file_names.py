@@ -76,7 +76,7 @@ def test_what_is_left_out_is_counted_by_its_suffix():
     assert said_of_left_out([]) == ""
     said = said_of_left_out(["a/1.txt", "a/c.XYZ", "b/2.txt", "b/none"])
     assert said == (
-        "Left out 4 files that have not the names of an image that is read here: 2 .txt (first 'a/1.txt'), 1 .xyz ('a/c.XYZ'), "
+        "Left out 4 files whose suffixes are not that of a readable image: 2 .txt (first 'a/1.txt'), 1 .xyz ('a/c.XYZ'), "
         "1 without a suffix ('b/none')."
     )
     assert "and 2 more kinds." in said_of_left_out([f"x.k{i}" for i in range(8)])

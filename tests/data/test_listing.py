@@ -92,8 +92,8 @@ def test_folders_without_any_image(tmp_path):
 def test_a_class_folder_without_images(tmp_path):
     touch(tmp_path, "a/1.png", "b/1.png", "lynx/notes.txt")
     assert refusal(list_images(tmp_path)) == (
-        "Class folder without readable images: lynx. Add images or remove the folder. Left out 1 file that has not the name of "
-        "an image that is read here: 1 .txt ('lynx/notes.txt')."
+        "Class folder without readable images: lynx. Add images or remove the folder. Left out 1 file whose suffix is not that "
+        "of a readable image: 1 .txt ('lynx/notes.txt')."
     )
 
 

@@ -107,7 +107,7 @@ def test_everything_that_is_left_out_of_a_folder_is_named(tmp_path):
     listing = list_images(touch(tmp_path, "train/a/1.png", "train/b/1.png", "test/a/1.png", "more/x/1.png", "train/a/1.xyz"))
     assert said_of_unlisted(unlisted(listing)) == (
         "Left out 1 image in no class folder (more/x/1.png).",
-        "Left out 1 file that has not the name of an image that is read here: 1 .xyz ('train/a/1.xyz').",
+        "Left out 1 file whose suffix is not that of a readable image: 1 .xyz ('train/a/1.xyz').",
     )
 
 

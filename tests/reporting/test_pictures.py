@@ -20,7 +20,7 @@ from longtail.reporting.originals import Row, originals_of
 from longtail.reporting.outlook import Outlook, drawn_evenly, judged, outlook_of_training, unit_rows
 from longtail.reporting.pictures import pictures
 from longtail.reporting.suspects import sure_from, suspected
-from longtail.reporting.tail_gallery import spread, worst_rare_classes
+from longtail.reporting.tail_gallery import heading, spread, worst_rare_classes
 from longtail.reporting.thumbnails import Thumbnails, thumbnail
 from longtail.runs.files import csv_text
 from longtail.spec.description import describe
@@ -84,7 +84,7 @@ def test_errors_are_shown_by_their_probability(tmp_path, photos, rows, by_colour
     errors, tail, suspects = found.parts
     assert (errors.name, tail.name, suspects.name) == ("errors", "tail", "suspects")
     ((heading, (wrong,)),) = errors.rows
-    assert heading == "1 of 12 test images are wrong"
+    assert heading == "1 of 12 test images is wrong"
     assert wrong.caption.startswith("<b>citron</b>, wrong: apple (")
     assert wrong.caption.endswith("; apple/000.png")
     assert opened(wrong).size == (96, 96)
@@ -288,6 +288,12 @@ def test_images_are_drawn_evenly():
         assert np.bincount([row.label for row in drawn]).tolist() == expected
         assert drawn == drawn_evenly(rows, limit)
     assert drawn_evenly([], 5) == []
+
+
+def test_the_heading_of_a_class_with_one_image_is_in_the_singular():
+    answer = shown_run([200, 1], [0, 1], [[1, 0], [1, 0]], names=["apple", "berry"])
+    assert heading(answer, 1) == "berry (few): 1 training image, 0 of 1 test image right"
+    assert heading(answer, 0) == "apple (many): 200 training images, 1 of 1 test image right"
 
 
 def test_the_worst_rare_classes_and_the_images_that_stand_for_them():

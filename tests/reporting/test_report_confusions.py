@@ -79,3 +79,10 @@ def test_classes_without_test_images_are_no_obstacle(classes):
     tested = [3 if j % 2 == 0 else 0 for j in range(classes)]
     section = confusions([drawn(long_tailed(classes), tested, strength=1)])
     assert all(0 < row[2] <= 1 for part in section.parts if part.name == "confused-shares" for row in part.rows)
+
+
+def test_one_image_and_one_pair_are_said_in_the_singular():
+    one = hard([0, 1], [0, 0], [9, 1], names=["a", "b"])
+    said = " ".join(confusions([one]).sentences)
+    assert "ce: 1 of 2 test images is taken for another class; most often 'b' for 'a', 1 of 1 image (100.0 %)." in said
+    assert parts_of([one])["confused-pairs"].caption == "The pair of classes with the most confused test images."

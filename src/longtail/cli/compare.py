@@ -11,7 +11,7 @@ from rich.table import Table
 
 from longtail.cli.options import in_flags
 from longtail.cli.show import lines_on_stderr, say, text
-from longtail.results import percent, shown_difference
+from longtail.results import counted, percent, shown_difference
 from longtail.runs.comparison import Compared, ComparedClass, Comparison, Contest, compare
 from longtail.runs.files import csv_text
 from longtail.runs.output import check_output, is_standard_output, write_output
@@ -45,7 +45,7 @@ def run_compare(
 
 def _print(found: Comparison) -> None:
     report = found.report
-    say(text(f"{report.setting} · {report.protocol} protocol · {report.epoch_rule} · {found.images:,} test images, %"))
+    say(text(f"{report.setting} · {report.protocol} protocol · {report.epoch_rule} · {counted(found.images, 'test image')}, %"))
     for contest in found.contests:
         say(_numbers_table(found, contest))
         _say_classes(contest)
@@ -84,7 +84,8 @@ def _say_classes(contest: Contest) -> None:
     known = [each for each in contest.classes if each.recall is not None]
     apart = sorted(contest.told_apart, key=_change)
     chance = f"{0.05 * len(known):.0f} may by chance alone, since 95 % intervals miss one time in twenty"
-    say(f"{len(apart)} of {len(known)} classes differ by more than noise ({chance}).")
+    differ = f"of {counted(len(known), 'class')} {'differs' if len(apart) == 1 else 'differ'}"
+    say(f"{len(apart)} {differ} by more than noise ({chance}).")
     shown = [*apart[:SHOWN], *apart[SHOWN:][-SHOWN:]]
     if shown:
         say(_classes_table(list(reversed(shown)), whole=len(shown) == len(apart)))

@@ -93,7 +93,8 @@ def _predictions(results: Iterable[tuple[Path, Prediction | CorruptImage]]) -> l
     for broken in corrupt:
         say(f"[red]{text(broken)}[/red]")
     if len(corrupt) == len(every):
-        raise UserError(f"None of the {len(corrupt)} files could be read as an image.")
+        none = "The file could not" if len(corrupt) == 1 else f"None of the {len(corrupt):,} files could"
+        raise UserError(f"{none} be read as an image.")
     return [(path, result) for path, result in every if isinstance(result, Prediction)]
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from longtail.cli.options import in_flags
 from longtail.cli.show import console, say, text
+from longtail.results import counted
 from longtail.runs.verify import Finding, verify
 
 DAMAGED = 1
@@ -34,4 +35,4 @@ def _print(found: Sequence[Finding]) -> None:
             )
     counts = Counter(each.state for each in found)
     unchecked = f", {counts['unchecked']} without a checksum (release 0.1.0)" if counts["unchecked"] else ""
-    say(f"{len(found)} files: {counts['whole']} whole, {counts['damaged']} damaged{unchecked}.")
+    say(f"{counted(len(found), 'file')}: {counts['whole']} whole, {counts['damaged']} damaged{unchecked}.")

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from longtail.errors import UserError
+from longtail.results import counted
 
 Counts = Sequence[int] | NDArray[np.int64] | Mapping[int, int]
 Indices = NDArray[np.int64]
@@ -53,7 +54,7 @@ def long_tailed_subset(labels: Counts, counts: Counts, seed: int = 0) -> Indices
     for label, count in enumerate(plain_counts(counts)):
         images = np.flatnonzero(labels == label)
         if len(images) < count:
-            raise UserError(f"Class {label} has {len(images)} images, but {count} were asked for; ask for fewer.")
+            raise UserError(f"Class {label} has {counted(len(images), 'image')}, but {count} were asked for; ask for fewer.")
         generator.shuffle(images)
         chosen.append(images[:count])
     return np.concatenate(chosen)

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from functools import cache
 
 from longtail.data.opening import FORMATS, HEIF, registered
+from longtail.results import counted
 from longtail.text import visible
 
 SPLITS = ("train", "val", "test")
@@ -105,9 +106,9 @@ def said_of_left_out(files: Iterable[str]) -> str:
     ranked = sorted(by_suffix.items(), key=lambda pair: -len(pair[1]))
     kinds = [_kind(suffix, alike) for suffix, alike in ranked]
     number = sum(len(alike) for alike in by_suffix.values())
-    others = f" and {len(kinds) - SHOWN} more kinds" if len(kinds) > SHOWN else ""
-    what = "1 file that has not the name" if number == 1 else f"{number:,} files that have not the names"
-    return f"Left out {what} of an image that is read here: {', '.join(kinds[:SHOWN])}{others}."
+    others = f" and {counted(len(kinds) - SHOWN, 'more kind')}" if len(kinds) > SHOWN else ""
+    what = "1 file whose suffix is" if number == 1 else f"{number:,} files whose suffixes are"
+    return f"Left out {what} not that of a readable image: {', '.join(kinds[:SHOWN])}{others}."
 
 
 def _kind(suffix: str, files: list[str]) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 from longtail.reporting.answer import Answer, Array
 from longtail.reporting.plotting import FONT, GREY, new_axes, new_figure, plain
 from longtail.reporting.section import Cell, Drawing, Section, Table
-from longtail.results import percent, wilson
+from longtail.results import counted, percent, wilson
 
 PAIRS = 30
 LARGEST = 50  # classes up to which the matrix is drawn
@@ -63,15 +63,16 @@ def _sentences(answers: Sequence[Answer], found: Mapping[str, Mapping[Pair, int]
             images, of = pairs[true, other], answer.report.test.test_counts[true]
             wrong = sum(pairs.values())
             yield (
-                f"{answer.name}: {wrong:,} of {len(answer.labels):,} test images are taken for another class; most often "
-                f"'{classes[true]}' for '{classes[other]}', {images:,} of {of:,} images ({percent(images / of, unit=' %')})."
+                f"{answer.name}: {wrong:,} of {counted(len(answer.labels), 'test image')} {'is' if wrong == 1 else 'are'} taken "
+                f"for another class; most often '{classes[true]}' for '{classes[other]}', {images:,} of {counted(of, 'image')} "
+                f"({percent(images / of, unit=' %')})."
             )
 
 
 def _by_images(answers: Sequence[Answer], found: Mapping[str, Mapping[Pair, int]]) -> Table:
     images = {pair: max(own.get(pair, 0) for own in found.values()) for own in found.values() for pair in own}
     chosen = sorted(images, key=lambda pair: (-images[pair], pair))[:PAIRS]
-    caption = f"The {len(chosen)} pairs of classes with the most confused test images."
+    caption = f"The {_pairs(len(chosen))} of classes with the most confused test images."
     rows = _rows(answers[0], chosen, lambda pair: [own.get(pair, 0) for own in found.values()])
     return Table("confused-pairs", caption, _columns("images", found), rows)
 
@@ -82,10 +83,14 @@ def _by_share(answers: Sequence[Answer], found: Mapping[str, Mapping[Pair, int]]
         p: max(wilson(own.get(p, 0) / of[p[0]], of[p[0]])[0] for own in found.values()) for each in found.values() for p in each
     }
     chosen = sorted(lower, key=lambda pair: (-lower[pair], pair))[:PAIRS]
-    caption = f"The {len(chosen)} pairs of classes with the largest share of the true class's test images."
+    caption = f"The {_pairs(len(chosen))} of classes with the largest share of the true class's test images."
     rows = _rows(answers[0], chosen, lambda pair: [own.get(pair, 0) / of[pair[0]] for own in found.values()])
     columns = _columns("share of the class", found)
     return Table("confused-shares", caption, columns, rows, percent=frozenset(columns[2:-2]))
+
+
+def _pairs(number: int) -> str:
+    return "pair" if number == 1 else f"{number} pairs"
 
 
 def _columns(what: str, names: Mapping[str, Any]) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from longtail.reporting.outlook import Outlook
 from longtail.reporting.section import Cell, Gallery, Picture, Table
 from longtail.reporting.thumbnails import Thumbnails
-from longtail.results import percent
+from longtail.results import counted, percent
 
 Array = NDArray[Any]
 SHOWN_ERRORS, SHOWN_SUSPECTS = 24, 12
@@ -56,7 +56,8 @@ def gallery_of_errors(exhibits: Exhibits, test: Outlook) -> Gallery:
     wrong = np.flatnonzero(test.predicted != test.labels)
     ranked = wrong[np.argsort(-test.top[wrong], kind="stable")]
     caption = f"Most confident errors of {exhibits.name}: the class of the test image, and what it was taken for, how surely."
-    rows = [(f"{len(wrong):,} of {len(test.rows):,} test images are wrong", exhibits.pictures(test, ranked[:SHOWN_ERRORS]))]
+    heading = f"{len(wrong):,} of {counted(len(test.rows), 'test image')} {'is' if len(wrong) == 1 else 'are'} wrong"
+    rows = [(heading, exhibits.pictures(test, ranked[:SHOWN_ERRORS]))]
     numbers = Table("errors", caption, COLUMNS, list(exhibits.rows(test, ranked[:LISTED])), shown=False)
     return Gallery("errors", caption, rows, numbers)
 

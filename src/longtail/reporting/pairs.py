@@ -24,7 +24,7 @@ def ranking(answers: Sequence[Answer]) -> Iterator[str]:
     said = " ".join(_behind(best, answer, distance) for answer, distance in sorted(others, key=lambda pair: pair[1].value))
     yield (
         f"{best.name} has the highest mean recall, {share_with(best.report.test.mean_recall, interval_of(best.report))} on the "
-        f"{len(best.labels):,} test images. {said}"
+        f"{counted(len(best.labels), 'test image')}. {said}"
     )
 
 
@@ -76,10 +76,11 @@ def alone(report: RunReport) -> str:
     test = report.test
     interval = interval_of(report)
     evaluated = sum(count > 0 for count in test.test_counts)
-    of = f"{len(test.test_counts):,}" if evaluated == len(test.test_counts) else f"{evaluated:,} of {len(test.test_counts):,}"
+    classes = counted(len(test.test_counts), "class")
+    of = classes if evaluated == len(test.test_counts) else f"{evaluated:,} of {classes}"
     groups = ", ".join(f"{name} {percent(share, unit=' %')}" for name, share in test.group_recalls.items())
     return (
-        f"{report.method} has a mean recall of {share_with(test.mean_recall, interval)} over {of} classes with "
+        f"{report.method} has a mean recall of {share_with(test.mean_recall, interval)} over {of} with "
         f"{counted(sum(test.test_counts), 'test image')}: {groups}."
     )
 

@@ -17,6 +17,7 @@ from longtail.reporting.section import Gallery, Section
 from longtail.reporting.suspects import sure_from, suspected
 from longtail.reporting.tail_gallery import gallery_of_tail
 from longtail.reporting.thumbnails import Thumbnails
+from longtail.results import counted
 from longtail.runs.serving import load
 
 TITLE = "Images"
@@ -94,6 +95,9 @@ def _sentences(exhibits: Exhibits, training: Outlook) -> Iterator[str]:
         share = "each" if len(training.rows) == every else f"{len(training.rows):,} of {every:,}, drawn evenly from all classes,"
         yield f"Its network looked at the training and validation images ({share} in one view). {SEEN}"
     if originals.unread:
-        yield f"{len(originals.unread):,} images are missing, changed or cannot be opened, and are left out."
+        unread = len(originals.unread)
+        one = "1 image is missing, changed or cannot be opened, and is left out."
+        yield one if unread == 1 else f"{unread:,} images are missing, changed or cannot be opened, and are left out."
     if exhibits.thumbnails.refused:
-        yield f"{exhibits.thumbnails.refused:,} pictures are left out, so that the report stays small."
+        refused = exhibits.thumbnails.refused
+        yield f"{counted(refused, 'picture')} {'is' if refused == 1 else 'are'} left out, so that the report stays small."

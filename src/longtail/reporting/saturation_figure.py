@@ -15,6 +15,7 @@ from longtail.reporting.plotting import COLOURS, GREY, MARKERS, WIDTH, legend, n
 from longtail.reporting.saturation import clouded_gradient, median_difference, plain_gradient
 from longtail.reporting.section import Cell, Drawing, Table
 from longtail.reporting.subset import shortened, spread_classes
+from longtail.results import counted
 
 Array = NDArray[Any]
 MOST_PANELS = 4
@@ -99,7 +100,8 @@ def _draw(axes: Any, panel: _Panel) -> list[tuple[Cell, ...]]:
         curve = panel.gradient(differences, label)
         median = panel.factor * median_difference(answer.logits, answer.labels, label)
         shown = np.clip(median, differences[0], differences[-1])
-        style = {"color": COLOURS[place], "label": plain(f"{shortened(answer.classes[label], 18)}, {counts[label]:,} images")}
+        name = f"{shortened(answer.classes[label], 18)}, {counted(counts[label], 'image')}"
+        style = {"color": COLOURS[place], "label": plain(name)}
         line = {"linestyle": "none" if panel.loss is None else "-"}
         at = [] if np.isnan(shown) else [int(np.abs(differences - shown).argmin())]
         axes.plot(differences, curve, **style, **line, marker=MARKERS[place], markevery=at, markersize=8)

@@ -12,6 +12,7 @@ from longtail.reporting.galleries import Array, Exhibits
 from longtail.reporting.originals import Row
 from longtail.reporting.outlook import Outlook
 from longtail.reporting.section import Cell, Gallery, Picture, Table
+from longtail.results import counted
 
 SHOWN_CLASSES, SHOWN_IMAGES, NEIGHBOURS = 6, 4, 2
 CAPTION = (
@@ -36,7 +37,7 @@ def gallery_of_tail(exhibits: Exhibits, answer: Answer, test: Outlook, training:
             for row, cosine in _neighbours(test, learned, image):
                 pictures.append(_neighbour(exhibits, row, cosine))
                 cells.append(_cells(exhibits, test, image, row, cosine))
-        rows.append((_heading(answer, label), [picture for picture in pictures if picture is not None]))
+        rows.append((heading(answer, label), [picture for picture in pictures if picture is not None]))
     return Gallery("tail", CAPTION, rows, Table("tail", CAPTION, COLUMNS, cells, shown=False))
 
 
@@ -69,10 +70,12 @@ def _neighbour(exhibits: Exhibits, row: Row, cosine: float) -> Picture | None:
     return exhibits.thumbnails.picture(row, f"training: {exhibits.classes[row.label]} (cosine {cosine:.2f}); {row.file}")
 
 
-def _heading(answer: Answer, label: int) -> str:
+def heading(answer: Answer, label: int) -> str:
+    """What is said of a class: its group, its training images, and how many of its test images are right."""
     entry, count = answer.report.classes[label], answer.report.test.test_counts[label]
     right = round(answer.report.test.recalls[label] * count)
-    return f"{entry.name} ({entry.group}): {entry.train_images:,} training images, {right:,} of {count:,} test images right"
+    learned, tested = counted(entry.train_images, "training image"), counted(count, "test image")
+    return f"{entry.name} ({entry.group}): {learned}, {right:,} of {tested} right"
 
 
 def _cells(exhibits: Exhibits, test: Outlook, image: int, row: Row, cosine: float) -> tuple[Cell, ...]:
