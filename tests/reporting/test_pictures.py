@@ -20,7 +20,7 @@ from longtail.reporting.originals import Row, originals_of
 from longtail.reporting.outlook import Outlook, drawn_evenly, judged, outlook_of_training, unit_rows
 from longtail.reporting.pictures import pictures
 from longtail.reporting.suspects import sure_from, suspected
-from longtail.reporting.tail_gallery import heading, spread, worst_rare_classes
+from longtail.reporting.tail_gallery import heading, shown_cosine, spread, worst_rare_classes
 from longtail.reporting.thumbnails import Thumbnails, thumbnail
 from longtail.runs.files import csv_text
 from longtail.spec.description import describe
@@ -288,6 +288,13 @@ def test_images_are_drawn_evenly():
         assert np.bincount([row.label for row in drawn]).tolist() == expected
         assert drawn == drawn_evenly(rows, limit)
     assert drawn_evenly([], 5) == []
+
+
+@pytest.mark.parametrize(
+    ("cosine", "shown"), [(0.5, "0.50"), (0.994, "0.99"), (0.9987, "0.9987"), (0.99998, "0.999980"), (1.0, "1.00"), (-1, "-1.00")]
+)
+def test_cosines_near_1_have_the_decimals_that_tell_them_apart(cosine, shown):
+    assert shown_cosine(cosine) == shown
 
 
 def test_the_heading_of_a_class_with_one_image_is_in_the_singular():

@@ -67,7 +67,15 @@ def _neighbours(test: Outlook, training: Outlook, image: int) -> Iterator[tuple[
 
 
 def _neighbour(exhibits: Exhibits, row: Row, cosine: float) -> Picture | None:
-    return exhibits.thumbnails.picture(row, f"training: {exhibits.classes[row.label]} (cosine {cosine:.2f}); {row.file}")
+    return exhibits.thumbnails.picture(
+        row, f"training: {exhibits.classes[row.label]} (cosine {shown_cosine(cosine)}); {row.file}"
+    )
+
+
+def shown_cosine(cosine: float) -> str:
+    """A cosine with two decimals, with four or six where fewer would read 1.00 although it is less."""
+    texts = [f"{cosine:.{decimals}f}" for decimals in (2, 4, 6)]
+    return next((text for text in texts if float(text) < 1), texts[0])
 
 
 def heading(answer: Answer, label: int) -> str:
