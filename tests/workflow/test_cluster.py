@@ -18,14 +18,14 @@ from safetensors.torch import load_file
 from commands import ended, longtail, paint
 from longtail.errors import UserError
 from longtail.runs.layout import jobs_folder
-from longtail.runs.seals import read_json
+from longtail.runs.seals import read_json, write_json
 from longtail.spec.own_code import read_own
 from longtail.workflow import cluster, schedulers
 from longtail.workflow.cluster import run_requests
 from longtail.workflow.cluster_job import carry_out
 from longtail.workflow.request import Request
 from longtail.workflow.schedulers import Local, Slurm, minutes_of
-from longtail.workflow.stored import LOCK, Submitted, as_plain, read_request, stored
+from longtail.workflow.stored import END, LOCK, Submitted, as_plain, read_request, stored
 from longtail.workflow.watcher import Silent
 
 TINY = {"epochs": 1, "size": 8, "backbone": "resnet8", "device": "cpu", "precision": "32-true", "symmetry": "none"}
@@ -322,6 +322,34 @@ def test_a_job_is_another_one_when_its_result_would_be(photos, tmp_path):
     assert len(set(names)) == 5
     assert all(name.startswith("mine.py_softer-") for name in names)
     assert stored(replace(request, jobs=7, fresh=True), tmp_path).folder.name == names[-1]
+
+
+def test_a_job_is_another_one_when_an_image_is_replaced_at_the_same_size_and_time(photos, tmp_path):
+    request, image = Request(photos, "ce", runs=tmp_path, **TINY), photos / "apple" / "000.png"
+    before, name = image.stat(), stored(request, tmp_path).folder.name
+    content = bytearray(image.read_bytes())
+    content[-1] ^= 1
+    image.write_bytes(content)
+    os.utime(image, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert (image.stat().st_size, image.stat().st_mtime_ns) == (before.st_size, before.st_mtime_ns)
+    assert stored(request, tmp_path).folder.name != name
+
+
+@pytest.mark.parametrize("file", ["model/model.safetensors", "split.csv"])
+def test_a_run_whose_files_are_missing_or_damaged_is_not_finished(photos, tmp_path, file):
+    request = Request(photos, "ce", runs=tmp_path / "runs", **TINY)
+    job = stored(request, jobs_folder(request.runs))
+    job.write(threads=1)
+    folder = carry_out(request, Silent())
+    write_json(job.folder, END, {"run": str(folder.relative_to(request.runs))})
+    assert job.finished()[0] == folder
+    whole = (folder / file).read_bytes()
+    (folder / file).write_bytes(whole[:-1])
+    assert job.finished() is None
+    (folder / file).unlink()
+    assert job.finished() is None
+    assert carry_out(request, Silent()) == folder
+    assert job.finished()[0] == folder
 
 
 def test_a_job_refuses_code_that_changed_after_it_was_submitted(photos, tmp_path):

@@ -30,12 +30,12 @@ class SeenFiles:
     def digest(self, path: Path, state: os.stat_result) -> str | None:
         """The hash of a file that was decoded in this state; None where it was not."""
         stored = self._rows.get(_name(path))
-        return stored[1] if stored is not None and stored[0] == _state(state) else None
+        return stored[1] if stored is not None and stored[0] == state_of(state) else None
 
     def add(self, path: Path, state: os.stat_result, digest: str) -> None:
         """Adds a file that was decoded just now."""
         if time.time_ns() - max(state.st_mtime_ns, state.st_ctime_ns) > RACY:
-            self.new[_name(path)] = (_state(state), digest)
+            self.new[_name(path)] = (state_of(state), digest)
 
     def save(self) -> None:
         """Writes the list, if files were added to it."""
@@ -62,5 +62,6 @@ def _name(path: Path) -> str:
     return os.path.abspath(path)
 
 
-def _state(state: os.stat_result) -> str:
+def state_of(state: os.stat_result) -> str:
+    """Size, times and place of a file: one that takes its place with the same size and time has another time of change."""
     return f"{state.st_size} {state.st_mtime_ns} {state.st_ctime_ns} {state.st_ino}"

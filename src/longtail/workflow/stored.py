@@ -12,10 +12,13 @@ from typing import Any
 
 from longtail.data.listing import list_images
 from longtail.errors import UserError
+from longtail.runs.folder import RunFolder
 from longtail.runs.judging import regrouped_report
 from longtail.runs.layout import chosen_run
 from longtail.runs.report import RunReport
 from longtail.runs.seals import read_json, write_json
+from longtail.runs.seen import state_of
+from longtail.runs.verify import damaged
 from longtail.spec.identity import libraries
 from longtail.workflow.request import Request
 from longtail.workflow.resolve import has_own_data, own_files
@@ -58,15 +61,17 @@ class StoredRequest:
         return str(_read(self.folder, END).get("problem", ""))
 
     def finished(self) -> tuple[Path, RunReport] | None:
-        """Folder of the finished run, or of the comparison of methods, and the run's report; None where it is not finished."""
+        """Folder of the finished run, or of the comparison of methods, and the run's report; None where it is not whole."""
         ended = _read(self.folder, END).get("run")
         if ended is None:
             return None
         folder = self.request.runs / ended
         try:
-            return folder, regrouped_report(chosen_run(folder), groups=self.request.groups)
+            run = chosen_run(folder)
+            report = regrouped_report(run, groups=self.request.groups)
         except UserError:
             return None  # a job makes anew what is damaged or gone
+        return None if any(damaged(RunFolder(run))) else (folder, report)
 
     def write(self, *, threads: int | None) -> None:
         """Writes the request for its job, and forgets how an earlier job ended.
@@ -83,8 +88,8 @@ class StoredRequest:
 def stored(request: Request, jobs: Path) -> StoredRequest:
     """The request with its folder below `jobs`, which its method, its seed and a hash name.
 
-    The hash is of all that the result depends on: options, versions of libraries, code of the user's own, and the size and
-    time of every file of a folder of images, none of which is opened.
+    The hash is of all that the result depends on: options, versions of libraries, code of the user's own, and the size, times
+    and place of every file of a folder of images, none of which is opened.
     """
     options = {name: value for name, value in as_plain(request).items() if name not in NO_RESULT}
     own = {str(file.path): file.sha256 for file in own_files(request)}
@@ -142,7 +147,7 @@ def _restored(value: Any) -> Any:
 
 
 def _states(request: Request) -> Iterator[Sequence[Any]]:
-    """Name, size and time of every file that the request reads, as far as that can be told without opening images."""
+    """Name, size, times and place of every file that the request reads, as far as that can be told without opening images."""
     prior = None if request.prior is None else Path(request.prior)
     for option in (request.split, request.weights, prior):
         if option is not None:
@@ -155,10 +160,9 @@ def _states(request: Request) -> Iterator[Sequence[Any]]:
 
 def _state(path: Path) -> Sequence[Any]:
     try:
-        state = path.stat()
+        return [str(path), state_of(path.stat())]
     except OSError:
         return [str(path)]
-    return [str(path), state.st_size, state.st_mtime_ns]
 
 
 def _read(folder: Path, name: str) -> dict[str, Any]:
