@@ -119,6 +119,7 @@ def test_skip_corrupt_does_not_lose_a_class(tmp_path):
         (("train", "digits_tl"), "There is no setting or folder 'digits_tl'. Did you mean 'digits_lt'?"),
         (("train", "/no/such/place"), "'/no/such/place' does not exist."),
         ((*DIGITS, "--method", "glc"), "There is no method 'glc'. Did you mean 'gcl'?"),
+        ((*DIGITS, "--method", "la"), "There is no method 'la'; as a candidate it is 'logit_adjusted'."),
         (
             (*CRT, "sampelr=power"),
             "There is no variant of crt 'sampelr'. Did you mean 'sampler'?",

@@ -10,7 +10,8 @@ import torch
 from longtail.choosing import Comparison, one_standard_error
 from longtail.networks.timm_backbone import TimmBackbone
 from longtail.settings import cifar10_lt, digits_lt
-from longtail.workflow.candidates import READINGS, Tried
+from longtail.workflow.candidates import Tried
+from longtail.workflow.readings import READINGS
 from longtail.workflow.request import Request
 from longtail.workflow.weighing import saved_costs, unlikely, usual_candidates
 

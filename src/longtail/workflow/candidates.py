@@ -1,9 +1,9 @@
-"""What `auto` chooses among: networks, and the ways in which each can be read."""
+"""What `auto` chooses among: networks, and the results of each way in which one is read."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool
@@ -13,37 +13,12 @@ from longtail.choosing import Comparison, Prior, chosen_strengths
 from longtail.engine.evaluation import ForwardPasses
 from longtail.errors import UserError
 from longtail.inference import InferenceRule
-from longtail.workflow.request import Request
+from longtail.workflow.readings import READINGS
+from longtail.workflow.readings import Reading as Reading
 from longtail.workflow.resolve import recipe_function
 
 Hits = Bool[Tensor, " images"]
 RuleAt = Callable[[float | None], InferenceRule]
-
-
-@dataclass(frozen=True)
-class Reading:
-    """One way to read a trained network: a recipe with its inference rule.
-
-    Args:
-        name: name for tables and sentences.
-        method: name of the recipe.
-        keyword: variant of the recipe that holds the strength of the adjustment; "" where nothing is chosen.
-        usual: strength that theory gives.
-        grid: strengths to choose among, on validation images.
-    """
-
-    name: str
-    method: str
-    keyword: str = ""
-    usual: float = 0.0
-    grid: tuple[float, ...] = ()
-
-    def asked(self, request: Request, tau: float | None = None, target: tuple[float, ...] | None = None) -> Request:
-        """The request for the recipe, with a strength and with class frequencies in use where the recipe takes them."""
-        variants = {self.keyword: self.usual if tau is None else tau} if self.keyword else {}
-        if self.keyword and target is not None:
-            variants |= {"target": target}  # type: ignore[dict-item]
-        return replace(request, method=self.method, variants=variants, prior=None)
 
 
 @dataclass(frozen=True)
@@ -63,23 +38,6 @@ class Candidate:
     tau: float | None
     cost: float
     result: Comparison
-
-
-def _grid(low: int, high: int) -> tuple[float, ...]:
-    return tuple(step / 10 for step in range(low, high + 1))
-
-
-READINGS: Mapping[str, tuple[Reading, ...]] = {
-    "ce": (
-        Reading("cross-entropy", "ce"),
-        Reading("post hoc logit adjustment", "logit_adjusted_post_hoc", "tau", 1.0, _grid(0, 20)),
-        Reading("re-trained classifier", "ce_retrained"),
-    ),
-    "la": (Reading("logit-adjusted loss", "logit_adjusted", "residual", 0.0, _grid(-10, 10)),),
-    "gcl": (Reading("GCL", "gcl"),),
-    "gala": (Reading("GALA", "gala"),),
-    "balpoe": (Reading("three experts", "balpoe"),),
-}
 
 
 def readings_of(names: str) -> dict[str, tuple[Reading, ...]]:

@@ -18,6 +18,7 @@ from longtail.spec.own_code import OwnFile, file_of, in_use, is_own, own_functio
 from longtail.spec.parsing import parse_value
 from longtail.spec.recipe import Recipe, Setting, with_augmentation, with_epochs
 from longtail.workflow.choices import choose
+from longtail.workflow.readings import READINGS
 from longtail.workflow.request import AUTO, Request
 from longtail.workflow.values import plain
 
@@ -153,6 +154,8 @@ def recipe_function(method: str) -> Callable[..., Recipe]:
     if method == AUTO:
         raise UserError("'auto' chooses among methods and is none itself; name one of them, such as ce.")
     known = {function.__name__: function for function in recipes.ALL}
+    if method not in known and method in READINGS:
+        raise UserError(f"There is no method '{method}'; as a candidate it is '{READINGS[method][0].method}'.")
     if method not in known:
         raise UserError(unknown("method", method, sorted(known)))
     return known[method]

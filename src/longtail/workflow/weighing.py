@@ -10,7 +10,8 @@ from longtail.runs.devices import chosen_device
 from longtail.spec.cost import plain_size, training_cost
 from longtail.spec.description import parameters_of
 from longtail.spec.recipe import Setting
-from longtail.workflow.candidates import READINGS, Reading, Tried
+from longtail.workflow.candidates import Tried
+from longtail.workflow.readings import READINGS, Reading
 from longtail.workflow.request import Request
 from longtail.workflow.resolve import chosen_recipe
 from longtail.workflow.trials import Trials
