@@ -11,6 +11,9 @@ from PIL import Image
 from typer.main import get_command
 
 from longtail.cli.app import app
+from longtail.data.images import read_square
+from longtail.runs.export import export
+from longtail.runs.serving import load
 from longtail.spec.description import describe
 from longtail.spec.recipe import Recipe
 from longtail.workflow.resolve import recipe_function
@@ -18,7 +21,9 @@ from longtail.workflow.resolve import recipe_function
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text()
+FOLDERS = (ROOT / "docs" / "folders.md").read_text()
 LOOPS = (ROOT / "docs" / "loops.md").read_text()
+RUN = ROOT / "tests" / "fixtures" / "runs_0_1_0" / "digits_lt" / "logit_adjusted_post_hoc" / "0-89fc7a"
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "benchmarks" / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
@@ -74,6 +79,22 @@ def test_the_python_interface_trains_and_predicts(tmp_path, monkeypatch, capsys)
     names: dict[str, object] = {}
     exec(blocks(README, "python")[0], names)
     assert names["prediction"].label in ("cat", "dog", "owl")
+
+
+def test_the_exported_file_names_the_class_that_predict_names(tmp_path, monkeypatch):
+    export(RUN, "onnx", tmp_path / "photos.onnx")
+    monkeypatch.chdir(tmp_path)
+    predictor, generator = load(RUN, device="cpu"), np.random.default_rng(0)
+    for shape in ((9, 31, 3), (40, 7, 3), (8, 8, 3), (5, 6)):
+        exif = Image.Exif()
+        exif[0x0112] = 6  # the camera was turned
+        Image.fromarray(generator.integers(0, 256, shape, dtype=np.uint8)).save("new.png", exif=exif)
+        names: dict[str, object] = {}
+        exec(blocks(FOLDERS, "python")[0], names)
+        for size, how in ((8, "bilinear"), (13, "bicubic")):
+            expected = read_square(Path("new.png"), size, how)
+            assert torch.equal(torch.from_numpy(names["prepared"]("new.png", size, how).copy()), expected)
+        assert names["label"] == predictor.predict("new.png").label
 
 
 @pytest.mark.parametrize("line", commands())

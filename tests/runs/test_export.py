@@ -18,11 +18,12 @@ from longtail import recipes, settings
 from longtail.data.transforms import normalise
 from longtail.engine.building import enter_stage, new_model
 from longtail.errors import UserError
-from longtail.inference import logit_adjusted
+from longtail.inference import adapted, logit_adjusted
 from longtail.runs.export import export
 from longtail.runs.model_store import write_model
-from longtail.runs.onnx_graph import onnx_bytes
+from longtail.runs.onnx_graph import PADDING, metadata_of, onnx_bytes
 from longtail.runs.run import Run
+from longtail.runs.seals import sha256
 from longtail.runs.serving import load
 from longtail.spec.experiment import Experiment
 
@@ -119,10 +120,30 @@ def test_onnx_of_a_trained_run_with_post_hoc_logit_adjustment(tmp_path):
     assert (images.name, images.type, images.shape) == ("images", "tensor(uint8)", ["batch", 3, 8, 8])
     assert (scores.name, scores.type, scores.shape) == ("scores", "tensor(float)", ["batch", 10])
     kept = session.get_modelmeta().custom_metadata_map
-    assert (json.loads(kept["classes"]), kept["input_size"]) == (list("0123456789"), "8")
+    assert (json.loads(kept.pop("classes")), kept.pop("input_size")) == (list("0123456789"), "8")
+    assert kept == {
+        "fit": "pad",
+        "interpolation": "bilinear",
+        "padding": PADDING,
+        "views": "1",
+        "rule": "logit_adjusted.",
+        "weights": sha256((POST_HOC / "model" / "model.safetensors").read_bytes()),
+    }
     predictor = load(POST_HOC, device="cpu")
     plain = predictor.model(normalise(pixels_for(predictor), mean=predictor.config["mean"], std=predictor.config["std"]))
     assert not torch.equal(plain.argmax(1), predictor.scores(pixels_for(predictor)).argmax(1)), "the rule changes answers"
+
+
+def test_the_metadata_tell_how_images_are_cut_and_what_was_tuned():
+    predictor = load(POST_HOC, device="cpu")
+    predictor.config = {**predictor.config, "fit": "short_side", "resize": 10, "interpolation": "bicubic"}
+    predictor.rule = partial(adapted, rule=partial(logit_adjusted, tau=0.9), temperature=1.3)
+    predictor.notes, predictor.views = ("Tuned to tau 0.9, temperature 1.3.",), 8
+    kept = metadata_of(predictor, "a1")
+    assert (kept["fit"], kept["resize"], kept["interpolation"], kept["views"]) == ("short_side", "10", "bicubic", "8")
+    assert kept["rule"] == "logit_adjusted. Tuned to tau 0.9, temperature 1.3."
+    assert kept["padding"] == "none: the square in the centre is cut out"
+    assert kept["weights"] == "a1"
 
 
 def test_onnx_adds_logit_adjustment_to_a_head_that_is_not_linear(stored):
@@ -147,7 +168,7 @@ def test_a_rule_that_cannot_be_traced_is_refused(rule, words):
     predictor = load(POST_HOC, device="cpu")
     predictor.rule = rule
     with pytest.raises(UserError, match=rf"^This model, .* cannot be written as ONNX: .*{words}"):
-        onnx_bytes(predictor)
+        onnx_bytes(predictor, "")
 
 
 def test_a_missing_package_is_named_with_the_command(tmp_path, monkeypatch):

@@ -8,11 +8,12 @@ from pathlib import Path
 
 from longtail.errors import UserError
 from longtail.runs.files import encoded, write_bytes
-from longtail.runs.folder import RECORD, REPORT
-from longtail.runs.layout import ANSWERS
+from longtail.runs.folder import RECORD, REPORT, RunFolder
+from longtail.runs.layout import ANSWERS, chosen_run
 from longtail.runs.output import check_output, write_output
-from longtail.runs.seals import json_text
+from longtail.runs.seals import json_text, sha256
 from longtail.runs.serving import Predictor, load
+from longtail.runs.tuned import MODEL
 from longtail.spec.description import unknown
 
 USUAL = {"onnx": "model.onnx", "timm": "timm"}  # names that an export gets in the run folder
@@ -57,7 +58,8 @@ def export(folder: Path, kind: str, target: Path | None = None, *, trust_code: b
     check_packages()
     if target.parent.is_dir():  # what else is no run folder, `load` says
         check_output(target)
-    return _to_onnx(load(folder, device="cpu", trust_code=trust_code), target)
+    predictor = load(folder, device="cpu", trust_code=trust_code)
+    return _to_onnx(predictor, sha256(RunFolder(chosen_run(folder)).read(MODEL)), target)
 
 
 def check_target(target: Path, usual: str) -> None:
@@ -72,10 +74,10 @@ def check_target(target: Path, usual: str) -> None:
         raise UserError(f"The output '{target}' is a file of a run; give the name of another file with -o.")
 
 
-def _to_onnx(predictor: Predictor, target: Path) -> Export:
+def _to_onnx(predictor: Predictor, weights: str, target: Path) -> Export:
     from longtail.runs.onnx_graph import largest_difference, onnx_bytes
 
-    content = onnx_bytes(predictor)
+    content = onnx_bytes(predictor, weights)
     difference = largest_difference(content, predictor)
     write_output(target, content)
     return Export(target, predictor, difference)

@@ -22,6 +22,7 @@ from longtail.runs.affine import affine
 from longtail.runs.serving import Predictor
 
 OF_LOGITS = (as_trained, logit_adjusted, temperature_scaled)  # rules that are linear in each logit
+PADDING = "median of red, green and blue over the border of the image before it is resized; the image lies in the centre"
 PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 
 
@@ -72,10 +73,13 @@ def _zeros(model: Classifier, classes: int) -> tuple[Tensor, Tensor]:
     return torch.zeros(1, features, dtype=torch.float64), torch.zeros(1, classes, dtype=torch.float64)
 
 
-def onnx_bytes(predictor: Predictor) -> bytes:
+def onnx_bytes(predictor: Predictor, weights: str) -> bytes:
     """The content of an ONNX file with the input `images`, uint8 (B, 3, S, S), and the output `scores`, float32 (B, C).
 
-    Its metadata hold the class names in order (`classes`, a JSON list) and the side of the images in pixels (`input_size`).
+    Its metadata are those of `metadata_of`.
+
+    Args:
+        weights: sha256 of the model's weights, as the run stores it.
 
     Raises:
         UserError: packages are missing, or a part of the model has no counterpart in ONNX.
@@ -87,9 +91,26 @@ def onnx_bytes(predictor: Predictor) -> bytes:
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
         program = _exported(network, example)
-    program.model.metadata_props.update(classes=json.dumps(predictor.classes), input_size=str(config["size"]))
+    program.model.metadata_props.update(metadata_of(predictor, weights))
     content: bytes = program.model_proto.SerializeToString()
     return content
+
+
+def metadata_of(predictor: Predictor, weights: str) -> dict[str, str]:
+    """What a user of the graph must know beside it: the classes in order, how an image becomes its input, what is inside."""
+    config, rule = predictor.config, function_of(innermost_rule(predictor.rule)).__name__
+    cut = config["fit"] == "short_side"
+    return {
+        "classes": json.dumps(predictor.classes),
+        "input_size": str(config["size"]),
+        "fit": config["fit"],
+        **({"resize": str(config["resize"])} if cut else {}),
+        "interpolation": config["interpolation"],
+        "padding": "none: the square in the centre is cut out" if cut else PADDING,
+        "views": str(predictor.views),
+        "rule": " ".join([f"{rule}.", *predictor.notes]),
+        "weights": weights,
+    }
 
 
 def check_packages() -> None:
