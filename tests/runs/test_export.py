@@ -114,6 +114,7 @@ def test_onnx_averages_the_views_of_the_run(stored):
 def test_onnx_of_a_trained_run_with_post_hoc_logit_adjustment(tmp_path):
     said = longtail("export", POST_HOC, "-o", tmp_path / "digits.onnx")
     assert said.code == 0, said.err
+    assert said.out.startswith("Writing the graph and comparing it with the model; this takes a minute or more.")
     assert "Input images: uint8 (batch, 3, 8, 8)" in said.out
     session = agree(tmp_path / "digits.onnx", POST_HOC)
     images, scores = session.get_inputs()[0], session.get_outputs()[0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from longtail.cli.next_step import note
 from longtail.cli.show import lines_on_stderr, say, text
 from longtail.runs.export import export
 from longtail.runs.output import is_standard_output
@@ -12,7 +13,7 @@ from longtail.runs.output import is_standard_output
 def run_export(folder: Path, kind: str, output: Path | None, *, trust_code: bool = False) -> None:
     """Writes the model as ONNX or for timm, and says what goes in and what comes out."""
     with lines_on_stderr(output is not None and is_standard_output(output)):
-        written = export(folder, kind, output, trust_code=trust_code)
+        written = export(folder, kind, output, trust_code=trust_code, note=note)
         size, classes = written.predictor.config["size"], len(written.predictor.classes)
         say(f"Written: [bold]{text(written.target)}[/bold]")
         if written.difference is not None:

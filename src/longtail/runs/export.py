@@ -10,6 +10,7 @@ from longtail.errors import UserError
 from longtail.runs.files import encoded, write_bytes
 from longtail.runs.folder import RECORD, REPORT, RunFolder
 from longtail.runs.layout import ANSWERS, chosen_run
+from longtail.runs.locks import Note, silent
 from longtail.runs.output import check_output, write_output
 from longtail.runs.seals import json_text, sha256
 from longtail.runs.serving import Predictor, load
@@ -35,12 +36,13 @@ class Export:
     difference: float | None
 
 
-def export(folder: Path, kind: str, target: Path | None = None, *, trust_code: bool = False) -> Export:
+def export(folder: Path, kind: str, target: Path | None = None, *, trust_code: bool = False, note: Note = silent) -> Export:
     """Writes the model of a finished run, or of the run that a comparison chose, as "onnx" or "timm".
 
     Args:
         target: file or folder to write; RUN/model.onnx or RUN/timm if None.
         trust_code: run the user's own code that the run was trained with, if the model needs any.
+        note: takes a line of text for the user, before what takes long.
 
     Raises:
         UserError: there is no such format, packages are missing, the format cannot hold the model, or the target is a file of a
@@ -59,6 +61,7 @@ def export(folder: Path, kind: str, target: Path | None = None, *, trust_code: b
     if target.parent.is_dir():  # what else is no run folder, `load` says
         check_output(target)
     predictor = load(folder, device="cpu", trust_code=trust_code)
+    note("Writing the graph and comparing it with the model; this takes a minute or more.")
     return _to_onnx(predictor, sha256(RunFolder(chosen_run(folder)).read(MODEL)), target)
 
 
