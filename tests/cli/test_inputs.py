@@ -162,7 +162,10 @@ def test_images_that_lose_their_contrast_are_named(tmp_path):
             Image.fromarray(values.astype(np.uint16)).save(tmp_path / "thermal" / name / f"{n}.png")
     sentence = "6 images of more than 8 bits keep little contrast (first 'cold/0.png')"
     assert f"! {sentence}" in longtail("inspect", tmp_path / "thermal").text
-    assert sentence in train(tmp_path / "thermal", tmp_path).text
+    trained = train(tmp_path / "thermal", tmp_path / "runs")
+    assert sentence in trained.text
+    said = longtail("predict", trained.folder, tmp_path / "thermal", "-o", tmp_path / "a.csv").text
+    assert f"6 images of more than 8 bits keep little contrast (first '{tmp_path}/thermal/cold/0.png')" in said
 
 
 def test_inspect_names_classes_that_look_alike(tmp_path):

@@ -22,10 +22,11 @@ from longtail.inference import as_trained
 from longtail.networks.backbones import CifarResNet
 from longtail.networks.pretrained import load_backbone, read_weights
 from longtail.networks.timm_backbone import TimmBackbone
+from longtail.runs.inputs import read_input
 from longtail.runs.model_reading import scores_of
 from longtail.runs.model_store import write_model
 from longtail.runs.run import Run
-from longtail.runs.serving import Prediction, Probabilities, load, pixels_of
+from longtail.runs.serving import Prediction, Probabilities, load
 from longtail.spec.experiment import Experiment
 from longtail.workflow import train as workflow
 
@@ -167,15 +168,17 @@ def test_what_is_no_image_is_refused(predictor, thing, words):
 )
 def test_a_tensor_that_is_no_image_is_refused_and_not_cut_off(image, words):
     with pytest.raises(ValueError, match=words):
-        pixels_of(image, size=8)
+        read_input(image, size=8)
 
 
 @pytest.mark.parametrize("dtype", [torch.int8, torch.int16, torch.int32, torch.int64, torch.uint16, torch.float16, torch.float64])
 def test_pixels_of_any_type_are_the_same_pixels(dtype):
     image = torch.arange(48, dtype=torch.uint8).reshape(3, 4, 4)
     given = image.to(dtype) / 255 if dtype.is_floating_point else image.to(dtype)
-    assert torch.equal(pixels_of(given, size=8), pixels_of(image, size=8))
-    assert torch.equal(pixels_of((image.double() / 255 * 1.00005 - 1e-5).requires_grad_(), size=8), pixels_of(image, size=8))
+    assert torch.equal(read_input(given, size=8)[0], read_input(image, size=8)[0])
+    assert torch.equal(
+        read_input((image.double() / 255 * 1.00005 - 1e-5).requires_grad_(), size=8)[0], read_input(image, size=8)[0]
+    )
 
 
 def test_scores_take_pixels_of_the_network_alone(predictor):

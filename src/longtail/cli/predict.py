@@ -9,6 +9,7 @@ from pathlib import Path
 
 from longtail.cli.next_step import note, say_next, with_trust
 from longtail.cli.show import lines_on_stderr, say, text
+from longtail.data.contrast import said_of_faded
 from longtail.data.names import said_of_left_out
 from longtail.data.symmetry import check_views
 from longtail.data.walking import images_to_predict
@@ -87,7 +88,7 @@ def _files(paths: Iterable[Path]) -> list[Path]:
 
 
 def _predictions(results: Iterable[tuple[Path, Prediction | CorruptImage]]) -> list[tuple[Path, Prediction]]:
-    """The predictions, after the files that cannot be read were named."""
+    """The predictions, after the files that cannot be read, or lose their contrast, were named."""
     every = list(results)
     corrupt = [result for _, result in every if isinstance(result, CorruptImage)]
     for broken in corrupt:
@@ -95,7 +96,11 @@ def _predictions(results: Iterable[tuple[Path, Prediction | CorruptImage]]) -> l
     if len(corrupt) == len(every):
         none = "The file could not" if len(corrupt) == 1 else f"None of the {len(corrupt):,} files could"
         raise UserError(f"{none} be read as an image.")
-    return [(path, result) for path, result in every if isinstance(result, Prediction)]
+    found = [(path, result) for path, result in every if isinstance(result, Prediction)]
+    faded = [str(path) for path, result in found if result.faded]
+    if faded:
+        note(said_of_faded(faded))
+    return found
 
 
 def _predictions_csv(found: Iterable[tuple[Path, Prediction]]) -> str:

@@ -32,5 +32,5 @@ def said_of_faded(files: Sequence[str]) -> str:
     what = f"{len(files):,} images of more than 8 bits keep" if more else "1 image of more than 8 bits keeps"
     return (
         f"{what} little contrast ({'first ' if more else ''}'{files[0]}'), since black is 0 and white 65,535 there. Convert them "
-        f"to 8 bits before training, all with the same black and white."
+        f"to 8 bits, for training and for prediction alike, all with the same black and white."
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -12,15 +13,14 @@ import torch
 from torch import Tensor
 
 from longtail.arguments import as_whole
-from longtail.data.images import open_rgb
-from longtail.data.modes import to_rgb
+from longtail.data.contrast import said_of_faded
 from longtail.data.reading import Decoded, read_all
-from longtail.data.squares import as_tensor, squared
 from longtail.errors import CorruptImage, UserError, WrongTypeError
 from longtail.inference import InferenceRule, adapted
 from longtail.networks.classifier import Classifier
 from longtail.runs.devices import chosen_device
 from longtail.runs.frequencies import shift_to
+from longtail.runs.inputs import Input, name_of, read_input
 from longtail.runs.layout import chosen_run
 from longtail.runs.model_config import square_of
 from longtail.runs.model_reading import predictions_of, read_model, scores_of
@@ -29,10 +29,6 @@ from longtail.runs.tuned import in_use
 
 if TYPE_CHECKING:
     from PIL.Image import Image
-
-
-Input = Any  # PIL image, path, or tensor
-ROUNDING = 1e-4  # how far a floating-point image may be beyond 0..1, as a resized one is
 
 
 class Probabilities(Mapping[str, float]):
@@ -62,11 +58,15 @@ class Probabilities(Mapping[str, float]):
 
 @dataclass(frozen=True)
 class Prediction:
-    """The prediction for one image: the most probable class, its probability, and the probability of every class by name."""
+    """The prediction for one image: the most probable class, its probability, and the probability of every class by name.
+
+    `faded` says whether the image has more than 8 bits, of which little contrast is left.
+    """
 
     label: str
     probability: float
     probabilities: Mapping[str, float] = field(repr=False)
+    faded: bool = field(default=False, repr=False)
 
     def top(self, count: int = 5) -> list[tuple[str, float]]:
         """The `count` most probable classes, most probable first; of equally probable ones the first class first."""
@@ -98,7 +98,7 @@ class Predictor:
     def predict(
         self, images: Input | Sequence[Input], *, batch_size: int = 64, views: int | None = None
     ) -> Prediction | list[Prediction]:
-        """Predicts the class of one image or of each image of a list.
+        """Predicts the class of one image or of each image of a list; warns of images of 16 bits that lose their contrast.
 
         Args:
             images: PIL images, paths, or tensors (3, H, W) or (1, H, W), integers in 0..255 or floating point in 0..1.
@@ -116,9 +116,12 @@ class Predictor:
         batch_size = as_whole("predict", "batch_size", batch_size)
         if batch_size < 1:
             raise UserError(f"`batch_size` must be at least 1; got {batch_size}.")
-        if not isinstance(images, (list, tuple)):
-            return self.predict([images], views=views)[0]
-        return [prediction for chunk in _chunks(images, batch_size) for prediction in self._predict(chunk, views)]
+        given = images if isinstance(images, (list, tuple)) else [images]
+        found = [prediction for chunk in _chunks(given, batch_size) for prediction in self._predict(chunk, views)]
+        faded = [name_of(image, place) for place, image in enumerate(given) if found[place].faded]
+        if faded:
+            warnings.warn(said_of_faded(faded), stacklevel=2)
+        return found if given is images else found[0]
 
     def scores(self, pixels: Tensor, *, views: int | None = None) -> Tensor:
         """Scores (B, C) of uint8 images (B, 3, S, S), after the inference rule, on the CPU; `views` as in `predict`.
@@ -147,8 +150,8 @@ class Predictor:
         """Predicts the class of many files, decoded by several threads; for a file that cannot be read, its error."""
         for chunk in _chunks(files, batch_size):
             images = list(read_all(Path(), [str(file) for file in chunk], **self._square))
-            pixels = [image.pixels for image in images if isinstance(image, Decoded)]
-            results = iter(self._named(torch.stack(pixels), views)) if pixels else iter(())
+            good = [(image.pixels, image.faded) for image in images if isinstance(image, Decoded)]
+            results = iter(self._named(good, views)) if good else iter(())
             yield from (
                 (f, image if isinstance(image, CorruptImage) else next(results)) for f, image in zip(chunk, images, strict=True)
             )
@@ -162,12 +165,14 @@ class Predictor:
             )
 
     def _predict(self, images: Sequence[Input], views: int | None) -> Iterator[Prediction]:
-        return self._named(torch.stack([pixels_of(image, **self._square) for image in images]), views)
+        return self._named([read_input(image, **self._square) for image in images], views)
 
-    def _named(self, pixels: Tensor, views: int | None) -> Iterator[Prediction]:
-        for row in self.scores(pixels, views=views).softmax(1).float().clone():
+    def _named(self, images: Sequence[tuple[Tensor, bool]], views: int | None) -> Iterator[Prediction]:
+        """Predictions for images, each with whether it has lost its contrast."""
+        scores = self.scores(torch.stack([pixels for pixels, _ in images]), views=views)
+        for row, (_, faded) in zip(scores.softmax(1).float().clone(), images, strict=True):
             best = int(row.argmax())
-            yield Prediction(self.classes[best], float(row[best]), Probabilities(self._places, row.clone()))
+            yield Prediction(self.classes[best], float(row[best]), Probabilities(self._places, row.clone()), faded)
 
 
 def load(folder: str | Path, *, device: str = "auto", trust_code: bool = False, prior: str | None = None) -> Predictor:
@@ -195,45 +200,6 @@ def load(folder: str | Path, *, device: str = "auto", trust_code: bool = False, 
         rule = partial(adapted, rule=rule, offset=tuple(shift.offset.tolist())) if shift.offset.any() else rule
         notes.append(shift.sentence)
     return Predictor(model.to(kind), config, rule, notes)
-
-
-def pixels_of(image: Input, **square: Any) -> Tensor:
-    """Converts a path, PIL image or tensor to a uint8 tensor (3, size, size), by the keywords of `squared`."""
-    from PIL import Image as Pillow
-
-    if isinstance(image, (str, Path)):
-        return as_tensor(squared(open_rgb(Path(image).expanduser()), **square))
-    if isinstance(image, Tensor):
-        pixels = bytes_of(image).expand(3, -1, -1).permute(1, 2, 0).numpy()
-        return as_tensor(squared(Pillow.fromarray(pixels), **square))
-    if isinstance(image, Pillow.Image):
-        return as_tensor(squared(to_rgb(image), **square))
-    raise WrongTypeError(f"Expected a PIL image, a path or a tensor (3, H, W); got {type(image).__name__}.")
-
-
-def bytes_of(image: Tensor) -> Tensor:
-    """The pixels of an image tensor (1 or 3, H, W) in 0..255, uint8, on the CPU.
-
-    Raises:
-        WrongTypeError: it has another shape, or is neither integer nor floating point.
-        UserError: a value is outside 0..255, or outside 0..1 for floating point; nothing is cut off or wrapped around.
-    """
-    if image.ndim != 3 or image.shape[0] not in (1, 3) or not image.numel():
-        several = " For several images, give a list." if image.ndim == 4 else ""
-        raise WrongTypeError(f"An image tensor must have shape (3, H, W) or (1, H, W); got {tuple(image.shape)}.{several}")
-    if image.dtype == torch.bool or image.is_complex():
-        raise WrongTypeError(f"An image tensor must be integer in 0..255 or floating point in 0..1; got {image.dtype}.")
-    pixels = image.detach().cpu()
-    pixels = pixels.to(torch.float64 if pixels.is_floating_point() else torch.int64)
-    low, high = (end.item() for end in pixels.aminmax())
-    top = 1 if pixels.is_floating_point() else 255
-    if not (low >= -ROUNDING * top and high <= top * (1 + ROUNDING)):
-        kind = "floating point" if top == 1 else "integers"
-        raise UserError(
-            f"An image tensor of {kind} must lie in 0..{top}; got values from {low:g} to {high:g}. Give the image before it is "
-            f"normalised; divide one in 0..255 by 255, one of 16 bits by 65535."
-        )
-    return (pixels.clamp(0, 1) * 255).round().byte() if top == 1 else pixels.byte()
 
 
 def _chunks(images: Sequence[Input], size: int) -> Iterator[Sequence[Input]]:
