@@ -88,6 +88,16 @@ def test_evaluate_writes_a_page_with_its_groups_beside_that_of_the_training(trai
     assert "Report:" not in longtail("evaluate", said.folder, root / "my photos").out, "of other images nothing is stored"
 
 
+def test_a_page_of_other_images_is_refused_where_it_is_asked_for(trained, monkeypatch):
+    said, root = trained
+    photos = root / "my photos"
+    sentence = longtail("evaluate", said.folder, photos, "--report").sentence
+    assert sentence == f"A page is written of the run's own test images only; leave out --report, or '{photos}'."
+    monkeypatch.setenv("LONGTAIL_REPORT", "1")
+    assert longtail("evaluate", said.folder, photos).code == 0, "a wish for all commands is none for this one"
+    assert "RUN/evaluation.html" in longtail("evaluate", "--help").out
+
+
 def test_the_environment_turns_reports_off(trained, monkeypatch):
     said, _ = trained
     monkeypatch.setenv("LONGTAIL_REPORT", "0")

@@ -1,5 +1,6 @@
 """A finished run evaluated again: other groups, another prior or other images change nothing else."""
 
+import csv
 import json
 import math
 import shutil
@@ -296,3 +297,33 @@ def test_the_same_images_with_other_views(photos, tmp_path):
     )
     for words in (("evaluate", result.folder), ("evaluate", result.folder, photos), ("predict", result.folder, photos)):
         assert "--views must be 1 (each image), 2" in command(*words, "--views", 5).sentence
+
+
+def test_results_on_other_images_are_kept_as_csv_and_json(photos, tmp_path):
+    run = longtail.train(photos, runs=tmp_path / "runs", method="ce", **OPTIONS).folder
+    paint(tmp_path / "new", {"apple": 4, "berry": 2}, seed=5)
+    said = command("evaluate", run, tmp_path / "new", "-o", tmp_path / "new.csv")
+    assert f"Every class: {tmp_path / 'new.csv'}" in said.out
+    found = report_on_images(run, tmp_path / "new", groups="shots")
+    with (tmp_path / "new.csv").open(newline="") as file:
+        rows = {(row["kind"], row["name"]): row for row in csv.DictReader(file)}
+    assert rows["number", "accuracy"]["value"] == f"{found.test.accuracy:.6f}"
+    assert rows["number", "accuracy"]["test_images"] == "6"
+    assert rows["group", "few"]["value"] == f"{found.test.groups['few'].recall:.6f}"
+    assert [rows["class", name]["value"] for name in COUNTS] == [*(f"{each:.6f}" for each in found.test.recalls[:2]), ""]
+    assert [rows["class", name]["test_images"] for name in COUNTS] == ["4", "2", "0"]
+    printed = command("evaluate", run, tmp_path / "new", "--json", "--prior", "train")
+    content = json.loads(printed.out)
+    assert content["results"]["ce"]["test"]["test_counts"] == [4, 2, 0]
+    assert content["results"]["ce"]["test"]["recalls"][2] is None
+    assert (content["prior"], len(content["notes"])) == ("train", 1)
+    assert "Next:" in printed.err
+    assert json.loads(command("evaluate", run, "--json").out)["results"].keys() == {"ce"}
+
+
+def test_results_take_the_place_of_no_data_and_no_file_of_a_run(former, tmp_path):
+    (run,) = (former / "oltr").iterdir()
+    (tmp_path / "list.csv").write_text("path,label\na.png,0\n")
+    said = command("evaluate", run, tmp_path / "list.csv", "-o", tmp_path / "list.csv").sentence
+    assert said.endswith("is the list of the images; give the name of another file with -o.")
+    assert "is a file of a run" in command("evaluate", run, "-o", run / "report.json").sentence

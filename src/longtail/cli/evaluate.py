@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from longtail.cli.evaluated import check_results_file, results_json, write_results
 from longtail.cli.next_step import note, say_next, to_predict
 from longtail.cli.report import add_report
-from longtail.cli.show import say, text
+from longtail.cli.show import lines_on_stderr, say, text
 from longtail.cli.tables import result_table
 from longtail.errors import MissingFileError, UserError
 from longtail.results import percent
@@ -16,10 +18,17 @@ from longtail.runs.judged import Judged, adjusted_to
 from longtail.runs.judging import accuracy_under, judged_again, regrouped_report
 from longtail.runs.layout import chosen_run
 from longtail.runs.on_images import evaluated_on_images
+from longtail.runs.output import is_standard_output
 from longtail.runs.report import RunReport
 from longtail.runs.tuned import TUNED
 
 EVALUATION = "evaluation.html"
+
+
+def refuse_page_of(data: Path | None, *, asked: bool) -> None:
+    """Refuses a page of other images than the run's own, where one is asked for on the command line."""
+    if asked and data is not None:
+        raise UserError(f"A page is written of the run's own test images only; leave out --report, or '{data}'.")
 
 
 def run_evaluate(
@@ -34,16 +43,32 @@ def run_evaluate(
     trust_code: bool = False,
     views: int | None = None,
     report: bool = False,
+    output: Path | None = None,
+    as_json: bool = False,
 ) -> None:
-    """Prints a finished run's results with other groups or another prior, or on other labelled images."""
+    """Prints or writes a finished run's results with other groups or another prior, or on other labelled images."""
+    check_results_file(output, data)
     device = chosen_device(device)
-    if data is None:
-        reports, notes = _on_own_images(folder, groups, views, prior, trust_code=trust_code)
-    else:
-        how: dict[str, Any] = {"device": device, "outside": outside, "trust_code": trust_code, "views": views}
-        found = evaluated_on_images(folder, data, groups=groups, skip_corrupt=skip_corrupt, prior=prior, note=note, **how)
-        reports, notes = {found.report.method: found.report}, list(found.notes)
-        reports |= {} if found.adjusted is None else {"adjusted": found.adjusted}
+    with lines_on_stderr(as_json or (output is not None and is_standard_output(output))):
+        if data is None:
+            reports, notes = _on_own_images(folder, groups, views, prior, trust_code=trust_code)
+        else:
+            how: dict[str, Any] = {"device": device, "outside": outside, "trust_code": trust_code, "views": views}
+            found = evaluated_on_images(folder, data, groups=groups, skip_corrupt=skip_corrupt, prior=prior, note=note, **how)
+            reports, notes = {found.report.method: found.report}, list(found.notes)
+            reports |= {} if found.adjusted is None else {"adjusted": found.adjusted}
+        _say(reports, notes, prior)
+        if output is not None:
+            write_results(output, reports)
+        if as_json:
+            print(results_json(reports, notes, prior))
+        page = chosen_run(folder) / EVALUATION
+        add_report([folder], wanted=report and data is None, groups=groups, output=page, device=device, trust_code=trust_code)
+        say_next(folder, to_predict(folder), "to use it")
+
+
+def _say(reports: Mapping[str, RunReport], notes: Sequence[str], prior: str | None) -> None:
+    """Prints results by what is evaluated, the classes without test images, sentences, and what is expected under a prior."""
     measured, *_ = reports.values()
     say(result_table(reports))
     missing = [entry.name for entry, count in zip(measured.classes, measured.test.test_counts, strict=True) if not count]
@@ -55,9 +80,6 @@ def run_evaluate(
         shares = [percent(accuracy_under(each, prior), unit=" %") for each in reports.values()]
         adjusted = f"; with adjusted scores {shares[1]}" if len(shares) > 1 else ""
         say(f"Expected accuracy under the class prior '{text(prior)}': {shares[0]}{adjusted}")
-    page = chosen_run(folder) / EVALUATION
-    add_report([folder], wanted=report and data is None, groups=groups, output=page, device=device, trust_code=trust_code)
-    say_next(folder, to_predict(folder), "to use it")
 
 
 def _on_own_images(

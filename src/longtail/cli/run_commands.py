@@ -7,26 +7,44 @@ from typing import Annotated, Any
 
 import typer
 
-from longtail.cli.options import REPORT, RUN, TRUST, Json, file_named, limit, with_options
+from longtail.cli.options import RUN, TRUST, Json, file_named, limit, with_options
 
 commands = typer.Typer()
+PAGE = Annotated[
+    bool,
+    typer.Option(
+        "--report/--no-report",
+        envvar="LONGTAIL_REPORT",
+        help="Write a page of figures and tables on the run's own test images, RUN/evaluation.html; none of other images.",
+    ),
+]
 
 
 @commands.command()
 @with_options("views", "groups", "prior", "max_pixels", "outside", "skip_corrupt", "device")
 def evaluate(
+    context: typer.Context,
     run: RUN,
     data: Annotated[Path | None, typer.Argument(help="A labelled folder or CSV; the run's own test images if not given.")] = None,
+    output: Annotated[
+        str | None,
+        typer.Option(
+            "--output", "-o", help="CSV to write the results and every class to, - for standard output.", metavar="FILE"
+        ),
+    ] = None,
+    json: Json = False,
     trust_code: TRUST = False,
-    report: REPORT = True,
+    report: PAGE = True,
     **asked: Any,
 ) -> None:
     """Evaluate a finished run again: with other groups, under another class prior, or on labelled images, with other views."""
-    from longtail.cli.evaluate import run_evaluate
+    from longtail.cli.evaluate import refuse_page_of, run_evaluate
 
     limit(asked)
+    source = context.get_parameter_source("report")
+    refuse_page_of(data, asked=report and source is not None and source.name == "COMMANDLINE")
     how = {name: asked[name] for name in ("groups", "prior", "outside", "skip_corrupt", "device", "views")}
-    run_evaluate(run, data, trust_code=trust_code, report=report, **how)
+    run_evaluate(run, data, trust_code=trust_code, report=report, output=file_named(output), as_json=json, **how)
 
 
 @commands.command()
