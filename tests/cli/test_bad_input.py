@@ -276,7 +276,7 @@ def test_images_that_cannot_be_judged(finished, tmp_path):
     assert "has no labelled images" in longtail("evaluate", finished, tmp_path).sentence
     paint(tmp_path / "strange", {"apple": 1, "durian": 1})
     said = longtail("evaluate", finished, tmp_path / "strange").sentence
-    assert "has the class 'durian', which the run does not know; it knows apple, berry, citron." in said
+    assert "has the class 'durian', which the run does not know; it knows 'apple', 'berry', 'citron'. Give its folder" in said
     truncated(paint(tmp_path / "broken", SMALL) / "apple" / "000.png")
     assert "apple/000.png' cannot be read as an image" in longtail("evaluate", finished, tmp_path / "broken").sentence
     assert "There is no group rule 'x'" in longtail("evaluate", finished, "--groups", "x").sentence

@@ -327,3 +327,22 @@ def test_results_take_the_place_of_no_data_and_no_file_of_a_run(former, tmp_path
     said = command("evaluate", run, tmp_path / "list.csv", "-o", tmp_path / "list.csv").sentence
     assert said.endswith("is the list of the images; give the name of another file with -o.")
     assert "is a file of a run" in command("evaluate", run, "-o", run / "report.json").sentence
+
+
+def test_names_that_are_equal_but_for_their_unicode_form_are_those_of_the_run(tmp_path):
+    composed, decomposed = "K\u00e4fer", "Ka\u0308fer"
+    paint(tmp_path / "photos", {composed: 12, "berry, ripe": 8})
+    run = longtail.train(tmp_path / "photos", runs=tmp_path / "runs", method="ce", **OPTIONS).folder
+    paint(tmp_path / "of a Mac", {decomposed: 3, "berry, ripe": 2})
+    said = command("evaluate", run, tmp_path / "of a Mac")
+    sentence = f"1 class is written in another Unicode form than in the run, and taken for that of the run: '{composed}'."
+    assert said.out.count(sentence) == 1
+    found = report_on_images(run, tmp_path / "of a Mac", groups="shots")
+    assert dict(zip([entry.name for entry in found.classes], found.test.test_counts, strict=True)) == {
+        composed: 3,
+        "berry, ripe": 2,
+    }
+    paint(tmp_path / "other", {decomposed.upper(): 1})
+    refused = command("evaluate", run, tmp_path / "other").sentence
+    assert f"it knows '{composed}', 'berry, ripe'. '{composed}' differs from it only in capitals, spaces or Unicode" in refused
+    assert refused.endswith("Give its folder the name of a class of the run, or take it out.")

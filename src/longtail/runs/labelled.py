@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -15,7 +15,7 @@ from longtail.data.collection import Listing
 from longtail.data.contrast import said_of_faded
 from longtail.data.folder import said_of_corrupt
 from longtail.data.listing import list_images, said_of_unlisted, unlisted
-from longtail.data.names import near
+from longtail.data.names import in_known_form, meant, said_of_known_form
 from longtail.data.reading import Decoded, read_all
 from longtail.data.walking import some
 from longtail.errors import BadFolder, CorruptImage, UserError
@@ -51,6 +51,8 @@ class Scored:
 def listed_for(path: Path, classes: Sequence[str], *, missing_ok: bool, outside: bool, note: Note) -> Listing:
     """The labelled images of a folder or CSV, of its test split alone where it has splits, under the classes of a run.
 
+    A class whose name is equal to one of the run's but for its Unicode form is that class.
+
     Raises:
         BadFolder: there are no test images, or a class is not one of `classes`.
     """
@@ -64,13 +66,26 @@ def listed_for(path: Path, classes: Sequence[str], *, missing_ok: bool, outside:
         folder = f"Give a folder of classes, such as '{path / Path(whole.files[0]).parts[0]}'"
         instead = "Leave out the column split" if whole.csv else folder
         raise BadFolder(f"'{path}' has images for {', '.join(sorted(set(whole.splits or ())))} and none for test. {instead}.")
-    unknown = sorted(set(listing.labels) - set(classes))
-    if unknown:
-        close = near(unknown[0], classes)
-        hint = f" '{close}' differs from it only in capitals, spaces or Unicode form." if close is not None else ""
-        known = some(classes)
-        raise BadFolder(f"'{path}' has the class '{unknown[0]}', which the run does not know; it knows {known}.{hint}")
+    renamed = in_known_form(listing.labels, set(classes))
+    if renamed:
+        note(said_of_known_form(renamed))
+        listing = replace(listing, labels=tuple(renamed.get(name, name) for name in listing.labels))
+    _refuse_unknown(listing, classes, path)
     return listing
+
+
+def _refuse_unknown(listing: Listing, classes: Sequence[str], path: Path) -> None:
+    unknown = sorted(set(listing.labels) - set(classes))
+    if not unknown:
+        return
+    known, hint = some(f"'{name}'" for name in classes), meant(unknown[0], classes)
+    what = f"'{path}' has the class '{unknown[0]}', which the run does not know; it knows {known}.{hint}"
+    remedy = (
+        "Give its images the name of a class of the run, or take their lines out"
+        if listing.csv
+        else ("Give its folder the name of a class of the run, or take it out")
+    )
+    raise BadFolder(f"{what} {remedy}.")
 
 
 def scored_images(
