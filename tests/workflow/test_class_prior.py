@@ -57,3 +57,20 @@ def test_a_run_for_a_class_prior(tmp_path):
     assert longtail.train(photos, prior="uniform", **how).folder == longtail.train(photos, **how).folder != run.folder
     said = command("predict", run.folder, photos / "berry", "--prior", "uniform")
     assert "the run's own are meant for the class frequencies that its rule was given" in said.text
+
+
+@pytest.mark.slow
+def test_classes_that_a_prior_leaves_out_are_named_where_it_is_used(tmp_path):
+    photos, shares = paint(tmp_path / "photos", COUNTS), tmp_path / "shares.csv"
+    shares.write_text("label,share\napple,1\nberry,2\n")
+    sentence = f"1 of 3 classes has no share in the class prior '{shares}' and is never predicted: citron."
+    options = [word for name, value in {**SHORT, "val": 0.2, "symmetry": "none"}.items() for word in (f"--{name}", value)]
+    method = ("--method", "logit_adjusted_post_hoc", "--runs", tmp_path / "runs")
+    trained = command("train", photos, *method, *options, "--prior", shares)
+    assert sentence in trained.out
+    plain = command("train", photos, *method, *options)
+    assert "has no share" not in plain.out
+    for words in (("predict", plain.folder, photos), ("evaluate", plain.folder), ("evaluate", plain.folder, photos)):
+        assert command(*words, "--prior", shares).out.count(sentence) == 1, words
+    tuned = command("tune", plain.folder, photos, "--prior", shares)
+    assert "1 of 3 classes has no share in the class prior" in tuned.out, tuned

@@ -5,12 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import torch
 from rich.table import Table
 
 from longtail.cli.options import in_flags
 from longtail.cli.show import console, say, text
 from longtail.cli.tables import result_table
+from longtail.data.priors import said_of_no_share
 from longtail.results import percent
+from longtail.runs.report import read_report
 from longtail.workflow.tuning import OWN, Tuning, tune, untune
 
 
@@ -18,6 +21,8 @@ def run_tune(folder: Path, data: Path | None, **how: Any) -> None:
     """Tunes the run, and prints what was chosen, what it changes on validation images, and the result on the test images."""
     found = tune(folder, data, **how)
     say(text(in_flags(found.tuned.sentence)))
+    if left := _without_a_share(found):
+        say(text(left))
     if found.kept:
         say("The run was trained again on all images: these are predictions of the network that auto compared. No image is read.")
     say(_validation_table(found))
@@ -26,6 +31,15 @@ def run_tune(folder: Path, data: Path | None, **how: Any) -> None:
         say(result_table({"as trained": found.before, "tuned": found.after}))
     console.print(f"Run folder: [bold]{text(folder)}[/bold]", highlight=False, soft_wrap=True)
     say(text(f"predict, evaluate, compare and export use these values; longtail tune {folder} --undo removes them."))
+
+
+def _without_a_share(found: Tuning) -> str:
+    """Sentence on the classes that the tuned scores never name; "" where there are none."""
+    shares = found.tuned.frequencies if found.tuned.target else None
+    if shares is None:
+        return ""
+    classes = [entry.name for entry in read_report(found.folder).classes]
+    return said_of_no_share(found.tuned.prior, classes, torch.tensor(shares))
 
 
 def run_undo(folder: Path) -> None:

@@ -12,9 +12,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from longtail.data.names import near
+from longtail.data.names import meant
 from longtail.data.rows import refuse_repeated
+from longtail.data.walking import some
 from longtail.errors import UserError
+from longtail.results import counted
 from longtail.text import unguarded
 
 
@@ -36,6 +38,24 @@ def read_prior(prior: str, classes: Sequence[str], class_counts: Sequence[int]) 
     if not bool(wanted.any()):
         raise UserError(f"'{prior}' must give a share above 0 to a class.")
     return _scaled(wanted)
+
+
+def said_of_no_share(prior: str, classes: Sequence[str], shares: Tensor, *, adjusted: bool = True) -> str:
+    """Sentence on the classes to which a class prior gives no share; "" where there are none.
+
+    Args:
+        prior: name of the prior.
+        classes: names of the classes (C,).
+        shares: their shares (C,).
+        adjusted: whether scores are adjusted to the prior, or methods are only compared under it.
+    """
+    left = [name for name, share in zip(classes, shares.tolist(), strict=True) if share == 0]
+    if not left:
+        return ""
+    have, are = ("has", "is") if len(left) == 1 else ("have", "are")
+    what = "never predicted" if adjusted else "left out where methods are compared"
+    number = f"{len(left):,} of {counted(len(classes), 'class')}"
+    return f"{number} {have} no share in the class prior '{prior}' and {are} {what}: {some(left)}."
 
 
 def _read_shares(prior: str, classes: Sequence[str]) -> dict[str, float]:
@@ -71,9 +91,8 @@ def _class_of(label: str, classes: Sequence[str], prior: str) -> str:
     for name in (label, label.strip(), unguarded(label.strip())):
         if name in classes:
             return name
-    close = near(label, classes)
-    hint = f" '{close}' differs from it only in capitals, spaces or Unicode form." if close is not None else ""
-    raise UserError(f"'{prior}' names the class '{label.strip()}', which the run does not know.{hint}")
+    name = label.strip()
+    raise UserError(f"'{prior}' names the class '{name}', which the run does not know.{meant(name, classes)}")
 
 
 def _scaled(shares: Tensor) -> Tensor:

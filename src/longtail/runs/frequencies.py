@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from longtail.data.priors import read_prior
+from longtail.data.priors import read_prior, said_of_no_share
 from longtail.errors import UserError
 from longtail.inference import (
     as_trained,
@@ -146,11 +146,11 @@ def shift_to(run: RunFolder, prior: str, classes: Sequence[str], counts: Sequenc
     if not present.probabilities:
         raise UserError(f"{begin}: they are no log-probabilities. `longtail tune {run.folder} DATA` makes them some.")
     offset = log_frequencies(wanted.tolist(), len(wanted)) - log_frequencies(present.shares.tolist(), len(wanted))
+    said = f"Scores are adjusted to the class prior '{prior}'; the run's own are meant for {present.words}."
     if float(offset.abs().max()) < 1e-9:
-        return Shift(
-            offset * 0, f"The scores are meant for the class prior '{prior}' already ({present.words}); they stay as they are."
-        )
-    return Shift(offset, f"Scores are adjusted to the class prior '{prior}'; the run's own are meant for {present.words}.")
+        offset = offset * 0
+        said = f"The scores are meant for the class prior '{prior}' already ({present.words}); they stay as they are."
+    return Shift(offset, " ".join(filter(None, (said, said_of_no_share(prior, classes, wanted)))))
 
 
 def _scaled(shares: Tensor) -> Tensor:

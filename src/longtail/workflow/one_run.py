@@ -6,17 +6,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from longtail.data.contrast import said_of_faded
-from longtail.data.copies import said_of_copies
 from longtail.data.opening import limit_pixels
 from longtail.data.splits import Data, hold_out
-from longtail.data.walking import some
 from longtail.engine.devices import make_compute
 from longtail.engine.training import Training, alone
 from longtail.errors import UserError
 from longtail.inference import reference_of
 from longtail.networks.pretrained import content_hash
-from longtail.results import counted
 from longtail.runs.judging import regrouped_report
 from longtail.runs.layout import run_folder, seen_file, stages_folder
 from longtail.runs.places import take
@@ -34,6 +30,7 @@ from longtail.workflow.choices import largest_batch
 from longtail.workflow.fine_tuning import weights_of
 from longtail.workflow.job import TRAINS, Company, Job, carried_out, finish
 from longtail.workflow.precision import settled_precision
+from longtail.workflow.remarks import remarks_on
 from longtail.workflow.request import AUTO, Request
 from longtail.workflow.resolve import chosen_recipe, chosen_setting, for_prior, has_own_data, own_paths
 from longtail.workflow.several import check_agreement
@@ -79,14 +76,8 @@ def prepared(request: Request, watcher: Watcher) -> tuple[Setting, Data]:
         arguments["seen"].save()
     if request.val and data.val is not None:
         raise UserError(f"'{request.data}' comes with {len(data.val)} validation images of its own; leave out `val`.")
-    if data.skipped:
-        watcher.note(f"Left out {counted(len(data.skipped), 'file')} that cannot be read: {some(data.skipped)}")
-    if request.check in ("header", "none") and not data.train.digests:
-        watcher.note(f"Images are known by name and class alone (`check={request.check}`): one that changes is not noticed.")
-    if data.faded:
-        watcher.note(said_of_faded(data.faded))
-    if said := said_of_copies(data, request.data):
-        watcher.note(said)
+    for line in remarks_on(data, request):
+        watcher.note(line)
     if setting.largest_batch is not None:
         setting = replace(setting, largest_batch=largest_batch(len(data.train)))
     if (weights := weights_of(request)) is not None:
