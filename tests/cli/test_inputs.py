@@ -154,6 +154,18 @@ def test_a_sound_image_above_the_limit_is_not_called_corrupt(tmp_path):
     assert train(root, tmp_path, "--max-pixels", 9000).code == 0
 
 
+def test_inspect_names_the_step_that_is_needed_before_training(tmp_path):
+    root = paint(tmp_path / "photos", {"apple": 4, "berry": 4})
+    (root / "durian").mkdir()
+    (root / "apple" / "000.png").write_bytes(b"")
+    first, command = longtail("inspect", root).out.splitlines()[-2:]
+    assert first == "First: add images to the class folder 'durian', or remove it; training refuses it so."
+    assert command == f"Next: longtail train {root} --skip-corrupt"
+    assert "without readable images: durian" in train(root, tmp_path / "runs", "--skip-corrupt").sentence
+    (root / "durian").rmdir()
+    assert "First:" not in longtail("inspect", root).out
+
+
 def test_images_that_lose_their_contrast_are_named(tmp_path):
     for k, name in enumerate(("cold", "hot")):
         (tmp_path / "thermal" / name).mkdir(parents=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +11,7 @@ from rich.table import Column, Table
 
 from longtail.cli.options import in_flags
 from longtail.cli.show import console, say, text
+from longtail.data.walking import some
 from longtail.results import GROUP_RANGES, counted
 from longtail.text import for_shell
 
@@ -37,8 +38,16 @@ def run_inspect(path: Path, *, outside: bool = False, max_pixels: int | None = N
             say(f"  {title}: {text(' = '.join(files))}")
     for file, why in list(found.corrupt.items())[:SHOWN]:
         say(f"  Corrupt: {text(file)} ({text(in_flags(why))})")
+    if found.empty_classes:
+        say(f"First: {text(_to_fill(found.empty_classes))}")
     command = for_shell("longtail", "train", path, *_flags(found, outside=outside, max_pixels=max_pixels))
     console.print(f"Next: [bold cyan]{text(command)}[/bold cyan]", highlight=False, soft_wrap=True)
+
+
+def _to_fill(empty: Sequence[str]) -> str:
+    """The step without which training would refuse folders of classes that have no images."""
+    it, folders = ("it", "folder") if len(empty) == 1 else ("them", "folders")
+    return f"add images to the class {folders} {some(repr(name) for name in empty)}, or remove {it}; training refuses {it} so."
 
 
 def _flags(found: Inspection, *, outside: bool, max_pixels: int | None) -> list[str]:
