@@ -163,3 +163,13 @@ def test_folds_share_out_every_class_evenly():
     assert torch.bincount(fold[7:10], minlength=3).tolist() == [1, 1, 1]
     assert torch.equal(fold, folds_of(labels, 3, seed=0))
     assert not torch.equal(fold, folds_of(labels, 3, seed=1))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_folds_are_equally_large_where_most_classes_have_one_image(seed):
+    labels = torch.repeat_interleave(torch.arange(12), torch.tensor([2, 0, 1, 4, 1, 9, 6, 1, 1, 3, 1, 0]))
+    fold = folds_of(labels, 5, seed=seed)
+    assert sorted(torch.bincount(fold, minlength=5).tolist()) == [5, 6, 6, 6, 6]
+    for label in range(12):
+        of_class = torch.bincount(fold[labels == label], minlength=5)
+        assert of_class.max() - of_class.min() <= 1

@@ -195,18 +195,18 @@ def recall_interval(recalls: Numbers, counts: Numbers) -> tuple[float, float]:
 
 
 def folds_of(labels: Labels, folds: int, *, seed: int) -> Int[Tensor, " images"]:
-    """Fold of each image, from 0: the images of each class are dealt out evenly, beginning with a random fold.
+    """Fold of each image, from 0: the images are dealt out one by one, class after class, beginning with a random fold.
 
-    A class of fewer images than folds has none in some folds.
+    So two folds differ by at most one image, in all and in each class. A class of fewer images than folds has none in some folds;
+    the rare classes that follow each other are dealt to different ones.
     """
     if folds < 1:
         raise UserError(f"`folds` must be at least 1; got {folds}.")
     labels = as_labels("folds_of", labels, on_cpu=True)
     generator = torch.Generator().manual_seed(seed)
+    shuffled = torch.randperm(len(labels), generator=generator)
+    by_class = shuffled[labels[shuffled].argsort(stable=True)]
+    begin = int(torch.randint(folds, (1,), generator=generator))
     fold = torch.empty_like(labels)
-    for label in torch.nonzero(torch.bincount(labels)).flatten().tolist():
-        members = torch.nonzero(labels == label).flatten()
-        members = members[torch.randperm(len(members), generator=generator)]
-        begin = int(torch.randint(folds, (1,), generator=generator))
-        fold[members] = (begin + torch.arange(len(members))) % folds
+    fold[by_class] = (begin + torch.arange(len(labels))) % folds
     return fold

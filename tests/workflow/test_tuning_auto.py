@@ -15,7 +15,7 @@ from longtail.runs.held_out import keep, kept
 from longtail.runs.layout import ANSWERS, VALIDATION, chosen_run
 from longtail.runs.report import read_report
 from longtail.runs.run import Run
-from longtail.runs.seals import write_json
+from longtail.runs.seals import read_tensors, write_json, write_tensors
 from longtail.runs.tuned import read_tuned
 from longtail.runs.verify import verify
 from longtail.workflow.tuning import untune
@@ -81,17 +81,31 @@ def test_without_a_re_fit_the_run_is_tuned_on_its_own_images(photos, tmp_path):
 def test_folds_keep_every_image(photos, tmp_path):
     longtail.train(photos, candidates="la", folds=2, runs=tmp_path, **SHORT)
     (folder,) = (tmp_path / "photos" / "answers").iterdir()
-    found = kept(folder)
+    found = kept(folder).predictions
     assert (len(found.labels), found.logits.shape) == (72, (72, 3))
     assert found.class_counts.tolist() == [24.0, 8.0, 4.0]
     assert longtail.tune(folder).tuned.images == 72
 
 
-def test_a_rule_that_is_fitted_to_its_network_is_refused(photos, tmp_path):
+def test_scores_are_kept_of_a_rule_that_is_fitted_to_its_network(photos, tmp_path, monkeypatch):
+    """A classifier re-trained on the features of the compared network gives the scores that a run without a re-fit would."""
+    monkeypatch.setattr("longtail.workflow.auto.one_standard_error", lambda *_: 2)
+    folder = compared(photos, tmp_path, "ce")
+    own = longtail.train(photos, method="ce_retrained", val=0.1, runs=tmp_path / "own", **SHORT)
+    expected, found = longtail.tune(own.folder, photos).tuned, longtail.tune(folder).tuned
+    assert kept(folder).scored
+    assert (found.images, found.strength) == (8, {})
+    assert found.temperature == pytest.approx(expected.temperature, rel=0.01)
+    assert found.after == pytest.approx(expected.after, rel=0.01)
+    assert longtail.load(folder).notes == (found.sentence,)
+
+
+def test_the_logits_that_a_former_version_kept_are_not_taken_for_scores(photos, tmp_path):
     folder = compared(photos, tmp_path, "ncm")
-    sentence = command("tune", folder, photos).sentence
-    assert "The rule of the chosen method is fitted to its own network" in sentence
-    assert sentence.endswith("to tune it, compare with --no-refit, and without --folds.")
+    assert kept(folder).scored
+    state = read_tensors(folder / VALIDATION)
+    write_tensors(folder / VALIDATION, {name: value for name, value in state.items() if name != "scored"})
+    assert command("tune", folder, photos).sentence.endswith("as one of an earlier version; --fresh makes it anew.")
 
 
 def test_what_is_damaged_is_said(photos, tmp_path):
@@ -129,9 +143,10 @@ def test_logits_above_half_precision_are_kept_as_they_are(tmp_path):
     logits = torch.tensor([[70000.0, 0.0], [0.25, 1.0]])
     counts = torch.tensor([3.0, 2.0], dtype=torch.float64)
     write_json(tmp_path, ANSWERS, {"key": "abc"})
-    keep(tmp_path, "abc", [Predictions(torch.ones(2, 1), logits, torch.tensor([0, 1]), counts)])
-    assert kept(tmp_path).logits.tolist() == logits.tolist()
-    assert (kept(tmp_path).labels.tolist(), kept(tmp_path).class_counts.tolist()) == ([0, 1], [3.0, 2.0])
+    keep(tmp_path, "abc", [Predictions(torch.ones(2, 1), logits, torch.tensor([0, 1]), counts)], scored=False)
+    found = kept(tmp_path).predictions
+    assert found.logits.tolist() == logits.tolist()
+    assert (found.labels.tolist(), found.class_counts.tolist()) == ([0, 1], [3.0, 2.0])
     write_json(tmp_path, ANSWERS, {"key": "abd"})
     with pytest.raises(DamagedFile, match="belongs to another comparison"):
         kept(tmp_path)

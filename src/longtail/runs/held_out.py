@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -16,16 +17,31 @@ from longtail.runs.seals import REMEDY, read_json, read_tensors, write_tensors
 AGAIN = "Only tuning needs it; with `fresh` the comparison writes it again."
 
 
-def keep(folder: Path, key: str, parts: Sequence[Predictions]) -> None:
-    """Writes the logits of the validation images, in half precision, their labels and the class counts in training.
+@dataclass(frozen=True)
+class Kept:
+    """What a comparison keeps of its validation images.
+
+    Args:
+        predictions: the network's predictions on them, with one feature that says nothing.
+        scored: whether their logits are scores of the chosen rule, fitted to that network, and no logits of the network.
+    """
+
+    predictions: Predictions
+    scored: bool
+
+
+def keep(folder: Path, key: str, parts: Sequence[Predictions], *, scored: bool) -> None:
+    """Writes the logits or scores of the validation images, in half precision, their labels and the class counts in training.
 
     Args:
         folder: folder of the comparison.
         key: its hash, as answers.json has it.
         parts: predictions of the chosen candidate's network on its validation images; with folds, of one network per fold.
+        scored: whether their logits are scores of its rule.
     """
     state = {
         "key": key,
+        "scored": scored,
         "logits": in_half(torch.cat([each.logits for each in parts])),
         "labels": torch.cat([each.labels for each in parts]),
         "class_counts": torch.stack([each.class_counts for each in parts]).mean(0),
@@ -33,8 +49,8 @@ def keep(folder: Path, key: str, parts: Sequence[Predictions]) -> None:
     write_tensors(folder / VALIDATION, state)
 
 
-def kept(folder: Path) -> Predictions | None:
-    """The predictions that a comparison keeps, with one feature that says nothing; None where it keeps none, or is none.
+def kept(folder: Path) -> Kept | None:
+    """What a comparison keeps of its validation images; None where it keeps nothing, or is none.
 
     Raises:
         DamagedFile: the file differs from what was written, or is another comparison's.
@@ -51,6 +67,7 @@ def kept(folder: Path) -> Predictions | None:
         if state.get("key") != read_json(folder, ANSWERS)["key"]:
             raise DamagedFile(f"'{folder / VALIDATION}' belongs to another comparison. {AGAIN}")
         logits = state["logits"].float()
-        return Predictions(logits.new_zeros(len(logits), 1), logits, state["labels"], state["class_counts"])
+        predictions = Predictions(logits.new_zeros(len(logits), 1), logits, state["labels"], state["class_counts"])
+        return Kept(predictions, bool(state.get("scored", False)))  # former versions kept logits alone
     except (KeyError, TypeError, AttributeError) as error:
         raise DamagedFile(f"'{folder / VALIDATION}' is damaged: it holds no predictions. {AGAIN}") from error

@@ -110,7 +110,8 @@ def _keep_predictions(run: Run, key: str, trials: Trials, readings: Readings, ch
     """Keeps what the network of the chosen candidate says of the validation images, which the one trained again has seen."""
     name, group = next((name, group) for name, group in readings.items() if chosen in group)
     sweep_dead(run.folder / VALIDATION)
-    keep(run.folder, key, trials.predictions(name, group, chosen))
+    parts, scored = trials.predictions(name, group, chosen)
+    keep(run.folder, key, parts, scored=scored)
 
 
 def _final(trials: Trials, chosen: Candidate, data: Data, protocol: str) -> Result:

@@ -15,7 +15,8 @@ from longtail.data.splits import Data, hold_out
 from longtail.engine.evaluation import ForwardPasses
 from longtail.engine.training import train_stages
 from longtail.errors import UserError
-from longtail.inference import InferenceRule, Predictions
+from longtail.inference import InferenceRule, Predictions, as_trained, logit_adjusted, rebalanced
+from longtail.inference.fitting import function_of
 from longtail.runs.layout import stages_folder
 from longtail.runs.run import Run
 from longtail.runs.starts import add_start
@@ -28,6 +29,7 @@ from longtail.workflow.resolve import chosen_recipe
 from longtail.workflow.watcher import Watcher
 
 VAL_SHARE = 0.1
+OF_LOGITS = (as_trained, logit_adjusted, rebalanced)  # rules that need a network's logits alone, and are fitted to no network
 Target = tuple[float, ...] | None
 
 
@@ -97,11 +99,18 @@ class Trials:
         self._passes.clear()
         return [tried(each, self._rule(each), self._of(name, each), self.prior) for each in readings]
 
-    def predictions(self, name: str, readings: Sequence[Reading], chosen: Reading) -> list[Predictions]:
-        """Predictions on the validation images of each part, by the network of one of a candidate's readings."""
+    def predictions(self, name: str, readings: Sequence[Reading], chosen: Reading) -> tuple[list[Predictions], bool]:
+        """Predictions on the validation images of each part, by the network of one of a candidate's readings.
+
+        Where the rule of the reading is fitted to its network, their logits are its scores, which the second value says.
+        """
         for each in readings[: readings.index(chosen)]:
             self._of(name, each)
-        return [passes.over("val") for passes in self._of(name, chosen)]
+        rule = self._rule(chosen)(None)
+        parts = [(passes.over("val"), passes) for passes in self._of(name, chosen)]
+        if function_of(rule) in OF_LOGITS:
+            return [val for val, _ in parts], False
+        return [replace(val, logits=passes.fit(rule)(val)) for val, passes in parts], True
 
     def _rule(self, reading: Reading) -> Callable[[float | None], InferenceRule]:
         return lambda tau: chosen_recipe(self.asked(reading, tau), self.setting).inference

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from longtail.runs.devices import chosen_device
 from longtail.runs.files import encoded
 from longtail.runs.folder import CHECKSUMS
 from longtail.runs.frequencies import STRENGTH, recorded_frequencies, trained_frequencies
-from longtail.runs.held_out import kept
+from longtail.runs.held_out import Kept, kept
 from longtail.runs.judging import judged_again, regrouped_report
 from longtail.runs.layout import chosen_run
 from longtail.runs.model_reading import read_model
@@ -30,6 +30,7 @@ from longtail.runs.run import Run
 from longtail.runs.seals import sha256, write_json
 from longtail.runs.tuned import Tuned, read_tuned, undo, write_tuned
 from longtail.spec.description import parameters_of
+from longtail.workflow.trials import OF_LOGITS
 from longtail.workflow.tuned_values import Grid, Problem, chosen_values
 from longtail.workflow.validation import Place, validation_predictions, validation_rows
 
@@ -99,11 +100,13 @@ def tune(
     place = Place(below, sources, outside)
     shares, name = _wanted(rule, prior, config)
     of_compared = _kept(asked, own, rule)
-    val = of_compared or validation_predictions(own, model.eval().to(kind), config, place)
+    val = of_compared.predictions if of_compared else validation_predictions(own, model.eval().to(kind), config, place)
     if not bool(shares[val.labels].sum() > 0):
         raise UserError(f"The class prior '{name}' gives no share to any class that has validation images.")
     target = None if bool((shares == shares[0]).all()) else tuple(shares.tolist())
     problem = _problem(own, rule, val, shares, target, report)
+    if of_compared is not None and of_compared.scored:  # scores have no strength any more
+        problem = replace(problem, rule=as_trained, keyword="", grid=(0.0,), usual=0.0)
     tuned, gain = chosen_values(problem, name)
     with own.locked():
         write_tuned(own, tuned)
@@ -122,18 +125,14 @@ def untune(run: str | Path) -> bool:
     return there
 
 
-def _kept(folder: Path, run: Run, rule: InferenceRule) -> Predictions | None:
+def _kept(folder: Path, run: Run, rule: InferenceRule) -> Kept | None:
     """What a comparison keeps of its validation images where its run was trained again on all images; else None."""
     found = kept(folder)
-    if found is None and folder != run.folder and not validation_rows(run):
+    lacking = found is None and folder != run.folder and not validation_rows(run)
+    if lacking or (found is not None and not found.scored and function_of(rule) not in OF_LOGITS):
         raise UserError(
             f"'{folder}' does not hold what its network said of the validation images, as one of an earlier version; `fresh` "
             f"makes it anew."
-        )
-    if found is not None and function_of(rule) not in (as_trained, logit_adjusted):
-        raise UserError(
-            f"The rule of the chosen method is fitted to its own network, and '{folder}' keeps what another one said of the "
-            f"validation images; to tune it, compare with `refit=False`, and without `folds`."
         )
     return found
 
