@@ -140,7 +140,7 @@ def test_a_comparison_is_shown_with_what_it_chose_among(run, tmp_path):
             {"name": "GCL", "recall": 0.7, "behind": 0.0, **row},
             {"name": "<ce>", "recall": 0.6, "behind": 0.1, **row},
         ],
-        "verdict": ["Chosen: GCL.", "More (`val`) would tell."],
+        "verdict": ["Chosen: GCL.", "More (`val`) would tell.", "On the 9 test images, which nothing was chosen on: 90.0 %."],
     }
     (folder / "answers.json").write_text(json.dumps(content))
     page = longtail.write_report_page([folder], wording=lambda sentence: sentence.replace("`val`", "--val"))
@@ -148,6 +148,8 @@ def test_a_comparison_is_shown_with_what_it_chose_among(run, tmp_path):
     text = page.read_text()
     assert "<p>Chosen: GCL.</p>" in text
     assert "More (--val) would tell." in text
+    assert "which nothing was chosen on" not in text, "a former version's result, of weights that may be gone"
+    assert "gcl has a mean recall of" in text
     assert "&lt;ce&gt;" in text
     assert [row["behind the best"] for row in rows(folder / "report" / "candidates.csv")] == ["0.0", "0.1"]
     (folder / "answers.json").write_text(json.dumps({"chosen_run": content["chosen_run"]}))

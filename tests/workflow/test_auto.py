@@ -24,7 +24,7 @@ from longtail.workflow.candidates import Reading, Tried, readings_of, tried
 from longtail.workflow.one_run import prepared
 from longtail.workflow.request import Request
 from longtail.workflow.trials import Trials, validation_parts
-from longtail.workflow.verdict import verdict
+from longtail.workflow.verdict import on_test_images, verdict
 from longtail.workflow.watcher import Silent
 
 COUNTS = {"apple": 30, "berry": 10, "citron": 4, "date": 2}
@@ -197,7 +197,19 @@ def test_other_groups_and_other_names_of_a_prior_are_said_anew(photos, tmp_path)
 
 def test_the_verdict_says_of_how_many_classes_there_were_images(said, stored):
     assert "on 4 validation images of 3 of the 4 classes" in stored["verdict"][0]
-    assert "On the 10 test images, which nothing was chosen on: mean recall" in stored["verdict"][-1]
+    assert "On the 10 test images, which nothing was chosen on: mean recall" in said.text
+
+
+def test_the_sentence_on_the_test_images_is_that_of_the_run_as_it_is_now(photos, tmp_path, monkeypatch):
+    """The chosen run may have been trained anew since the choice was written."""
+    request = Request(photos, runs=tmp_path, candidates="ce", **SHORT)
+    first = auto.choose_method(request, Silent())
+    assert not any("nothing was chosen on" in line for line in auto.stored_verdict(first.run))
+    other = replace(first.result.report, test=replace(first.result.report.test, mean_recall=0.123))
+    monkeypatch.setattr(auto, "train_one", lambda *_, **__: replace(first.result, report=other))
+    again = auto.choose_method(request, Silent())
+    assert again.verdict[:-1] == first.verdict[:-1]
+    assert "mean recall 12.3 [" in again.verdict[-1]
 
 
 def test_another_folder_starts_from_the_network_that_was_chosen(said, stored, photos, tmp_path):
@@ -351,7 +363,8 @@ def sentences(data, chosen, plain, other, *, hits=(1, 1), cost=1.0, **asked):
         Tried(reading, torch.full_like(labels, right).bool()) for reading, right in zip((PLAIN, ADJUSTED), hits, strict=True)
     ]
     candidates = [Candidate(PLAIN, None, 1.0, plain), Candidate(ADJUSTED, 0.9, cost, other)]
-    return verdict(every, candidates, chosen, Shown(labels, [data], Request("photos", **asked)), FORMER)
+    shown = Shown(labels, [data], Request("photos", **asked))
+    return [*verdict(every, candidates, chosen, shown), on_test_images(FORMER, shown.request.class_prior)]
 
 
 def test_a_gain_and_what_it_costs(data):

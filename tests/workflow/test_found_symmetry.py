@@ -78,7 +78,8 @@ def test_it_is_looked_for_once_and_not_where_it_is_given(tmp_path, monkeypatch):
     data, notes = shapes("colours"), Notes()
     first = with_symmetry(asked, SETTING, data, notes)
     again = with_symmetry(asked, SETTING, data, notes)
-    assert (first, len(notes.texts)) == (again, 1)
+    assert first == again
+    assert notes.texts[1:] == ["Symmetry mirror, as it was found on these images before (`symmetry`)."]
     assert (first.symmetry, first.views) == ("mirror", 2)
     monkeypatch.setattr(symmetry, "found_symmetry", lambda *_: pytest.fail("it was looked for"))
     for request, expected in (
@@ -87,6 +88,12 @@ def test_it_is_looked_for_once_and_not_where_it_is_given(tmp_path, monkeypatch):
         (Request("shapes", runs=tmp_path / "other", symmetry="square", views=2), 2),
     ):
         assert with_symmetry(request, SETTING, data, Silent()).views == expected
+
+
+def test_it_is_looked_for_again_where_images_change_and_keep_their_number_and_classes(tmp_path):
+    asked = Request("shapes", runs=tmp_path)
+    assert with_symmetry(asked, SETTING, shapes("colours"), Silent()).symmetry == "mirror"
+    assert with_symmetry(asked, SETTING, shapes("sides"), Silent()).symmetry == "none"
 
 
 def test_digits_are_not_mirrored():

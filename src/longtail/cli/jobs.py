@@ -14,6 +14,7 @@ from longtail.runs.run import Run
 from longtail.workflow.auto import stored_verdict
 from longtail.workflow.cluster import Outcome, run_requests
 from longtail.workflow.request import AUTO, Request
+from longtail.workflow.verdict import on_test_images
 
 
 def done_as_jobs(requests: Sequence[Request], on: str, slurm: Sequence[str]) -> list[Outcome]:
@@ -33,7 +34,9 @@ def done_as_jobs(requests: Sequence[Request], on: str, slurm: Sequence[str]) -> 
         say(table)
     for each in outcomes:
         if each.folder is not None and each.request.method == AUTO:
-            say(text(in_flags(f"Seed {each.request.seed}: {' '.join(stored_verdict(Run(each.folder)))}")))
+            of_test = [] if each.report is None else [on_test_images(each.report, each.request.class_prior)]
+            sentences = " ".join([*stored_verdict(Run(each.folder)), *of_test])
+            say(text(in_flags(f"Seed {each.request.seed}: {sentences}")))
     return outcomes
 
 

@@ -16,6 +16,8 @@ from longtail.runs.layout import ANSWERS, chosen_run
 from longtail.runs.listed import said_of_other
 from longtail.runs.seals import REMEDY, read_json
 
+OF_TEST = " test images, which nothing was chosen on: "
+
 
 @dataclass(frozen=True)
 class Choice:
@@ -24,7 +26,7 @@ class Choice:
     Args:
         chosen: name of the candidate that was chosen.
         candidates: name, cost, recall on the validation images and distance from the best of each candidate.
-        verdict: sentences on the choice.
+        verdict: sentences on the choice; none on the test images, whose result is that of the chosen run as it is now.
     """
 
     chosen: str
@@ -93,7 +95,9 @@ def read_choice(folder: Path) -> Choice | None:
         return None
     content: Any = read_json(folder, ANSWERS)
     try:
-        said = content["verdict"]
-        return Choice(str(content["chosen"]), content["candidates"], [said] if isinstance(said, str) else [*map(str, said)])
+        stored = content["verdict"]
+        said = [stored] if isinstance(stored, str) else [*map(str, stored)]
+        said = [sentence for sentence in said if OF_TEST not in sentence]  # which former versions stored as well
+        return Choice(str(content["chosen"]), content["candidates"], said)
     except (KeyError, TypeError) as error:
         raise DamagedFile(f"'{folder / ANSWERS}' is not a whole comparison of methods. {REMEDY}") from error

@@ -23,12 +23,11 @@ def summary(answers: Sequence[Answer], choices: Sequence[Choice] = ()) -> Sectio
 
 
 def _verdict(answers: Sequence[Answer], choices: Sequence[Choice]) -> Iterator[str]:
-    """The sentences of the comparisons; of runs that no comparison speaks of, how they stand to each other."""
+    """The sentences of the comparisons, and the result of a run, or how several stand to each other."""
     for choice in choices:
         yield from choice.verdict
     if len(answers) == 1:
-        if not choices:
-            yield alone(answers[0].report)
+        yield alone(answers[0].report)
         return
     every = experiments(answers)
     yield from (over_seeds(seeds) for seeds in every if len(seeds) > 1)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
@@ -17,7 +16,7 @@ from torch import Tensor
 from longtail.data.splits import Data
 from longtail.errors import DamagedFile
 from longtail.inference import Predictions
-from longtail.runs.files import csv_text, encoded, rename, sweep
+from longtail.runs.files import csv_text, encoded, sweep
 from longtail.runs.folder import REPORT, RunFolder
 from longtail.runs.layout import CHECKPOINTS, FRESH
 from longtail.runs.locks import Note, is_held, locked, silent
@@ -60,17 +59,12 @@ class Run(RunFolder):
         """A run in a folder inside this one, with stages of its own, to train the experiment anew while this one stays whole."""
         return Run(self.folder / FRESH, tensorboard=self.tensorboard, note=self.note)
 
-    def take(self, anew: Run) -> None:
-        """Puts the finished run `anew` in the place of this one, its report last, and deletes what is left of `anew`."""
-        for stage in sorted(anew.shared.glob("*.pt")):
-            with self.stage_locked(stage.stem):
-                rename(stage, self.shared / stage.name)
-        files = [path.relative_to(anew.folder) for path in anew.folder.rglob("*") if path.is_file()]
-        for name in sorted(files, key=lambda name: (name.name == REPORT, name)):
-            if not name.name.startswith(".") and anew.shared.name not in name.parts:
-                rename(anew.folder / name, self.folder / name)
-        self.drop_states()
-        shutil.rmtree(anew.folder)
+    def reopen(self) -> None:
+        """Deletes the report before other files are written, so that a kill leaves a run that is not finished."""
+        (self.folder / REPORT).unlink(missing_ok=True)
+
+    def forget(self) -> None:
+        """Forgets what was read of the folder before its files changed."""
         for read_before in ("record", "checksums"):
             self.__dict__.pop(read_before, None)
 

@@ -15,6 +15,7 @@ from longtail.choosing import Comparison, compared, one_standard_error
 from longtail.data.priors import read_prior
 from longtail.data.splits import Data, with_validation_in_training
 from longtail.errors import UserError
+from longtail.reporting.gathering import read_choice
 from longtail.runs.files import sweep_dead
 from longtail.runs.held_out import keep
 from longtail.runs.layout import ANSWERS, FRESH, VALIDATION, answers_folder
@@ -25,7 +26,7 @@ from longtail.workflow.candidates import Candidate, Reading, Tried, readings_of
 from longtail.workflow.one_run import Result, prepared, train_one
 from longtail.workflow.request import Request
 from longtail.workflow.trials import VAL_SHARE, Trials, validation_parts
-from longtail.workflow.verdict import verdict
+from longtail.workflow.verdict import on_test_images, verdict
 from longtail.workflow.watcher import Watcher
 from longtail.workflow.weighing import Readings, costs_of, saved_costs, unlikely, usual_candidates
 
@@ -66,10 +67,10 @@ def choose_method(request: Request, watcher: Watcher) -> Auto:
     if not stored and request.refit:
         _keep_predictions(run, key, trials, readings, candidates[chosen].reading)
     result = _final(trials, candidates[chosen], data, request.protocol)
-    said = stored_verdict(run) if stored else verdict(every, candidates, chosen, trials, result.report)
+    said = stored_verdict(run) if stored else verdict(every, candidates, chosen, trials)
     _write(run, key, said_of, candidates, chosen, result, said)
     shutil.rmtree(anew, ignore_errors=True)
-    return Auto(run, candidates, chosen, result, said, data)
+    return Auto(run, candidates, chosen, result, [*said, on_test_images(result.report, request.class_prior)], data)
 
 
 def _check(request: Request) -> None:
@@ -184,5 +185,6 @@ def _candidate(row: dict[str, Any], by_name: Mapping[str, Reading]) -> Candidate
 
 
 def stored_verdict(run: Run) -> list[str]:
-    """The sentences that were written with the choice."""
-    return [str(sentence) for sentence in read_json(run.folder, ANSWERS)["verdict"]]
+    """The sentences on the choice that were written with it; the test images' are made of the report, which may be a newer one."""
+    choice = read_choice(run.folder)
+    return [] if choice is None else list(choice.verdict)

@@ -19,6 +19,7 @@ from longtail.engine.report import run_report
 from longtail.engine.training import Training, new_loop, stages_of
 from longtail.engine.variants import variants_of
 from longtail.inference import as_trained
+from longtail.runs.anew import begun_anew, drop_derived, finish_taking, take_place, weights_before
 from longtail.runs.card import CARD, model_card
 from longtail.runs.code import keep_code, kept_as, needs_trust
 from longtail.runs.files import encoded
@@ -30,7 +31,6 @@ from longtail.runs.run import Run
 from longtail.runs.seals import sha256
 from longtail.runs.siblings import contents_of, said_of_siblings
 from longtail.runs.starts import Start, add_start, this_start
-from longtail.runs.tuned import undo
 from longtail.runs.verify import damaged, read_back
 from longtail.spec.description import describe
 from longtail.spec.experiment import Experiment
@@ -113,22 +113,30 @@ def carried_out(job: Job, run: Run) -> Training[None]:
     request, watcher = job.request, job.watcher
     with run.locked():
         run.open(job.record)
+        finish_taking(run)
         if request.fresh:
-            anew = run.beside()
+            anew = begun_anew(run)
             anew.open(job.record)
             yield from finish(job, anew)
-            run.take(anew)
-            undo(run)
+            take_place(run, anew)
         elif damage := list(damaged(run)) if run.finished else []:
             watcher.note(f"{' '.join(damage)} What is damaged is made anew.")
-            yield from finish(job, run)
+            yield from _finish_in_place(job, run)
         elif run.finished:
             watcher.note(read_back(run))
             first(TRAINS, lambda: False)
         else:
             if said := said_of_siblings(run, job.record, partial(contents_of, job.experiment.data.splits)):
                 watcher.note(said)
-            yield from finish(job, run)
+            yield from _finish_in_place(job, run)
+
+
+def _finish_in_place(job: Job, run: Run) -> Training[None]:
+    """Finishes the run; if its files were of other weights before, what was made of these goes."""
+    before = weights_before(run)
+    yield from finish(job, run)
+    run.forget()
+    drop_derived(run, before, weights_before(run))
 
 
 def finish(job: Job, run: Run) -> Training[None]:
@@ -153,6 +161,7 @@ def finish(job: Job, run: Run) -> Training[None]:
         stages = [*(evaluate(before, as_trained, data, compute, **how).report for before in earlier), evaluation.report]
     if not compute.leads:
         return
+    run.reopen()
     write_model(run, experiment, model, evaluation.rule)
     run.write_predictions(evaluation.predictions, evaluation.scores)
     report = run_report(experiment, history, evaluation, stages, groups=groups, device=device_name(compute.device))
@@ -167,8 +176,6 @@ def finish(job: Job, run: Run) -> Training[None]:
 
 def _begin(job: Job, run: Run) -> None:
     """Writes what is known before training: this start, the user's own code, the split."""
-    if undo(run):
-        job.watcher.note("What `longtail tune` chose for the former weights is removed; tune again.")
     add_start(run, job.start)
     keep_code(run, own_files(job.request))
     run.write_split(job.experiment.data)

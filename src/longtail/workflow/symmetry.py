@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from longtail.data.loaders import Feed
-from longtail.data.splits import Data
+from longtail.data.splits import Data, fingerprint
 from longtail.data.symmetry import VIEWS_OF
 from longtail.networks.pretrained import load_backbone
 from longtail.runs.settled import settled
@@ -32,10 +32,23 @@ View = Callable[[Tensor], Tensor]
 def with_symmetry(request: Request, setting: Setting, data: Data, watcher: Watcher) -> Setting:
     """The setting of a folder with the symmetry that its images seem to have, and as many views, unless others were asked for."""
     if request.symmetry is None and request.augment != "none":
-        key = digest("symmetry", data.classes, data.size, len(data.train), setting.backbone, setting.weights, setting.data)
-        name = settled(request.runs, setting.name, key, list(VIEWS_OF), lambda: found_symmetry(setting, data, request, watcher))
-        setting = with_augmentation(setting, None, name)
+        setting = with_augmentation(setting, None, _settled_symmetry(request, setting, data, watcher))
     return replace(setting, views=request.views or VIEWS_OF[setting.symmetry or "none"])
+
+
+def _settled_symmetry(request: Request, setting: Setting, data: Data, watcher: Watcher) -> str:
+    """The symmetry that was found on the same images before, which is said; else what a look at them finds, which is stored."""
+    looked = list[bool]()
+
+    def look() -> str:
+        looked.append(True)
+        return found_symmetry(setting, data, request, watcher)
+
+    key = digest("symmetry", fingerprint(data), setting.backbone, setting.weights, setting.data)
+    name = settled(request.runs, setting.name, key, list(VIEWS_OF), look)
+    if not looked:
+        watcher.note(f"Symmetry {name}, as it was found on these images before (`symmetry`).")
+    return name
 
 
 def found_symmetry(setting: Setting, data: Data, request: Request, watcher: Watcher) -> str:

@@ -28,7 +28,7 @@ from longtail.runs.model_reading import read_model
 from longtail.runs.report import RunReport, read_report
 from longtail.runs.run import Run
 from longtail.runs.seals import sha256, write_json
-from longtail.runs.tuned import Tuned, read_tuned, undo, write_tuned
+from longtail.runs.tuned import Tuned, read_tuned, undo, weights_of, write_tuned
 from longtail.spec.description import parameters_of
 from longtail.workflow.trials import OF_LOGITS
 from longtail.workflow.tuned_values import Grid, Problem, chosen_values
@@ -96,6 +96,7 @@ def tune(
     own = Run(chosen_run(asked))
     report = read_report(own.folder)
     model, config, rule = read_model(own, trust_code=trust_code)
+    weights = weights_of(own)
     below, sources = (None if path is None else Path(path).expanduser() for path in (data, root))
     place = Place(below, sources, outside)
     shares, name = _wanted(rule, prior, config)
@@ -109,6 +110,9 @@ def tune(
         problem = replace(problem, rule=as_trained, keyword="", grid=(0.0,), usual=0.0)
     tuned, gain = chosen_values(problem, name)
     with own.locked():
+        own.forget()
+        if weights_of(own) != weights:
+            raise UserError(f"'{own.folder}' was trained anew while it was tuned; tune it again.")
         write_tuned(own, tuned)
         _write_card(own, report, config)
     return Tuning(own.folder, tuned, gain, of_compared is not None, *_on_test_images(own, trust_code=trust_code))

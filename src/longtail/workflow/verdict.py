@@ -22,15 +22,14 @@ NO_TAIL = 3.0
 FEW_IMAGES = 500
 
 
-def verdict(every: Sequence[Tried], candidates: Sequence[Candidate], chosen: int, trials: Trials, report: RunReport) -> list[str]:
-    """Sentences on the choice, on rare and common classes, on why re-balancing does not pay where it does not, and on the test.
+def verdict(every: Sequence[Tried], candidates: Sequence[Candidate], chosen: int, trials: Trials) -> list[str]:
+    """Sentences on the choice, on rare and common classes, and on why re-balancing does not pay where it does not.
 
     Args:
         every: hits of each candidate on the validation images.
         candidates: the candidates, in the same order.
         chosen: index of the one that was chosen.
         trials: the validation images, and what was asked for.
-        report: report of the chosen method, on the test images.
     """
     labels, data, request = trials.labels, trials.parts[0], trials.request
     said = [_choice(candidates, chosen, _measured(request.class_prior, labels, data))]
@@ -39,12 +38,20 @@ def verdict(every: Sequence[Tried], candidates: Sequence[Candidate], chosen: int
         said.append(_against_cross_entropy(every[plain].hits, every[chosen].hits, labels, data, request.groups))
     elif plain is not None:
         said.append(_why_not(candidates, labels, data, request))
+    return said
+
+
+def on_test_images(report: RunReport, prior: str) -> str:
+    """Sentence on the result of the chosen method on the test images.
+
+    Args:
+        prior: name of the class frequencies in use.
+    """
     interval = recall_interval(torch.tensor(report.test.recalls), torch.tensor(report.test.test_counts))
     evaluated = _of_classes(sum(count > 0 for count in report.test.test_counts), len(report.test.test_counts))
     images, recall = f"{report.images['test']:,} test images{evaluated}", _with(report.test.mean_recall, interval)
-    prior = request.class_prior
     in_use = "" if prior == "uniform" else f", {_measure(prior)} {percent(accuracy_under(report, prior))} %"
-    return [*said, f"On the {images}, which nothing was chosen on: mean recall {recall}{in_use}."]
+    return f"On the {images}, which nothing was chosen on: mean recall {recall}{in_use}."
 
 
 def _measured(prior: str, labels: Tensor, data: Data) -> str:
