@@ -86,9 +86,10 @@ def test_a_kill_while_files_are_moved_leaves_no_mix(first, other_weights, monkey
         source.replace(target)
 
     old = read_report(first.folder)
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patch:
         patch.setattr(anew, "rename", killed)
-        again(first, fresh=True)
+        with pytest.raises(KeyboardInterrupt):
+            again(first, fresh=True)
     assert "the run has not written it yet" in command("evaluate", first.folder).sentence
     expected = read_report(first.folder / "fresh")
     finished = again(first)

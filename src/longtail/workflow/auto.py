@@ -185,6 +185,6 @@ def _candidate(row: dict[str, Any], by_name: Mapping[str, Reading]) -> Candidate
 
 
 def stored_verdict(run: Run) -> list[str]:
-    """The sentences on the choice that were written with it; the test images' are made of the report, which may be a newer one."""
+    """The sentences on the choice that were written with it; that on the test images is made of the report, which may be newer."""
     choice = read_choice(run.folder)
     return [] if choice is None else list(choice.verdict)
