@@ -98,6 +98,13 @@ def test_a_kill_while_files_are_moved_leaves_no_mix(first, other_weights, monkey
     assert {finding.state for finding in verify(first.folder)} == {"whole"}
 
 
+def test_a_run_that_is_read_back_says_that_it_was_tuned(first):
+    longtail.tune(first.folder)
+    watcher = Notes()
+    again(first, watcher)
+    assert watcher.said[-1].endswith("trains it anew. `longtail evaluate` shows it with what `longtail tune` chose since.")
+
+
 def test_it_is_said_where_a_training_anew_goes_on(first):
     class Stopped(Notes):
         def step(self, stage, progress):

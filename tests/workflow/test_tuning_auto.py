@@ -142,14 +142,15 @@ def test_a_comparison_apart_from_its_run_is_said(comparison, tmp_path):
 def test_logits_above_half_precision_are_kept_as_they_are(tmp_path):
     logits = torch.tensor([[70000.0, 0.0], [0.25, 1.0]])
     counts = torch.tensor([3.0, 2.0], dtype=torch.float64)
-    write_json(tmp_path, ANSWERS, {"key": "abc"})
-    keep(tmp_path, "abc", [Predictions(torch.ones(2, 1), logits, torch.tensor([0, 1]), counts)], scored=False)
+    write_json(tmp_path, ANSWERS, {"key": "abc", "chosen": "GCL"})
+    keep(tmp_path, "abc", "GCL", [Predictions(torch.ones(2, 1), logits, torch.tensor([0, 1]), counts)], scored=False)
     found = kept(tmp_path).predictions
     assert found.logits.tolist() == logits.tolist()
     assert (found.labels.tolist(), found.class_counts.tolist()) == ([0, 1], [3.0, 2.0])
-    write_json(tmp_path, ANSWERS, {"key": "abd"})
-    with pytest.raises(DamagedFile, match="belongs to another comparison"):
-        kept(tmp_path)
+    for other in ({"key": "abd", "chosen": "GCL"}, {"key": "abc", "chosen": "GALA"}):  # the second where a kill came between
+        write_json(tmp_path, ANSWERS, other)
+        with pytest.raises(DamagedFile, match="belongs to another comparison"):
+            kept(tmp_path)
 
 
 def test_a_reading_of_a_network_that_was_not_the_last_one_is_kept(photos, tmp_path, monkeypatch):

@@ -64,7 +64,7 @@ def frequencies_of(run: RunFolder, counts: Sequence[int]) -> Frequencies:
     if not tuned.target:
         return replace(recorded_frequencies(run.record, counts), probabilities=True)
     shares = torch.ones(len(counts)) if tuned.frequencies is None else torch.tensor(tuned.frequencies, dtype=torch.float64)
-    return Frequencies(_scaled(shares), f"the class prior '{tuned.prior}', for which the run was tuned")
+    return Frequencies(_scaled(shares), f"the class prior '{tuned.prior}' as it was when the run was tuned for it")
 
 
 def recorded_frequencies(record: Mapping[str, Any], counts: Sequence[int]) -> Frequencies:

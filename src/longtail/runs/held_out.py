@@ -30,17 +30,18 @@ class Kept:
     scored: bool
 
 
-def keep(folder: Path, key: str, parts: Sequence[Predictions], *, scored: bool) -> None:
+def keep(folder: Path, key: str, chosen: str, parts: Sequence[Predictions], *, scored: bool) -> None:
     """Writes the logits or scores of the validation images, in half precision, their labels and the class counts in training.
 
     Args:
         folder: folder of the comparison.
-        key: its hash, as answers.json has it.
+        key, chosen: its hash, and the name of what it chose, as answers.json has them.
         parts: predictions of the chosen candidate's network on its validation images; with folds, of one network per fold.
         scored: whether their logits are scores of its rule.
     """
     state = {
         "key": key,
+        "chosen": chosen,
         "scored": scored,
         "logits": in_half(torch.cat([each.logits for each in parts])),
         "labels": torch.cat([each.labels for each in parts]),
@@ -64,7 +65,8 @@ def kept(folder: Path) -> Kept | None:
     if state is None:
         return None
     try:
-        if state.get("key") != read_json(folder, ANSWERS)["key"]:
+        answers = read_json(folder, ANSWERS)
+        if state.get("key") != answers["key"] or state.get("chosen", answers["chosen"]) != answers["chosen"]:
             raise DamagedFile(f"'{folder / VALIDATION}' belongs to another comparison. {AGAIN}")
         logits = state["logits"].float()
         predictions = Predictions(logits.new_zeros(len(logits), 1), logits, state["labels"], state["class_counts"])

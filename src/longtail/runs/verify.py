@@ -85,9 +85,10 @@ def read_back(run: RunFolder) -> str:
     count, unit = next(((int(seconds // size), name) for name, size in AGES if seconds >= size), (0, "minute"))
     age = f"{counted(count, unit)} ago" if count else "just now"
     half = ", from where that was stopped before" if (run.folder / FRESH / RECORD).exists() else ""
-    commit = run.record.get("commit")
+    commit = (run.starts or [{}])[-1].get("commit") or run.record.get("commit")
     where = f" at commit {commit}" if commit else ""
-    return f"'{run.folder}' was finished {age}{where} and is read back; `fresh` trains it anew{half}."
+    tuned = " `longtail evaluate` shows it with what `longtail tune` chose since." if (run.folder / TUNED).exists() else ""
+    return f"'{run.folder}' was finished {age}{where} and is read back; `fresh` trains it anew{half}.{tuned}"
 
 
 def check_copy(path: Path) -> None:

@@ -112,7 +112,7 @@ def _keep_predictions(run: Run, key: str, trials: Trials, readings: Readings, ch
     name, group = next((name, group) for name, group in readings.items() if chosen in group)
     sweep_dead(run.folder / VALIDATION)
     parts, scored = trials.predictions(name, group, chosen)
-    keep(run.folder, key, parts, scored=scored)
+    keep(run.folder, key, chosen.name, parts, scored=scored)
 
 
 def _final(trials: Trials, chosen: Candidate, data: Data, protocol: str) -> Result:
@@ -185,6 +185,6 @@ def _candidate(row: dict[str, Any], by_name: Mapping[str, Reading]) -> Candidate
 
 
 def stored_verdict(run: Run) -> list[str]:
-    """The sentences on the choice that were written with it; that on the test images is made of the report, which may be newer."""
+    """The sentences on the choice that were written with it; that on the test images is made of the run's report."""
     choice = read_choice(run.folder)
     return [] if choice is None else list(choice.verdict)

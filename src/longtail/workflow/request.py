@@ -44,7 +44,8 @@ class Request:
     )
     candidates: str | None = option(
         METHOD,
-        "What auto chooses among: a list such as ce,la,gcl,gala,balpoe; ce if not given, with balpoe where training is short.",
+        "What auto chooses among: a list such as ce,la,gcl,gala,balpoe; ce if not given, with balpoe where training is short "
+        "and starts from random weights.",
         metavar="NAMES",
     )
     folds: int = option(
