@@ -94,16 +94,6 @@ def percent(share: float | None, *, unit: str = "") -> str:
     return "–" if share is None or math.isnan(share) else f"{100 * share:.1f}{unit}"
 
 
-def shown_difference(before: float, after: float) -> float:
-    """Difference of two shares in points as `percent` shows them, so that the three numbers agree for a reader.
-
-    >>> percent(0.63149), percent(0.65651), shown_difference(0.63149, 0.65651)
-    ('63.1', '65.7', 2.6)
-    """
-    first, last = (float(f"{100 * share:.1f}") for share in (before, after))
-    return round(last - first, 1)
-
-
 def counted(number: int, noun: str) -> str:
     """A number of things, such as "1 view".
 

@@ -104,7 +104,7 @@ def test_the_difference_is_that_of_the_mean_recalls_with_the_interval_of_compare
     said = summary(answers).sentences
     assert f"[{100 * found.low:.1f}, {100 * found.high:.1f}]: these images cannot tell the two apart" in said[0]
     assert said[0].startswith("gcl has the highest mean recall, 72.2 % [")
-    assert "ce (55.6 %) is 16.6 points behind [" in said[0]
+    assert "ce (55.6 %) is 16.7 points behind [" in said[0]
     assert "cannot tell the two apart" in said[0]
     assert said[1] == "From ce to gcl, mean recall in %: few 0.0 to 66.7, medium 66.7 to 100.0, many 100.0 to 50.0."
 

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from longtail.cli.options import in_flags
 from longtail.cli.show import lines_on_stderr, say, text
-from longtail.results import counted, percent, shown_difference
+from longtail.results import counted, percent
 from longtail.runs.comparison import Compared, ComparedClass, Comparison, Contest, compare
 from longtail.runs.files import csv_text
 from longtail.runs.output import check_output, is_standard_output, write_output
@@ -75,8 +75,7 @@ def _cells(number: Compared) -> tuple[str, ...]:
     change = number.difference
     ends = f"{100 * change.low:+.1f} to {100 * change.high:+.1f}"
     noise = "within noise" if change.within_noise else ""
-    points = f"{shown_difference(number.before, number.after):+.1f}"
-    return percent(number.before), percent(number.after), points, ends, noise
+    return percent(number.before), percent(number.after), f"{100 * change.value:+.1f}", ends, noise
 
 
 def _say_classes(contest: Contest) -> None:

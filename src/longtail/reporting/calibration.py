@@ -10,10 +10,10 @@ import numpy as np
 
 from longtail.reporting.answer import Answer, Array
 from longtail.reporting.curves import Coverage, Reliability, certainty, coverage_curve, reliability
-from longtail.reporting.overlays import looks_of, name_lines, panels
+from longtail.reporting.overlays import looks_of, name_lines, panels, points
 from longtail.reporting.plotting import GREY
 from longtail.reporting.section import Cell, Drawing, Section, Table
-from longtail.results import FEW_BELOW, percent, shown_difference, wilson
+from longtail.results import FEW_BELOW, percent, wilson
 
 BARRED = 3  # answers up to which the bins have intervals
 LEAST = 5  # images of a bin that is drawn without an interval
@@ -65,22 +65,19 @@ def _few(found: Sequence[Certain]) -> list[Drawing]:
 
 def _sentence(each: Certain) -> str:
     every, few, test = each.every, each.few, each.answer.report.test
-    certain = test.accuracy + every.excess
-    told, right = percent(certain, unit=" %"), percent(test.accuracy, unit=" %")
-    direction = _direction(every.excess, shown_difference(test.accuracy, certain))
+    told, right = percent(test.accuracy + every.excess, unit=" %"), percent(test.accuracy, unit=" %")
     overall = f"{each.answer.name}: the mean probability of the predicted classes is {told}, and {right} of them are right: "
-    judged = f"the probabilities are {direction}, ECE {percent(test.calibration_error, unit=' %')}."
-    rare = f" For few-shot classes they are {_direction(few.excess, 100 * few.excess)} (ECE {percent(few.error, unit=' %')})."
+    judged = f"the probabilities are {_direction(every)}, ECE {percent(test.calibration_error, unit=' %')}."
+    rare = f" For few-shot classes they are {_direction(few)} (ECE {percent(few.error, unit=' %')})." if few.images.any() else ""
     kept = float(each.coverage.accuracy[each.coverage.at(KEPT)])
     left_out = f" Of the {SUREST} of the images, {percent(kept, unit=' %')} are classified correctly."
-    return f"{overall}{judged}{rare if few.images.any() else ''}{left_out}"
+    return overall + judged + rare + left_out
 
 
-def _direction(excess: float, points: float) -> str:
-    """Whether probabilities are too high, by a share, and by how many points as they are shown."""
-    if abs(excess) < 0.005:
+def _direction(diagram: Reliability) -> str:
+    if abs(diagram.excess) < 0.005:
         return "right on average (within half a point)"
-    return f"too {'high' if excess > 0 else 'low'} by {abs(points):.1f} points"
+    return f"too {'high' if diagram.excess > 0 else 'low'} by {points(diagram.excess)} points"
 
 
 def _diagram(found: Sequence[Certain], which: str) -> Drawing:

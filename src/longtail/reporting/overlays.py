@@ -46,3 +46,8 @@ def name_lines(figure: Any, axes: Any) -> None:
     names = axes.get_legend_handles_labels()[1]
     if len(names) > 1:
         legend_above(figure, axes, columns=1 if max(map(len, names)) > WIDE_NAME else 2)
+
+
+def points(share: float) -> str:
+    """A difference of shares in points, such as 27.8; without a sign."""
+    return f"{abs(100 * share):.1f}"

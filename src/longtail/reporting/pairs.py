@@ -11,7 +11,7 @@ import torch
 from longtail.bootstrap import Difference, difference
 from longtail.choosing import recall_interval
 from longtail.reporting.answer import Answer
-from longtail.results import GROUPS, counted, percent, shown_difference
+from longtail.results import GROUPS, counted, percent
 from longtail.runs.report import RunReport
 from longtail.runs.table import IDENTITY
 
@@ -21,7 +21,7 @@ def ranking(answers: Sequence[Answer]) -> Iterator[str]:
     recalls = [answer.report.test.mean_recall for answer in answers]
     best = answers[recalls.index(max(recalls))]
     others = [(answer, ahead(best, answer)) for answer in answers if answer is not best]
-    said = " ".join(_behind(best, answer, distance) for answer, distance in sorted(others, key=lambda pair: pair[1].value))
+    said = " ".join(_behind(answer, distance) for answer, distance in sorted(others, key=lambda pair: pair[1].value))
     yield (
         f"{best.name} has the highest mean recall, {share_with(best.report.test.mean_recall, interval_of(best.report))} on the "
         f"{counted(len(best.labels), 'test image')}. {said}"
@@ -35,12 +35,10 @@ def ahead(best: Answer, other: Answer) -> Difference:
     return difference(before, after, labels, prior, paired=True)
 
 
-def _behind(best: Answer, answer: Answer, distance: Difference) -> str:
+def _behind(answer: Answer, distance: Difference) -> str:
     chance = ": these images cannot tell the two apart" if distance.within_noise else ""
-    recall = answer.report.test.mean_recall
-    gap = shown_difference(recall, best.report.test.mean_recall)
-    points = f"{gap:.1f} points behind [{100 * distance.low:.1f}, {100 * distance.high:.1f}]"
-    return f"{answer.name} ({percent(recall, unit=' %')}) is {points}{chance}."
+    points = f"{100 * distance.value:.1f} points behind [{100 * distance.low:.1f}, {100 * distance.high:.1f}]"
+    return f"{answer.name} ({percent(answer.report.test.mean_recall, unit=' %')}) is {points}{chance}."
 
 
 def experiments(answers: Sequence[Answer]) -> list[list[Answer]]:
