@@ -149,7 +149,7 @@ def test_a_comparison_is_shown_with_what_it_chose_among(run, tmp_path):
     assert "<p>Chosen: GCL.</p>" in text
     assert "More (--val) would tell." in text
     assert "which nothing was chosen on" not in text, "a former version's result, of weights that may be gone"
-    assert "gcl has a mean recall of" in text
+    assert "<p>ce has a mean recall of 66.7 % [" in text
     assert "&lt;ce&gt;" in text
     assert [row["behind the best"] for row in rows(folder / "report" / "candidates.csv")] == ["0.0", "0.1"]
     (folder / "answers.json").write_text(json.dumps({"chosen_run": content["chosen_run"]}))
