@@ -133,6 +133,7 @@ def test_a_comparison_is_shown_with_what_it_chose_among(run, tmp_path):
     folder = tmp_path / "answers"
     folder.mkdir()
     row = {"variant": "", "value": None, "cost": 2.0, "interval": [0.6, 0.8], "standard_error": 0.01}
+    former = [f"On the 9 test images{of}, which nothing was chosen on: 90.0 %." for of in ("", " of 3 of the 4 classes")]
     content = {
         "chosen": "GCL",
         "chosen_run": os.path.relpath(run, folder),
@@ -140,7 +141,7 @@ def test_a_comparison_is_shown_with_what_it_chose_among(run, tmp_path):
             {"name": "GCL", "recall": 0.7, "behind": 0.0, **row},
             {"name": "<ce>", "recall": 0.6, "behind": 0.1, **row},
         ],
-        "verdict": ["Chosen: GCL.", "More (`val`) would tell.", "On the 9 test images, which nothing was chosen on: 90.0 %."],
+        "verdict": ["Chosen: GCL.", "More (`val`) would tell.", *former],
     }
     (folder / "answers.json").write_text(json.dumps(content))
     page = longtail.write_report_page([folder], wording=lambda sentence: sentence.replace("`val`", "--val"))

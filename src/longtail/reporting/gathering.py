@@ -16,7 +16,7 @@ from longtail.runs.layout import ANSWERS, chosen_run
 from longtail.runs.listed import said_of_other
 from longtail.runs.seals import REMEDY, read_json
 
-OF_TEST = " test images, which nothing was chosen on: "
+OF_TEST = ", which nothing was chosen on: "  # in the sentence of a choice on its test images
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ from longtail.workflow.resolve import chosen_recipe
 from longtail.workflow.watcher import Watcher
 
 VAL_SHARE = 0.1
-OF_LOGITS = (as_trained, logit_adjusted, rebalanced)  # rules that need a network's logits alone, and are fitted to no network
+LOGITS_ALONE = (as_trained, logit_adjusted, rebalanced)  # rules that need a network's logits alone, and are fitted to no network
 Target = tuple[float, ...] | None
 
 
@@ -108,7 +108,7 @@ class Trials:
             self._of(name, each)
         rule = self._rule(chosen)(None)
         parts = [(passes.over("val"), passes) for passes in self._of(name, chosen)]
-        if function_of(rule) in OF_LOGITS:
+        if function_of(rule) in LOGITS_ALONE:
             return [val for val, _ in parts], False
         return [replace(val, logits=passes.fit(rule)(val)) for val, passes in parts], True
 

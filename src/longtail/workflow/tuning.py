@@ -30,7 +30,7 @@ from longtail.runs.run import Run
 from longtail.runs.seals import sha256, write_json
 from longtail.runs.tuned import Tuned, read_tuned, undo, weights_of, write_tuned
 from longtail.spec.description import parameters_of
-from longtail.workflow.trials import OF_LOGITS
+from longtail.workflow.trials import LOGITS_ALONE
 from longtail.workflow.tuned_values import Grid, Problem, chosen_values
 from longtail.workflow.validation import Place, validation_predictions, validation_rows
 
@@ -133,7 +133,7 @@ def _kept(folder: Path, run: Run, rule: InferenceRule) -> Kept | None:
     """What a comparison keeps of its validation images where its run was trained again on all images; else None."""
     found = kept(folder)
     lacking = found is None and folder != run.folder and not validation_rows(run)
-    if lacking or (found is not None and not found.scored and function_of(rule) not in OF_LOGITS):
+    if lacking or (found is not None and not found.scored and function_of(rule) not in LOGITS_ALONE):
         raise UserError(
             f"'{folder}' does not hold what its network said of the validation images, as one of an earlier version; `fresh` "
             f"makes it anew."

@@ -11,6 +11,7 @@ from longtail.choosing import recall_interval
 from longtail.data.groups import shot_groups
 from longtail.data.imbalance import imbalance_factor
 from longtail.data.splits import Data
+from longtail.reporting.gathering import OF_TEST
 from longtail.results import GROUPS, percent
 from longtail.runs.judging import accuracy_under
 from longtail.runs.report import RunReport
@@ -51,7 +52,7 @@ def on_test_images(report: RunReport, prior: str) -> str:
     evaluated = _of_classes(sum(count > 0 for count in report.test.test_counts), len(report.test.test_counts))
     images, recall = f"{report.images['test']:,} test images{evaluated}", _with(report.test.mean_recall, interval)
     in_use = "" if prior == "uniform" else f", {_measure(prior)} {percent(accuracy_under(report, prior))} %"
-    return f"On the {images}, which nothing was chosen on: mean recall {recall}{in_use}."
+    return f"On the {images}{OF_TEST}mean recall {recall}{in_use}."
 
 
 def _measured(prior: str, labels: Tensor, data: Data) -> str:
