@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from longtail.errors import reason
-from longtail.text import NUMBER, guarded, markdown, unguarded, visible
+from longtail.text import NUMBER, alike, did_you_mean, guarded, markdown, unguarded, unknown, visible
 
 anything = st.text(st.characters(exclude_categories=()))
 odd = st.text(st.sampled_from("'=+-@\t\r\n1.e ax\uff1d\uff0b\uff0d\uff20"), max_size=8)
@@ -100,3 +100,14 @@ def test_formulas_are_guarded(text, cell):
 )
 def test_the_reason_of_an_error_is_one_line(error, said):
     assert reason(error) == said
+
+
+@pytest.mark.parametrize(
+    ("name", "guess", "guesses"),
+    [("crockett", " Did you mean 'rocket'?", ["rocket", "cricket"]), ("zzz", "", []), ("", "", [])],
+)
+def test_an_unknown_name_gets_the_known_ones_that_are_like_it(name, guess, guesses):
+    known = ("rocket", "cricket", "owl")
+    assert did_you_mean(name, iter(known)) == guess
+    assert alike(name, known, most=2) == guesses
+    assert unknown("class", name, list(known)) == f"There is no class '{name}'.{guess} There are: rocket, cricket, owl."

@@ -1,10 +1,11 @@
-"""Texts from outside, such as names of files and classes, made safe for a terminal, for a spreadsheet and for Markdown."""
+"""Texts from outside, such as names of files and classes, made safe for a terminal, a spreadsheet and Markdown, and compared."""
 
 from __future__ import annotations
 
 import os
 import re
 import shlex
+from collections.abc import Iterable
 from pathlib import Path
 
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -58,3 +59,21 @@ def markdown(text: str) -> str:
     A character of the text that would have one gets a backslash before it, which Markdown does not show.
     """
     return MARKDOWN.sub(lambda found: f"\\{found.group()}", visible(text))
+
+
+def alike(name: str, known: Iterable[str], most: int = 1) -> list[str]:
+    """The known names that are most like an unknown one, the best first, at most `most` of them; none where none is like it."""
+    import difflib
+
+    return difflib.get_close_matches(name, list(known), n=most)
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Sentence on the known name that is most like an unknown one, with a space before it; "" where none is like it."""
+    guesses = alike(name, known)
+    return f" Did you mean '{guesses[0]}'?" if guesses else ""
+
+
+def unknown(kind: str, name: str, known: list[str]) -> str:
+    """The message on an unknown name: what was asked for, the nearest match, and what exists."""
+    return f"There is no {kind} '{name}'.{did_you_mean(name, known)} There are: {', '.join(known)}."

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from longtail.data.class_names import near, near_names
 from longtail.data.contrast import loses_contrast
 from longtail.data.images import opened, read_square
 from longtail.data.modes import to_rgb
-from longtail.data.names import image_suffixes, is_image, is_trash, near, near_names, said_of_left_out, split_of
+from longtail.data.names import image_suffixes, is_image, is_trash, said_of_left_out, split_of
 from longtail.data.reading import read_all
 
 

@@ -20,7 +20,7 @@ METHOD_COLUMNS = ("name", "stages", "parameters", "cost", "parts", "source")
 
 def run_list(what: str, *, as_json: bool) -> None:
     """Prints methods, settings or backbones, one line each."""
-    from longtail.spec.description import unknown
+    from longtail.text import unknown
 
     listers = {"methods": _methods, "settings": _settings, "backbones": _backbones}
     if what not in listers:

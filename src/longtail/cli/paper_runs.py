@@ -19,8 +19,7 @@ from longtail.reporting.sheets import FORMATS, TEXT, check_format
 from longtail.results import counted
 from longtail.runs.measured import Identify, Measured, measured_of
 from longtail.runs.results_file import results_below, results_in, without_copies
-from longtail.spec.description import unknown
-from longtail.text import for_shell
+from longtail.text import for_shell, unknown
 from longtail.workflow.command import option_words
 from longtail.workflow.request import Request, default_of, flag
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 
+from longtail.data.class_names import said_of_near
 from longtail.data.contrast import said_of_faded
 from longtail.data.findings import Copies, Inspection
-from longtail.data.names import said_of_near, split_of
+from longtail.data.names import split_of
 from longtail.data.walking import some
 
 

@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from longtail.data.names import SPLITS, near
+from longtail.data.class_names import near
+from longtail.data.names import SPLITS
 from longtail.data.opening import FORMATS
 from longtail.data.walking import some
 from longtail.errors import BadFolder

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from longtail.data.names import meant
+from longtail.data.class_names import meant
 from longtail.data.rows import refuse_repeated
 from longtail.data.walking import some
 from longtail.errors import UserError

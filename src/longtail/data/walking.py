@@ -11,7 +11,7 @@ from typing import NoReturn
 from longtail.data.below import Below, runs_in
 from longtail.data.names import is_image, is_trash
 from longtail.errors import BadFolder, UnreadableFile
-from longtail.text import visible
+from longtail.text import alike, visible
 
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 Visit = tuple[str, list[str], list[str]]
@@ -134,12 +134,10 @@ def refuse_controls(names: Iterable[str], where: str) -> None:
 
 def neighbours(root: Path) -> str:
     """Sentence on what there is in place of a file or folder that does not exist."""
-    import difflib
-
     if not root.parent.is_dir():
         return f"Its parent folder '{root.parent}' does not exist either."
     names = sorted(name for name in os.listdir(root.parent) if not name.startswith("."))
-    close = difflib.get_close_matches(root.name, names, n=3)
+    close = alike(root.name, names, most=3)
     return f"Did you mean {' or '.join(close)}?" if close else f"'{root.parent}' has {some(names) or 'nothing'}."
 
 

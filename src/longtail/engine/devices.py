@@ -11,7 +11,7 @@ from longtail.engine.compute import PRECISIONS, Compute
 from longtail.engine.group import own_place
 from longtail.errors import UserError
 from longtail.runs.devices import chosen_device
-from longtail.spec.description import unknown
+from longtail.text import unknown
 from longtail.together import world
 
 

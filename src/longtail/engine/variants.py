@@ -19,7 +19,7 @@ from longtail.errors import UserError
 from longtail.networks.experts import ExpertsBackbone
 from longtail.networks.timm_backbone import TimmBackbone
 from longtail.networks.wrappers import TwoBranchBackbone
-from longtail.spec.description import unknown
+from longtail.text import unknown
 
 VARIANTS: Mapping[str, str] = {
     "compile": "the network is compiled (torch.compile); the first steps of a stage take up to minutes",

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from longtail.errors import NoConnectionError, UserError
 from longtail.networks.backbones import Features, Images, Maps
+from longtail.text import alike
 
 OTHERS: Mapping[str, tuple[str, Mapping[str, Any]]] = {"resnet10": ("resnet18", {"layers": (1, 1, 1, 1)})}
 """Networks without a name in timm: the model that they are made of, and what is changed. ResNet-10 is that of OLTR and the
@@ -113,9 +114,7 @@ def is_timm_name(name: str) -> bool:
 
 
 def _similar(name: str) -> str:
-    import difflib
-
     import timm
 
-    close = difflib.get_close_matches(name, ["resnet32", *OTHERS, *timm.list_models()], n=4)
+    close = alike(name, ["resnet32", *OTHERS, *timm.list_models()], most=4)
     return f"Similar: {', '.join(close)}." if close else "`longtail list backbones` prints all names."

@@ -27,9 +27,9 @@ from longtail.recipes.budget import (
 )
 from longtail.recipes.stages import first_stage, second_stage
 from longtail.recipes.trunk import trunk_fields, trunk_notes, trunk_of
-from longtail.spec.description import unknown
 from longtail.spec.recipe import Recipe, Setting, Stage
 from longtail.steps import mixup as mixup_step
+from longtail.text import unknown
 from longtail.weighting import Rule, class_based_effective_number, power
 
 Cloud = Callable[..., Any]

@@ -15,9 +15,9 @@ from longtail.networks import AttentiveBackbone
 from longtail.recipes.baselines import plain_stage
 from longtail.recipes.budget import WITH_REPLACEMENT, Budget, Key, published
 from longtail.recipes.stages import first_stage, plain_head, second_stage
-from longtail.spec.description import unknown
 from longtail.spec.recipe import Recipe, Setting, Stage
 from longtail.steps import class_means, meta_embed
+from longtail.text import unknown
 from longtail.weighting import power
 
 

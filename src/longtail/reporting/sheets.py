@@ -9,8 +9,7 @@ from dataclasses import dataclass
 
 from longtail.errors import UserError
 from longtail.runs.files import csv_text
-from longtail.spec.description import unknown
-from longtail.text import guarded, markdown, visible
+from longtail.text import guarded, markdown, unknown, visible
 
 LATEX = {sign: f"\\{sign}" for sign in "&%$#_{}"} | {
     "\\": r"\textbackslash{}",

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from longtail.errors import UserError
-from longtail.spec.description import unknown
+from longtail.text import unknown
 
 AUTOMATIC = "auto"
 SHOWN_COUNTS = (500, 200, 100, 50)  # training images of the classes in Figure 1 of Li, Cheung, Lu, CVPR 2022

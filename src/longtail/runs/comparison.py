@@ -18,7 +18,7 @@ from longtail.results import GROUP_RULES, GROUPS
 from longtail.runs.compared import Method, names_of, read_methods
 from longtail.runs.layout import as_folders
 from longtail.runs.report import RunReport
-from longtail.spec.description import unknown
+from longtail.text import unknown
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from longtail.errors import UserError
-from longtail.spec.description import unknown
+from longtail.text import unknown
 
 
 def chosen_device(device: str) -> str:

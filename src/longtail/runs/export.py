@@ -15,7 +15,7 @@ from longtail.runs.output import check_output, write_output
 from longtail.runs.seals import json_text, sha256
 from longtail.runs.serving import Predictor, load
 from longtail.runs.tuned import MODEL
-from longtail.spec.description import unknown
+from longtail.text import unknown
 
 USUAL = {"onnx": "model.onnx", "timm": "timm"}  # names that an export gets in the run folder
 TIMM_FILES = ("config.json", "model.safetensors")

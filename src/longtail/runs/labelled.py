@@ -11,11 +11,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from longtail.data.class_names import in_known_form, meant, said_of_known_form
 from longtail.data.collection import Listing
 from longtail.data.contrast import said_of_faded
 from longtail.data.folder import said_of_corrupt
 from longtail.data.listing import list_images, said_of_unlisted, unlisted
-from longtail.data.names import in_known_form, meant, said_of_known_form
 from longtail.data.reading import Decoded, read_all
 from longtail.data.walking import some
 from longtail.errors import BadFolder, CorruptImage, UserError

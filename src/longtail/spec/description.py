@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import inspect
 import json
@@ -14,6 +13,7 @@ from functools import partial
 from typing import Any
 
 from longtail.errors import UserError
+from longtail.text import did_you_mean
 
 # Current import paths of parts that descriptions, and so the hashes of experiments, name by an earlier import path. A part that
 # moves once more gets its new path on the right side; the left side never changes.
@@ -154,13 +154,6 @@ def _as_number(value: Any, current: Any) -> Any:
     return int(value) if whole else value
 
 
-def unknown(kind: str, name: str, known: list[str]) -> str:
-    """The message on an unknown name: what was asked for, the nearest match, and what exists."""
-    close = difflib.get_close_matches(name, known, n=1)
-    guess = f" Did you mean '{close[0]}'?" if close else ""
-    return f"There is no {kind} '{name}'.{guess} There are: {', '.join(known)}."
-
-
 def parameters_of(function: Callable[..., Any]) -> dict[str, Any]:
     """Hyper-parameters of a function, class or partial with their values: fixed by the partial, else the default, else None."""
     fixed = dict(function.keywords) if isinstance(function, partial) else {}
@@ -200,9 +193,7 @@ def member(thing: Any, name: str) -> Any:
     if name not in known:
         owner = thing.func if isinstance(thing, partial) else thing
         label = getattr(owner, "__name__", type(owner).__name__)
-        close = difflib.get_close_matches(name, list(known), n=1)
-        guess = f" Did you mean '{close[0]}'?" if close else ""
-        raise UserError(f"{label} has no '{name}'.{guess} It has {', '.join(known) or 'nothing to change'}.")
+        raise UserError(f"{label} has no '{name}'.{did_you_mean(name, known)} It has {', '.join(known) or 'nothing to change'}.")
     return known[name]
 
 

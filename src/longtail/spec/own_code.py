@@ -11,7 +11,7 @@ from types import ModuleType
 from typing import Any
 
 from longtail.errors import MissingFileError, UserError
-from longtail.spec.description import unknown
+from longtail.text import unknown
 
 MARK = "@"
 

@@ -12,7 +12,8 @@ from types import ModuleType
 from typing import Any
 
 from longtail.errors import UserError
-from longtail.spec.description import checked, parameters_of, unknown
+from longtail.spec.description import checked, parameters_of
+from longtail.text import unknown
 
 
 def parse_value(text: str, current: Any) -> Any:

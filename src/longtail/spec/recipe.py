@@ -14,7 +14,7 @@ from longtail import heads, inference, schedules, steps, weighting
 from longtail.data.augmentation import augmentations, check_augmentation
 from longtail.data.symmetry import check_views
 from longtail.errors import UserError
-from longtail.spec.description import unknown
+from longtail.text import unknown
 
 ADAMW = partial(AdamW, lr=1e-3, weight_decay=0.05)
 PROSE = {"prose": True}  # marks a field that does not change what is trained and is left out of descriptions

@@ -14,7 +14,8 @@ from longtail.data.symmetry import check_views
 from longtail.engine.variants import variants_of
 from longtail.errors import UserError, WrongTypeError
 from longtail.results import GROUP_RULES
-from longtail.spec.description import parameters_of, unknown
+from longtail.spec.description import parameters_of
+from longtail.text import unknown
 from longtail.workflow.request import AUTO, Request
 from longtail.workflow.resolve import has_own_data, recipe_function, setting_function
 

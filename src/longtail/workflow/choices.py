@@ -9,12 +9,12 @@ from statistics import median
 from typing import Any
 
 from longtail import settings
+from longtail.data.class_names import said_of_near
 from longtail.data.collection import Listing
 from longtail.data.csv_list import read_csv
 from longtail.data.folder import training_images
 from longtail.data.images import short_side
 from longtail.data.listing import class_around, list_images, said_of_unlisted, unlisted
-from longtail.data.names import said_of_near
 from longtail.errors import UserError
 from longtail.results import counted
 from longtail.runs.devices import chosen_device

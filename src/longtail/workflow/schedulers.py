@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from longtail.errors import UserError
 from longtail.processes import out_of_reach, printing_nowhere
 from longtail.runs.locks import is_held
-from longtail.spec.description import unknown
+from longtail.text import unknown
 from longtail.workflow.cluster_job import StoredJob
 from longtail.workflow.stored import LOCK, StoredRequest, Submitted
 

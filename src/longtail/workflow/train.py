@@ -8,7 +8,7 @@ from threading import RLock
 from typing import Any
 
 from longtail.errors import WrongTypeError
-from longtail.spec.description import unknown
+from longtail.text import unknown
 from longtail.turns import first_alone
 from longtail.workflow.auto import choose_method
 from longtail.workflow.one_run import Result, prepared, train_one
