@@ -345,9 +345,13 @@ def test_transductive_numbers_are_marked_in_every_table(runs):
     assert table.text.count("(transductive)") == 1
 
 
-def test_no_name_is_cut_off_at_80_columns():
+def test_no_name_is_cut_off_or_broken_at_80_columns():
     out = longtail("list", columns=80).out
-    assert all(re.search(rf"^ {name} ", out, re.MULTILINE) for name in (function.__name__ for function in recipes.ALL))
+    assert all(re.search(rf"^{name} · ", out, re.MULTILINE) for name in (function.__name__ for function in recipes.ALL))
+    words = out.replace(",", " ").split()
+    parts = {part for row in json.loads(longtail("list", "--json").out) for part in row["head"].split(", ")} - {"–"}
+    assert {"AttentiveBackbone", "ExpertsHead"} < parts
+    assert parts <= set(words)
     assert "…" not in out
     table, _, _ = out.partition("parts: those")
     assert max(map(len, table.splitlines())) <= 80

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import textwrap
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -11,15 +12,14 @@ from typing import TYPE_CHECKING, Any
 from longtail.cli.show import console, say, text
 from longtail.cli.tables import grid
 from longtail.errors import UserError
+from longtail.results import counted
 
 if TYPE_CHECKING:
     from longtail.spec.recipe import Recipe
 
-METHOD_COLUMNS = ("name", "stages", "parameters", "cost", "parts", "source")
-
 
 def run_list(what: str, *, as_json: bool) -> None:
-    """Prints methods, settings or backbones, one line each."""
+    """Prints methods, settings or backbones."""
     from longtail.text import unknown
 
     listers = {"methods": _methods, "settings": _settings, "backbones": _backbones}
@@ -30,18 +30,32 @@ def run_list(what: str, *, as_json: bool) -> None:
         console.print_json(json.dumps(rows), ensure_ascii=True)
         return
     if what == "methods":
-        rows = [{**row, METHOD_COLUMNS[4]: _parts(row)} for row in rows]
-    shown = METHOD_COLUMNS if what == "methods" else tuple(rows[0])
-    table = grid(what, names=shown)
+        _print_methods(rows)
+        return
+    table = grid(what, names=tuple(rows[0]))
     table.columns[0].no_wrap = True
     for row in rows:
-        table.add_row(*(text(str(row[name]).partition(";")[0]) for name in shown))
+        table.add_row(*map(text, row.values()))
     say(table)
-    if what == "methods":
-        say("parameters: those of the network up to its features, on cifar100_lt (ResNet-32).")
-        say("parts: those that differ from training with cross-entropy. Variants of each method: --json.")
-        say("cost: arithmetic of the training at the common budget, where cross-entropy's is 1.")
-    say("Next: longtail train DATA --method NAME" if what == "methods" else "Next: longtail train DATA")
+    say("Next: longtail train DATA")
+
+
+def _print_methods(rows: list[dict[str, Any]]) -> None:
+    """Three paragraphs per method: its name with numbers and source, what it does, and its parts; lines end between words."""
+    for row in rows:
+        numbers = (counted(row["stages"], "stage"), f"{row['parameters']} parameters", f"cost {row['cost']}")
+        say(_wrapped(" · ".join((row["name"], *numbers, row["source"].partition(";")[0]))))
+        say(_wrapped(row["what"], "    "))
+        say(_wrapped(_parts(row), "    "))
+    say("\nparameters: those of the network up to its features, on cifar100_lt (ResNet-32).")
+    say("cost: arithmetic of the training at the common budget, where cross-entropy's is 1.")
+    say("parts: those that differ from training with cross-entropy. Variants of each method: --json.")
+    say("Next: longtail train DATA --method NAME")
+
+
+def _wrapped(paragraph: str, indent: str = "") -> str:
+    """The paragraph in lines that end between words and fit the terminal."""
+    return textwrap.fill(text(paragraph), console.width, initial_indent=indent, subsequent_indent="    ", break_on_hyphens=False)
 
 
 def _methods() -> list[dict[str, Any]]:
@@ -91,9 +105,9 @@ def _changes(recipe: Recipe) -> dict[str, str]:
 
 
 def _parts(row: dict[str, Any]) -> str:
-    """The parts of a method that differ from plain training, in one cell."""
+    """The parts of a method that differ from plain training, in one line."""
     named = (row[part] for part in ("loss", "draw, weights", "head", "inference"))
-    return ", ".join(part for part in named if part != "–") or "–"
+    return f"parts: {', '.join(part for part in named if part != '–') or 'those of plain training'}"
 
 
 def _named(parts: Sequence[Any], usual: set[str]) -> str:
