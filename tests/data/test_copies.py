@@ -1,12 +1,13 @@
-"""Held-out images that are copies of training images are counted and said, before anything is trained."""
+"""Held-out copies of training images, and copies with two labels, are counted and said before anything is trained."""
 
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from commands import longtail, paint
-from longtail.data.copies import said_of_copies
+from longtail.data.copies import said_of_copies, said_of_two_labels
 from longtail.data.splits import Data, Split
 
 
@@ -35,12 +36,28 @@ def test_copies_are_counted_by_content(data, beginning):
     assert bool(beginning) == ("`longtail inspect 'my photos'` finds them; keep one file of each." in said)
 
 
+def labelled(split, *labels):
+    return replace(split, labels=np.array(labels))
+
+
+def test_contents_with_two_labels_are_counted_once_each():
+    data = data_of(["x", "y", "x", "x", "y", ""], ["y", "", "z"], ["z"])
+    train, test, val = (data.train, 0, 1, 1, 0, 1, 0), (data.test, 0, 1, 1), (data.val, 0)
+    of_two = replace(data, train=labelled(*train), test=labelled(*test), val=labelled(*val))
+    assert said_of_two_labels(data, "photos") == "", "all have one label"
+    assert said_of_two_labels(of_two, "my photos") == (
+        "3 images lie in two classes or more, byte for byte (first '0' and '2'): keep the file with the right label of each. "
+        "`longtail inspect 'my photos'` lists them."
+    )
+
+
 @pytest.mark.slow
 def test_train_says_so(tmp_path):
     photos = paint(tmp_path / "photos" / "train", {"apple": 4, "berry": 3}).parent
     paint(photos / "test", {"apple": 2, "berry": 2}, seed=1)
-    shutil.copy(photos / "train/apple/000.png", photos / "test/apple/copy.png")
+    shutil.copy(photos / "train/apple/000.png", photos / "test/berry/copy.png")
     how = ("--method", "ce", "--epochs", 1, "--size", 8, "--backbone", "resnet8", "--device", "cpu", "--no-report")
     found = longtail("train", photos, *how, "--runs", tmp_path / "runs")
     assert found.code == 0, found.err
     assert "1 of 5 test images is a copy of a training image" in found.text + found.err
+    assert "1 image lies in two classes or more" in found.text + found.err

@@ -1,11 +1,16 @@
-"""Images that are held out and are copies of training images, byte for byte."""
+"""Images that are copies of each other, byte for byte: held-out images of training images, and images with two labels."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
 from longtail.data.splits import Data, Split
 from longtail.results import counted
-from longtail.text import for_shell
+from longtail.text import for_shell, visible
 
+SAID = -1  # label of a content that is known to have two
 HELD_OUT = {"val": "validation", "test": "test"}
 
 
@@ -31,3 +36,41 @@ def copies_in(split: Split, train: Split) -> int:
     known = set(split.digests) - {""}
     shown = {digest for digest in train.digests if digest in known} if known else known
     return sum(digest in shown for digest in split.digests)
+
+
+def said_of_two_labels(data: Data, name: object) -> str:
+    """Sentence on the contents that have more than one label, of which all but one are wrong; "" for none, or where not known.
+
+    Args:
+        data: the images, with the hashes of their contents.
+        name: the folder or CSV that they come from.
+    """
+    twice = dict(_two_labels(data))
+    if not twice:
+        return ""
+    have = "image lies" if len(twice) == 1 else "images lie"
+    command = for_shell("longtail", "inspect", name)
+    return (
+        f"{len(twice):,} {have} in two classes or more, byte for byte (first {next(iter(twice.values()))}): keep the file with "
+        f"the right label of each. `{command}` lists them."
+    )
+
+
+def _two_labels(data: Data) -> Iterator[tuple[str, str]]:
+    """Each content with two labels, and its first two files that differ in it; only files of equal contents are looked at."""
+    first: dict[str, tuple[str, int]] = {}
+    for split, indices in _repeated([split for split in data.splits.values() if split.digests]):
+        for index in indices:
+            content, file, label = split.digests[index], split.files[index], int(split.labels[index])
+            other, known = first.setdefault(content, (file, label)) if content else (file, label)
+            if known not in (label, SAID):
+                first[content] = (file, SAID)
+                yield content, f"'{visible(other)}' and '{visible(file)}'"
+
+
+def _repeated(splits: Sequence[Split]) -> Iterator[tuple[Split, list[int]]]:
+    """The indices of the images in each split whose content occurs more than once in all of them."""
+    hashes = [np.fromiter(map(hash, split.digests), dtype=np.int64) for split in splits]
+    values, counts = np.unique(np.concatenate(hashes), return_counts=True) if hashes else (np.zeros(0), np.zeros(0))
+    for split, own in zip(splits, hashes, strict=True):
+        yield split, np.flatnonzero(np.isin(own, values[counts > 1])).tolist()
