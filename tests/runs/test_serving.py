@@ -1,4 +1,4 @@
-"""Prediction with a finished run: every kind of image gets the run's own scores, and timm loads models in its layout."""
+"""Prediction with a finished run: every kind of image gets the run's own scores, whatever the rule, device and views."""
 
 import json
 import pickle
@@ -6,31 +6,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import timm
 import torch
 from PIL import Image
-from safetensors.torch import load_file, save_file
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 import longtail
-from longtail import recipes, settings
+from longtail import settings
 from longtail.data import transforms
-from longtail.data.transforms import normalise
-from longtail.engine.building import new_model
 from longtail.errors import CorruptImage, MissingFileError, UserError
-from longtail.inference import as_trained
-from longtail.networks.backbones import CifarResNet
-from longtail.networks.pretrained import load_backbone, read_weights
-from longtail.networks.timm_backbone import TimmBackbone
 from longtail.runs.inputs import read_input
 from longtail.runs.model_reading import scores_of
-from longtail.runs.model_store import write_model
-from longtail.runs.run import Run
 from longtail.runs.serving import Prediction, Probabilities, load
-from longtail.spec.experiment import Experiment
-from longtail.workflow import train as workflow
 
-OPTIONS = {"epochs": 2, "device": "cpu", "precision": "32-true"}
 DIGITS = tuple("0123456789")
 
 
@@ -40,37 +27,8 @@ def data():
 
 
 @pytest.fixture(scope="session")
-def digits_run(tmp_path_factory):
-    """A finished run on digits, by method; first stages are shared."""
-    runs = tmp_path_factory.mktemp("runs")
-    return lambda method, **more: workflow.train("digits_lt", method=method, runs=runs, **OPTIONS, **more)
-
-
-@pytest.fixture(scope="session")
 def predictor(digits_run):
     return load(digits_run("gcl").folder)
-
-
-@pytest.fixture(scope="session")
-def photos(tmp_path_factory):
-    """Three classes of eight images, told apart by their colour."""
-    root = tmp_path_factory.mktemp("photos")
-    for label, name in enumerate(("blue", "green", "red")):
-        (root / name).mkdir()
-        for i in range(8):
-            pixels = np.random.default_rng((label, i)).integers(0, 100, (40, 36, 3), dtype=np.uint8)
-            pixels[..., 2 - label] += 150
-            Image.fromarray(pixels).save(root / name / f"{i}.png")
-    return root
-
-
-@pytest.fixture(scope="session")
-def photo_run(photos, tmp_path_factory):
-    """A finished run on photos, by timm's name of the network."""
-    runs, options = tmp_path_factory.mktemp("runs"), {**OPTIONS, "epochs": 1, "size": 32, "symmetry": "none"}
-    return lambda name, method="ce", **more: workflow.train(
-        photos, method=method, runs=runs / name, backbone=name, **(options | more)
-    )
 
 
 def stored(run, name):
@@ -318,41 +276,6 @@ def test_predictions_with_views(predictor, data, tmp_path):
         predictor.predict(pixels[0], views=3)
 
 
-# --- timm ------------------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("name", ["test_resnet", "test_efficientnet", "test_convnext"])
-def test_timm_loads_what_is_timm_s(photo_run, name):
-    folder, pixels = photo_run(name).folder, torch.randint(0, 256, (4, 3, 32, 32), dtype=torch.uint8)
-    predictor, config = load(folder), json.loads((folder / "model" / "config.json").read_text())
-    network = timm.create_model(f"local-dir:{folder / 'model'}", pretrained=True).eval()
-    with torch.inference_mode():
-        logits = network(normalise(pixels, mean=network.pretrained_cfg["mean"], std=network.pretrained_cfg["std"]))
-    torch.testing.assert_close(logits, predictor.scores(pixels), rtol=1e-4, atol=1e-5)
-    assert network.pretrained_cfg["label_names"] == list(predictor.classes) == ["blue", "green", "red"]
-    assert tuple(network.pretrained_cfg["input_size"]) == (3, 32, 32)
-    assert config["architecture"] == name
-
-
-@pytest.mark.parametrize(("name", "shape"), [("resnetv2_18", (3, 512, 1, 1)), ("deit_tiny_distilled_patch16_224", None)])
-def test_odd_classifiers_of_timm(photos, tmp_path, name, shape):
-    setting = settings.folder(name="photos", size=32, epochs=1, backbone=name)
-    experiment, run = Experiment(recipes.ce(setting), setting, setting.data(photos)), Run(tmp_path)
-    model = new_model(experiment).eval()
-    write_model(run, experiment, model, as_trained)
-    assert all(torch.equal(t, model.state_dict()[n]) for n, t in load(tmp_path, device="cpu").model.state_dict().items())
-    if shape is not None:
-        assert timm.create_model(f"local-dir:{tmp_path / 'model'}", pretrained=True).get_classifier().weight.shape == shape
-
-
-@pytest.mark.parametrize("method", ["ncm", "gcl", "lws"])
-def test_what_timm_cannot_hold_is_still_loaded(photo_run, method):
-    run = photo_run("test_resnet", method)
-    predictor = load(run.folder)
-    assert predictor.model.backbone.timm_name == "test_resnet"
-    assert "architecture" not in json.loads((run.folder / "model" / "config.json").read_text())
-
-
 @pytest.mark.parametrize("method", ["ce", "ncm", "gcl"])
 def test_files_get_the_answer_that_the_run_stored(photo_run, photos, method):
     run = photo_run("test_resnet", method)
@@ -360,78 +283,3 @@ def test_files_get_the_answer_that_the_run_stored(photo_run, photos, method):
     answers = load(run.folder).predict([photos / path for path, _, part, _ in rows if part == "test"])
     probabilities = torch.tensor([list(answer.probabilities.values()) for answer in answers])
     torch.testing.assert_close(probabilities, stored(run, "scores").float().softmax(1), rtol=5e-3, atol=2e-3)
-
-
-# --- Weights to start from -------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("form", ["run folder", "safetensors", "pth", "wrapped pth"])
-def test_a_backbone_starts_from_a_run_or_a_file(digits_run, tmp_path, form):
-    folder = digits_run("ce").folder
-    tensors = load_file(folder / "model" / "model.safetensors")
-    paths = {"run folder": folder, "safetensors": folder / "model" / "model.safetensors"}
-    paths |= {"pth": tmp_path / "a.pth", "wrapped pth": tmp_path / "b.pth"}
-    torch.save(tensors, paths["pth"])
-    torch.save({"epoch": 3, "state_dict": {f"module.{n}": t for n, t in tensors.items()}}, paths["wrapped pth"])
-    backbone = CifarResNet(depth=8)
-    assert load_backbone(backbone, paths[form]) == len(backbone.state_dict())
-    assert all(torch.equal(tensor, tensors[f"backbone.{name}"]) for name, tensor in backbone.state_dict().items())
-
-
-def test_timm_s_names_are_understood_both_ways(photo_run, tmp_path):
-    folder, backbone = photo_run("test_convnext").folder, TimmBackbone(name="test_convnext")
-    load_backbone(backbone, folder)
-    tensors = load_file(folder / "model" / "model.safetensors")
-    assert all(torch.equal(tensor, tensors[name]) for name, tensor in backbone.body.state_dict().items())
-    save_file(backbone.state_dict(), tmp_path / "ours.safetensors")
-    assert load_backbone(TimmBackbone(name="test_convnext"), tmp_path / "ours.safetensors") == len(backbone.state_dict())
-
-
-def test_training_starts_from_the_weights(digits_run, tmp_path):
-    weights = digits_run("ce").folder / "model" / "model.safetensors"
-    changes = {"stages.0.optimizer.lr": 0.0, "stages.0.optimizer.weight_decay": 0.0}
-    started = digits_run("ce", weights=weights, changes=changes)
-    before, after = load_file(weights), load_file(started.folder / "model" / "model.safetensors")
-    assert all(torch.equal(before[name], after[name]) for name in before if name.startswith("backbone.groups.0.0.conv"))
-    assert not torch.equal(before["head.weight"], after["head.weight"])
-
-
-def test_other_weights_of_the_same_name_are_another_run(digits_run, tmp_path):
-    folders = [tmp_path / name for name in ("first", "second")]
-    for seed, folder in enumerate(folders):
-        folder.mkdir()
-        torch.manual_seed(seed)
-        save_file(CifarResNet(depth=8).state_dict(), folder / "weights.safetensors")
-    runs = [digits_run("ce", weights=folder / "weights.safetensors") for folder in folders]
-    assert runs[0].folder != runs[1].folder
-
-
-@pytest.mark.parametrize(
-    ("content", "words"),
-    [
-        (None, r"There are no weights at '.*a\.safetensors'; give a \.safetensors file or a run folder"),
-        (b"words", r"a\.safetensors' is not a safetensors file"),
-        (
-            CifarResNet(depth=14),
-            r"does not hold the weights of this backbone: .* of its .* are missing or have another shape "
-            r"\(first: .*`backbone=NAME`",
-        ),
-        (CifarResNet(depth=8, width=8), r"first: conv\.weight"),
-    ],
-)
-def test_weights_that_do_not_fit_are_refused(tmp_path, content, words):
-    path = tmp_path / "a.safetensors"
-    if isinstance(content, bytes):
-        path.write_bytes(content)
-    elif content is not None:
-        save_file(content.state_dict(), path)
-    with pytest.raises(ValueError, match=words):
-        load_backbone(CifarResNet(depth=20), path)
-
-
-def test_weights_that_run_code_are_refused(tmp_path):
-    torch.save({"model": Path("a")}, tmp_path / "a.pth")
-    (tmp_path / "b.pth").write_bytes(b"words")
-    for name in "ab":
-        with pytest.raises(ValueError, match=rf"{name}\.pth' holds more than tensors, or is damaged; convert it to safetensors"):
-            read_weights(tmp_path / f"{name}.pth")
