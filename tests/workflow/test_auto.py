@@ -3,38 +3,29 @@
 import csv
 import json
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
-import torch
 
-from commands import longtail, paint
+from commands import longtail
 from longtail import load, train
-from longtail.choosing import Comparison
 from longtail.cli.options import in_flags
-from longtail.errors import UserError
-from longtail.inference import Predictions
-from longtail.inference import logit_adjusted as rule
 from longtail.runs.report import read_report
 from longtail.workflow import auto
-from longtail.workflow.auto import Candidate, choose_method
-from longtail.workflow.candidates import Reading, Tried, readings_of, tried
+from longtail.workflow.auto import choose_method
 from longtail.workflow.one_run import prepared
 from longtail.workflow.request import Request
-from longtail.workflow.trials import Trials, validation_parts
-from longtail.workflow.verdict import on_test_images, verdict
 from longtail.workflow.watcher import Silent
 
-COUNTS = {"apple": 30, "berry": 10, "citron": 4, "date": 2}
+CLASSES = ("apple", "berry", "citron", "date")
 QUICK = ("--epochs", 1, "--size", 16, "--backbone", "resnet8", "--device", "cpu", "--precision", "32-true")
 SHORT = {"epochs": 1, "size": 16, "backbone": "resnet8", "device": "cpu", "precision": "32-true"}
 
 
 @pytest.fixture(scope="module")
-def photos(tmp_path_factory):
-    return paint(tmp_path_factory.mktemp("data") / "photos", COUNTS, size=16)
+def photos(tailed):
+    return tailed
 
 
 @pytest.fixture(scope="module")
@@ -77,8 +68,8 @@ def test_the_chosen_is_the_one_expected_ahead_within_one_standard_error(stored):
 
 def test_the_chosen_is_trained_again_on_training_and_validation_images(said, stored):
     where = Counter(split_of(Path(said.folder) / stored["chosen_run"]).values())
-    assert {name: where[name, "test"] for name in COUNTS} == {"apple": 6, "berry": 2, "citron": 1, "date": 1}
-    assert {name: where[name, "train"] for name in COUNTS} == {"apple": 24, "berry": 8, "citron": 3, "date": 1}
+    assert {name: where[name, "test"] for name in CLASSES} == {"apple": 6, "berry": 2, "citron": 1, "date": 1}
+    assert {name: where[name, "train"] for name in CLASSES} == {"apple": 24, "berry": 8, "citron": 3, "date": 1}
     assert not any(split == "val" for _, split in where)
 
 
@@ -109,7 +100,7 @@ def test_without_a_re_fit_the_compared_network_is_used(said, stored, photos, mon
     where = Counter(
         split_of(Path(again.folder) / json.loads((Path(again.folder) / "answers.json").read_text())["chosen_run"]).values()
     )
-    assert {name: where[name, "val"] for name in COUNTS} == {"apple": 2, "berry": 1, "citron": 1, "date": 0}
+    assert {name: where[name, "val"] for name in CLASSES} == {"apple": 2, "berry": 1, "citron": 1, "date": 0}
 
 
 def test_fresh_compares_anew_and_leaves_nothing_over(photos, said):
@@ -227,82 +218,7 @@ def test_verify_of_the_answers_checks_the_chosen_run(said, stored, tmp_path):
     assert str(chosen / "model" / "model.safetensors") in json.dumps(checked)
 
 
-# --- Parts -----------------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def data(photos, tmp_path_factory):
-    return prepared(Request(photos, runs=tmp_path_factory.mktemp("parts"), **SHORT), Silent())[1]
-
-
-def test_with_folds_every_image_is_held_out_once(data, photos):
-    parts = validation_parts(data, Request(photos, folds=3))
-    held = [file for part in parts for file in part.val.files]
-    only = [file for file, label in zip(data.train.files, data.train.labels, strict=True) if data.class_counts[label] == 1]
-    assert sorted([*held, *only]) == sorted(data.train.files)
-    for part in parts:
-        assert sorted([*part.train.files, *part.val.files]) == sorted(data.train.files)
-        assert all(count > 0 for count in part.class_counts)
-        assert part.test is data.test
-
-
-def test_two_training_images_of_each_class_are_enough_for_two_folds(data):
-    few = replace(
-        data, train=data.train.take([np.flatnonzero(data.train.labels == label)[place] for label in (0, 1) for place in (0, 1)])
-    )
-    few = replace(few, classes=few.classes[:2])
-    with pytest.raises(UserError, match="Choose on all of them with `folds=2`, or train one method"):
-        validation_parts(few, Request("photos"))
-    assert [len(part.val) for part in validation_parts(few, Request("photos", folds=2))] == [2, 2]
-
-
-@dataclass(frozen=True)
-class Known:
-    """Passes whose predictions are given."""
-
-    predictions: Predictions
-
-    def over(self, split):
-        assert split == "val"
-        return self.predictions
-
-    def fit(self, fitted):
-        return fitted
-
-
-def passes(logits, labels, counts):
-    return Known(Predictions(torch.zeros(len(labels), 1), torch.tensor(logits), torch.tensor(labels), torch.tensor(counts)))
-
-
-def test_a_strength_is_chosen_on_other_images_than_those_it_is_judged_on():
-    """One image of a class is right only from tau 0.5 on, another only up to 0.4: no strength is right on both."""
-    reading = Reading("adjusted", "logit_adjusted_post_hoc", "tau", 1.0, tuple(step / 10 for step in range(21)))
-    ratio = float(np.log(10))
-    margins = torch.linspace(0.05, 0.95, 20) * ratio
-    logits = torch.stack([margins, torch.zeros(20)], 1).tolist()
-    labels = [1] * 10 + [0] * 10
-    found = tried(reading, lambda tau: lambda p: rule(p, tau=tau), [passes(logits, labels, [10.0, 1.0])], torch.ones(2))
-    expected = [max(reading.grid, key=lambda tau: (score(tau, margins, labels, ratio), -abs(tau - 1.0)))]
-    assert found.tau == pytest.approx(expected[0])
-    assert found.hits.double().mean() <= score(found.tau, margins, labels, ratio) + 1e-9
-
-
-def score(tau, margins, labels, ratio):
-    right = [(margin > tau * ratio) == (label == 0) for margin, label in zip(margins.tolist(), labels, strict=True)]
-    return round(float(np.mean(right)), 9)
-
-
-def test_folds_are_pooled_each_with_the_counts_of_its_part():
-    reading = Reading("adjusted", "logit_adjusted_post_hoc", "tau", 1.0, (1.0,))
-    two = [passes([[1.0, 0.0]], [1], [10.0, 1.0]), passes([[1.0, 0.0]], [1], [2.0, 1.0])]
-    found = tried(reading, lambda tau: lambda p: rule(p, tau=tau), two, torch.ones(2))
-    assert found.hits.tolist() == [True, False], "log 10 > 1 > log 2"
-
-
-def test_any_recipe_is_a_candidate():
-    assert [each.method for group in readings_of("ce, mislas").values() for each in group][-1] == "mislas"
-    with pytest.raises(UserError, match="no method 'mizlas'"):
-        readings_of("mizlas")
+# --- Test images ---------------------------------------------------------------------------------------------------------
 
 
 class Closed:
@@ -338,80 +254,3 @@ def test_under_the_paper_protocol_only_the_chosen_one_reads_the_test_set_in_each
     chosen = Path(said.folder) / json.loads((Path(said.folder) / "answers.json").read_text())["chosen_run"]
     assert read_report(chosen).protocol == "paper"
     assert "test_recalls" in (chosen / "log.jsonl").read_text()
-
-
-# --- Priors and sentences ---------------------------------------------------------------------------------------------------
-
-PLAIN, ADJUSTED = (
-    Reading("cross-entropy", "ce"),
-    Reading("post hoc logit adjustment", "logit_adjusted_post_hoc", "tau", 1.0, (1.0,)),
-)
-FORMER = read_report(next((Path(__file__).parents[1] / "fixtures" / "runs_0_1_0").glob("digits_lt/oltr/*")))
-
-
-@dataclass(frozen=True)
-class Shown:
-    """The validation images of a comparison, and what was asked for."""
-
-    labels: torch.Tensor
-    parts: list
-    request: Request
-
-
-def sentences(data, chosen, plain, other, *, hits=(1, 1), cost=1.0, **asked):
-    labels = torch.from_numpy(data.train.labels)
-    every = [
-        Tried(reading, torch.full_like(labels, right).bool()) for reading, right in zip((PLAIN, ADJUSTED), hits, strict=True)
-    ]
-    candidates = [Candidate(PLAIN, None, 1.0, plain), Candidate(ADJUSTED, 0.9, cost, other)]
-    shown = Shown(labels, [data], Request("photos", **asked))
-    return [*verdict(every, candidates, chosen, shown), on_test_images(FORMER, shown.request.class_prior)]
-
-
-def test_a_gain_and_what_it_costs(data):
-    plain, other = Comparison(0.4, (0.3, 0.5), 0.2, 0.05), Comparison(0.6, (0.5, 0.7), 0.0, 0.0)
-    said = sentences(data, 1, plain, other, hits=(0, 1))
-    assert said[0] == (
-        "Chosen: post hoc logit adjustment (tau 0.9), 60.0 [50.0, 70.0] % mean recall on 36 validation images, 20.0 ± 5.0 "
-        "points ahead of the next, cross-entropy."
-    )
-    assert said[1].startswith("Mean recall on these images, from cross-entropy to the chosen method: few 0.0 to 100.0 [")
-    assert said[1].endswith("%.")
-    assert "100.0 [100.0" not in said[1], "no interval has width zero"
-    assert said[2].startswith(f"On the {FORMER.images['test']:,} test images, which nothing was chosen on: mean recall ")
-
-
-def test_two_that_cannot_be_told_apart(data):
-    plain, other = Comparison(0.58, (0.5, 0.6), 0.02, 0.03), Comparison(0.6, (0.5, 0.7), 0.0, 0.0)
-    said = sentences(data, 0, plain, other, cost=2.0)
-    gap = "Post hoc logit adjustment is 2.0 ± 3.0 points ahead, which these images cannot tell from chance"
-    assert said[0].endswith(f"{gap}; the cheaper is kept.")
-    assert sentences(data, 0, plain, other)[0].endswith(f"{gap}; the chosen one is expected to be ahead on other images.")
-    assert said[1] == (
-        "Re-balancing does not pay here: its gain on 36 validation images cannot be told from chance. More validation images "
-        "(`val`, `folds`) would tell."
-    )
-
-
-def test_why_it_does_not_pay(data):
-    plain, other = Comparison(0.6, (0.5, 0.7), 0.0, 0.0), Comparison(0.5, (0.4, 0.6), 0.1, 0.02)
-    assert "no other candidate has a higher recall" in sentences(data, 0, plain, other)[1]
-    assert "in use the classes come as often as in training" in sentences(data, 0, plain, other, prior="train")[1]
-    assert sentences(data, 0, plain, other, prior="train")[0].startswith(
-        "Chosen: cross-entropy, 60.0 [50.0, 70.0] % expected accuracy under the class prior 'train' on 36 validation images, "
-    )
-    assert ", expected accuracy under the class prior 'train' " in sentences(data, 0, plain, other, prior="train")[2]
-    flat = replace(data, train=data.train.take(np.concatenate([np.flatnonzero(data.train.labels == c)[:1] for c in range(4)])))
-    assert "only 1.0 times as many training images" in sentences(flat, 0, plain, other)[1]
-
-
-def test_the_prior_is_part_of_the_rule(photos, tmp_path):
-    shares = tmp_path / "prior.csv"
-    shares.write_text("label,share\napple,0.7\nberry,0.1\ncitron,0.1\ndate,0.1\n")
-    request = Request(photos, runs=tmp_path, prior=str(shares), candidates="ce", **SHORT)
-    setting, images = prepared(request, Silent())
-    trials = auto._trials(request, setting, images, Silent())
-    assert isinstance(trials, Trials)
-    asked = trials.asked(readings_of("ce")["ce"][1], 0.5)
-    assert asked.variants == {"tau": 0.5, "target": pytest.approx((0.7, 0.1, 0.1, 0.1))}
-    assert trials.asked(readings_of("ce")["ce"][0]).variants == {}

@@ -1,0 +1,76 @@
+"""The verdict of a comparison: what was chosen, what it gains and costs, and why re-balancing does not pay."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from longtail.choosing import Comparison
+from longtail.runs.report import read_report
+from longtail.workflow.auto import Candidate
+from longtail.workflow.candidates import Reading, Tried
+from longtail.workflow.request import Request
+from longtail.workflow.verdict import on_test_images, verdict
+
+PLAIN, ADJUSTED = (
+    Reading("cross-entropy", "ce"),
+    Reading("post hoc logit adjustment", "logit_adjusted_post_hoc", "tau", 1.0, (1.0,)),
+)
+FORMER = read_report(next((Path(__file__).parents[1] / "fixtures" / "runs_0_1_0").glob("digits_lt/oltr/*")))
+
+
+@dataclass(frozen=True)
+class Shown:
+    """The validation images of a comparison, and what was asked for."""
+
+    labels: torch.Tensor
+    parts: list
+    request: Request
+
+
+def sentences(data, chosen, plain, other, *, hits=(1, 1), cost=1.0, **asked):
+    labels = torch.from_numpy(data.train.labels)
+    every = [
+        Tried(reading, torch.full_like(labels, right).bool()) for reading, right in zip((PLAIN, ADJUSTED), hits, strict=True)
+    ]
+    candidates = [Candidate(PLAIN, None, 1.0, plain), Candidate(ADJUSTED, 0.9, cost, other)]
+    shown = Shown(labels, [data], Request("photos", **asked))
+    return [*verdict(every, candidates, chosen, shown), on_test_images(FORMER, shown.request.class_prior)]
+
+
+def test_a_gain_and_what_it_costs(data):
+    plain, other = Comparison(0.4, (0.3, 0.5), 0.2, 0.05), Comparison(0.6, (0.5, 0.7), 0.0, 0.0)
+    said = sentences(data, 1, plain, other, hits=(0, 1))
+    assert said[0] == (
+        "Chosen: post hoc logit adjustment (tau 0.9), 60.0 [50.0, 70.0] % mean recall on 36 validation images, 20.0 ± 5.0 "
+        "points ahead of the next, cross-entropy."
+    )
+    assert said[1].startswith("Mean recall on these images, from cross-entropy to the chosen method: few 0.0 to 100.0 [")
+    assert said[1].endswith("%.")
+    assert "100.0 [100.0" not in said[1], "no interval has width zero"
+    assert said[2].startswith(f"On the {FORMER.images['test']:,} test images, which nothing was chosen on: mean recall ")
+
+
+def test_two_that_cannot_be_told_apart(data):
+    plain, other = Comparison(0.58, (0.5, 0.6), 0.02, 0.03), Comparison(0.6, (0.5, 0.7), 0.0, 0.0)
+    said = sentences(data, 0, plain, other, cost=2.0)
+    gap = "Post hoc logit adjustment is 2.0 ± 3.0 points ahead, which these images cannot tell from chance"
+    assert said[0].endswith(f"{gap}; the cheaper is kept.")
+    assert sentences(data, 0, plain, other)[0].endswith(f"{gap}; the chosen one is expected to be ahead on other images.")
+    assert said[1] == (
+        "Re-balancing does not pay here: its gain on 36 validation images cannot be told from chance. More validation images "
+        "(`val`, `folds`) would tell."
+    )
+
+
+def test_why_it_does_not_pay(data):
+    plain, other = Comparison(0.6, (0.5, 0.7), 0.0, 0.0), Comparison(0.5, (0.4, 0.6), 0.1, 0.02)
+    assert "no other candidate has a higher recall" in sentences(data, 0, plain, other)[1]
+    assert "in use the classes come as often as in training" in sentences(data, 0, plain, other, prior="train")[1]
+    assert sentences(data, 0, plain, other, prior="train")[0].startswith(
+        "Chosen: cross-entropy, 60.0 [50.0, 70.0] % expected accuracy under the class prior 'train' on 36 validation images, "
+    )
+    assert ", expected accuracy under the class prior 'train' " in sentences(data, 0, plain, other, prior="train")[2]
+    flat = replace(data, train=data.train.take(np.concatenate([np.flatnonzero(data.train.labels == c)[:1] for c in range(4)])))
+    assert "only 1.0 times as many training images" in sentences(flat, 0, plain, other)[1]
