@@ -7,6 +7,7 @@ chooses the strength of a run's rule and the temperature of its probabilities on
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -14,31 +15,26 @@ if TYPE_CHECKING:
     from longtail.runs.comparison import compare
     from longtail.runs.serving import load
     from longtail.workflow.train import train
-    from longtail.workflow.tuning import tune
+    from longtail.workflow.tuning import tune, untune
 
 __version__ = "0.1.0"
-__all__ = ["compare", "load", "train", "tune", "write_report_page"]
+__all__ = ["compare", "load", "train", "tune", "untune", "write_report_page"]
+PLACES = {
+    "compare": "longtail.runs.comparison",
+    "load": "longtail.runs.serving",
+    "train": "longtail.workflow.train",
+    "tune": "longtail.workflow.tuning",
+    "untune": "longtail.workflow.tuning",
+    "write_report_page": "longtail.reporting.writing",
+}
 
 
 def __getattr__(name: str) -> Any:
-    if name == "train":
-        from longtail.workflow.train import train
-
-        return train
-    if name == "load":
-        from longtail.runs.serving import load
-
-        return load
-    if name == "compare":
-        from longtail.runs.comparison import compare
-
-        return compare
-    if name == "tune":
-        from longtail.workflow.tuning import tune
-
-        return tune
-    if name == "write_report_page":
-        from longtail.reporting.writing import write_report_page
-
-        return write_report_page
+    """A function of `__all__`, whose module is imported when it is first asked for: `import longtail` alone stays quick."""
+    if name in PLACES:
+        return getattr(import_module(PLACES[name]), name)
     raise AttributeError(f"module 'longtail' has no attribute '{name}'; it has {', '.join(__all__)} and its submodules.")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

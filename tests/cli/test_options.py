@@ -96,3 +96,12 @@ def test_the_recorded_command_leaves_out_what_has_no_part_in_the_result():
 def test_help_loads_no_torch():
     code = "import sys; import longtail.cli.app; assert 'torch' not in sys.modules and 'numpy' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("command", ["evaluate", "predict", "tune", "compare", "report"])
+def test_the_help_of_a_finished_run_speaks_of_the_run(command):
+    said = {each.name: each.help for each in COMMANDS[command].params}
+    assert said["prior"].endswith("; those that the run was made for if not given.")
+    assert said.get("views", "; those that the run was evaluated with if not given.").endswith(
+        "; those that the run was evaluated with if not given."
+    )

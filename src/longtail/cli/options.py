@@ -18,6 +18,12 @@ from longtail.workflow.request import TRAINING, Request, default_of, flag
 
 PARAMETER = inspect.Parameter
 OTHERS = ("trust_code", "on", "slurm")  # arguments beside those of a request that messages name
+OF_A_RUN = {  # help of options that mean something else for a finished run than for a training
+    "prior": "Class frequencies in use: uniform, train (those of the training images), or a CSV label,share; those that the run "
+    "was made for if not given.",
+    "views": "Views of each image that a prediction is averaged over: 1, 2 (and its mirror image) or 8 (all symmetries of the "
+    "square); those that the run was evaluated with if not given.",
+}
 FIELDS = {each.name: each for each in fields(Request)}
 ALL = tuple(FIELDS)
 DATA = Annotated[str, typer.Argument(help=FIELDS["data"].metadata["help"], metavar="DATA")]
@@ -55,11 +61,12 @@ def sbatch_options(on: str | None, slurm: Sequence[str]) -> dict[str, str | bool
     return {key: value if mark else True for key, mark, value in (each.partition("=") for each in slurm)}
 
 
-def with_options(*names: str, **defaults: Any) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def with_options(*names: str, of_a_run: bool = False, **defaults: Any) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Decorates a command that takes `**asked` with options for fields of `Request`, beside parameters of its own.
 
     Args:
         names: names of the fields.
+        of_a_run: whether the command takes a finished run, for which the options stand beside its own and some say otherwise.
         defaults: default values that replace those of `Request`, by name.
     """
     hints = get_type_hints(Request)
@@ -67,7 +74,8 @@ def with_options(*names: str, **defaults: Any) -> Callable[[Callable[..., None]]
     def decorated(command: Callable[..., None]) -> Callable[..., None]:
         own = inspect.signature(command, eval_str=True)
         kept = [each for each in own.parameters.values() if each.kind is not PARAMETER.VAR_KEYWORD]
-        asked = [_parameter(name, hints[name], defaults.get(name, default_of(FIELDS[name]))) for name in names]
+        values = {name: defaults.get(name, default_of(FIELDS[name])) for name in names}
+        asked = [_parameter(name, hints[name], values[name], of_a_run=of_a_run) for name in names]
         required = [each for each in (*kept, *asked) if each.default is PARAMETER.empty]
         optional = [each.replace(kind=PARAMETER.KEYWORD_ONLY) for each in (*asked, *kept) if each not in required]
         command.__signature__ = inspect.Signature([*required, *optional])  # type: ignore[attr-defined]
@@ -77,7 +85,7 @@ def with_options(*names: str, **defaults: Any) -> Callable[[Callable[..., None]]
     return decorated
 
 
-def _parameter(name: str, kind: Any, default: Any) -> inspect.Parameter:
+def _parameter(name: str, kind: Any, default: Any, *, of_a_run: bool) -> inspect.Parameter:
     """One option as typer reads it; NAME=VALUE pairs come as a list of texts."""
     if name == "data":
         return PARAMETER(name, PARAMETER.POSITIONAL_OR_KEYWORD, annotation=DATA)
@@ -86,9 +94,9 @@ def _parameter(name: str, kind: Any, default: Any) -> inspect.Parameter:
     kind = str | None if kind is str and default is None else kind
     option = typer.Option(
         metadata.get("flag") or flag(name),
-        help=metadata["help"],
+        help=OF_A_RUN.get(name, metadata["help"]) if of_a_run else metadata["help"],
         metavar=metadata["metavar"] or None,
-        rich_help_panel=metadata["panel"],
+        rich_help_panel=None if of_a_run else metadata["panel"],
     )
     return PARAMETER(name, PARAMETER.KEYWORD_ONLY, default=default, annotation=Annotated[kind, option])
 

@@ -21,7 +21,7 @@ PAGE = Annotated[
 
 
 @commands.command()
-@with_options("views", "groups", "prior", "max_pixels", "outside", "skip_corrupt", "device")
+@with_options("views", "groups", "prior", "max_pixels", "outside", "skip_corrupt", "device", of_a_run=True)
 def evaluate(
     context: typer.Context,
     run: RUN,
@@ -48,7 +48,7 @@ def evaluate(
 
 
 @commands.command()
-@with_options("views", "prior", "max_pixels", "device")
+@with_options("views", "prior", "max_pixels", "device", of_a_run=True)
 def predict(
     run: RUN,
     images: Annotated[list[Path], typer.Argument(help="Image files or folders of them.", metavar="IMAGES...")],
@@ -95,7 +95,7 @@ def verify(
 
 
 @commands.command()
-@with_options("prior", "root", "max_pixels", "outside", "device")
+@with_options("prior", "root", "max_pixels", "outside", "device", of_a_run=True)
 def tune(
     run: RUN,
     data: Annotated[

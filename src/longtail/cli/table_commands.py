@@ -29,7 +29,8 @@ def table(
         ),
     ],
     budget: Annotated[
-        str | None, typer.Option(help="Only runs at this budget, at which --run trains: paper, common or fine-tuning.")
+        str | None,
+        typer.Option(help="Only runs at this budget, which --run trains at: paper, common, common-128, fine-tuning."),
     ] = None,
     form: Annotated[str, typer.Option("--format", help="text, markdown, latex, html or csv.")] = "text",
     results: Annotated[
@@ -68,7 +69,7 @@ def results(
 
 
 @commands.command()
-@with_options("groups", "prior", "outside", "device", "max_pixels")
+@with_options("groups", "prior", "outside", "device", "max_pixels", of_a_run=True)
 def report(
     folders: Annotated[
         list[Path], typer.Argument(help="Folders of finished runs, as training commands print them.", metavar="RUN...")
@@ -102,7 +103,7 @@ def report(
 
 
 @commands.command()
-@with_options("groups", "prior")
+@with_options("groups", "prior", of_a_run=True)
 def compare(
     folders: Annotated[
         list[Path],

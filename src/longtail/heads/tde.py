@@ -20,8 +20,8 @@ class CausalHead(Head):
     z_i = temperature / K sum_k <x^k / ||x^k||, w_i^k / (||w_i^k|| + shrinkage)>
     E  <- momentum E + mean_b x_b        in training mode where gradients are recorded, without a gradient of its own
 
-    Source: NeurIPS 2020; code followed: KaihuaTang/Long-Tailed-Recognition.pytorch@2e28976, CausalNormClassifier.py (z)
-    and run_networks.py (E). E is not normalised, since only directions are used; there it is a numpy array outside the
+    Source: Tang et al., NeurIPS 2020; code followed: KaihuaTang/Long-Tailed-Recognition.pytorch@2e28976, CausalNormClassifier.py
+    (z) and run_networks.py (E). E is not normalised, since only directions are used; there it is a numpy array outside the
     checkpoint, here it is saved, and averaged over processes. The norms are kept above 1e-12, so that a part without activation
     gives 0 and not nan.
 

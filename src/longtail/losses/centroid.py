@@ -30,9 +30,9 @@ class CentroidLoss(FeatureLoss):
     initialised from a normal distribution and are meant to be set to the class means before the stage. The loss is called as
     `loss(features, labels)`; the authors add 0.01 L to the cross-entropy, which is done by the training step.
 
-    Source: CVPR 2019; code followed: zhmiao/OpenLongTailRecognition-OLTR, loss/DiscCentroidsLoss.py, which computes the loss on
-    the feature before the meta embedding, whereas the paper uses the embedding. A user's log in that repository (issue 49) shows
-    squared distances above 100, for which the hinge is 0.
+    Source: Liu et al., CVPR 2019; code followed: zhmiao/OpenLongTailRecognition-OLTR, loss/DiscCentroidsLoss.py, which computes
+    the loss on the feature before the meta embedding, whereas the paper uses the embedding. A user's log in that repository
+    (issue 49) shows squared distances above 100, for which the hinge is 0.
 
     Args:
         class_counts: training images per class (C,); the loss uses only the number of classes C.

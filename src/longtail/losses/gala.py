@@ -39,7 +39,7 @@ class GALALoss(Loss):
     twice. At test time the plain logits are used. Since each batch changes the loss of the next, an image without a class (-100)
     is refused where labels can be read, on the CPU; on a GPU it is left out.
 
-    Source: ICASSP 2024, main equation; code followed: lt-project-repository/lt-project@1eea15d, which also adds
+    Source: Zhang et al., ICASSP 2024, main equation; code followed: lt-project-repository/lt-project@1eea15d, which also adds
     -lambda_2 log(phi_{y_i} + 1e-3) to every logit of an image, which changes nothing and is left out here. The code keeps two
     C x C matrices in float32 and loses them on resume; only four vectors of these have an effect, and here they are float64
     buffers, which are saved.

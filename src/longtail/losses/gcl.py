@@ -88,9 +88,10 @@ class GCLLoss(CloudedLoss):
     d_j is the cloud size, 0 for the largest class and 1 for the rarest. With mixup the loss is called once per label and draws
     new noise each time. At test time the plain cosines are used.
 
-    Source: CVPR 2022, Eq. 9 and Algorithm 1; code followed: Keke921/GCLLoss@c2a6233. The paper has one eps per image, no margin,
-    no noise_mul and no focal weight; the code, which produced the published table, draws eps per logit and has all three.
-    Here the class weight multiplies the focal loss, so that p stays a probability; the code puts the weight inside exp(-l).
+    Source: Li, Cheung, Lu, CVPR 2022, Eq. 9 and Algorithm 1; code followed: Keke921/GCLLoss@c2a6233. The paper has one eps per
+    image, no margin, no noise_mul and no focal weight; the code, which produced the published table, draws eps per logit and has
+    all three. Here the class weight multiplies the focal loss, so that p stays a probability; the code puts the weight inside
+    exp(-l).
 
     Args:
         class_counts: training images per class (C,).
@@ -139,8 +140,9 @@ class GCLAngularLoss(CloudedLoss):
     easy_margin: out = phi where cos > 0, else cos;   otherwise: out = phi where theta + a < pi, else cos - sin(a)
     L     = mean_i (1 - p_i)^gamma CE(scale out_i, y_i)
 
-    Source: IEEE TAI 2024 (arXiv 2305.10648); code followed: Keke921/GCLLoss@c2a6233, class NoiAngLoss. The defaults are those of
-    its Places-LT scripts, not of the class. sqrt(1 - cos^2) is bounded away from 0, where its gradient would be infinite.
+    Source: Li et al., IEEE TAI 2024 (arXiv 2305.10648); code followed: Keke921/GCLLoss@c2a6233, class NoiAngLoss. The defaults
+    are those of its Places-LT scripts, not of the class. sqrt(1 - cos^2) is bounded away from 0, where its gradient would be
+    infinite.
 
     Args:
         class_counts: training images per class (C,).

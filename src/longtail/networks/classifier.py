@@ -43,9 +43,13 @@ class Classifier(nn.Module):
 
 
 class Projection(nn.Module):
-    """Projects features to unit vectors for contrastive losses, by one hidden layer as wide as the features, in float32.
+    """Projects features (B, D) to unit vectors (B, S) for contrastive losses, by one hidden layer of width D, in float32.
 
     Source: Wang et al., CVPR 2021; the sources at hand do not give the sizes; 128 is customary.
+
+    Args:
+        in_features: length D of a feature vector.
+        size: length S of a unit vector.
     """
 
     def __init__(self, in_features: int, *, size: int = 128) -> None:

@@ -139,14 +139,15 @@ class Request:
     )
     budget: str | None = option(
         TRAINING,
-        "paper: each method's own batch, optimizer and schedule; common: one for all; common-128: that with batch 128; "
-        "fine-tuning: one for all, for pretrained weights. Usual is fine-tuning for a folder with such weights, else paper.",
+        "paper: each method's own batch, optimizer and schedule; common: one for the first stages of all; common-128: that with "
+        "batch 128; fine-tuning: one for those of all, for pretrained weights. Usual is fine-tuning for a folder with such "
+        "weights, else paper.",
     )
     protocol: str = option(OUTPUT, "clean: report the last epoch; paper: also the best epoch on the test set.", "clean")
     views: int | None = option(
         OUTPUT,
         "Views of each image that a prediction is averaged over: 1, 2 (and its mirror image) or 8 (all symmetries of the "
-        "square); if not given, those of a folder's symmetry, else 1, and for a finished run those that it was evaluated with.",
+        "square); if not given, those of a folder's symmetry, else 1.",
     )
     groups: str = option(OUTPUT, f"{'; '.join(f'{rule}: {groups}' for rule, groups in GROUP_RULES.items())}.", "shots")
     runs: Path = option(OUTPUT, "Folder of all runs.", Path("runs"))

@@ -22,7 +22,8 @@ _ONE_AT_A_TIME = RLock()  # torch has one global source of random numbers, by wh
 def train(data: str | Path, *, method: str = AUTO, watcher: Watcher | None = None, **options: Any) -> Result:
     """Trains on a folder, a CSV or a named setting, and returns the finished run: of one method, or of the one that auto chose.
 
-    `longtail.train("photos/", method="gcl", epochs=40)`; the options are those of `longtail train`, with underscores. Calls from
+    `longtail.train("photos/", method="gcl", epochs=40)`; the options are those of `longtail train` that describe one run, with
+    underscores; `--with` and `--set` are dicts, `variants={"cloud": "cosine"}` and `changes={"stages.0.epochs": 5}`. Calls from
     several threads are carried out one after the other. Processes that torchrun or srun started train the run together; the first
     one writes it.
 
