@@ -106,8 +106,15 @@ def test_methods_that_share_a_first_stage_are_compared_seed_by_seed():
 
 @pytest.mark.parametrize(
     ("counts", "seeds", "spread"),
-    [((50,) * 8, 1, 0.0), ((3,) * 30, 1, 0.0), ((60, 30, 12, 6, 3, 2, 1, 1) * 4, 1, 0.0), ((150,) * 6, 3, 0.04)],
-    ids=["common classes", "rare classes", "long tail", "three seeds"],
+    [
+        ((50,) * 8, (1, 1), 0.0),
+        ((3,) * 30, (1, 1), 0.0),
+        ((60, 30, 12, 6, 3, 2, 1, 1) * 4, (1, 1), 0.0),
+        ((150,) * 6, (3, 3), 0.04),
+        ((150,) * 6, (5, 1), 0.04),
+        ((150,) * 6, (1, 10), 0.04),
+    ],
+    ids=["common classes", "rare classes", "long tail", "three seeds", "five seeds and one", "one seed and ten"],
 )
 def test_intervals_hold_the_true_difference_nineteen_times_in_twenty(counts, seeds, spread):
     """The second method is better by a different amount in each class; images are the same for both, as their difficulty is."""
@@ -118,9 +125,9 @@ def test_intervals_hold_the_true_difference_nineteen_times_in_twenty(counts, see
     held, times = 0, 250
     for _ in range(times):
         difficulty = torch.rand(len(labels), generator=generator)
-        effects = spread * torch.randn(2, seeds, 1, generator=generator)
+        effects = [spread * torch.randn(number, 1, generator=generator) for number in seeds]
         first, second = difficulty < rates[labels] + effects[0], difficulty < (rates + gains)[labels] + effects[1]
-        found = difference(first, second, labels, torch.ones(len(counts)), paired=True, draws=200)
+        found = difference(first, second, labels, torch.ones(len(counts)), paired=seeds[0] == seeds[1], draws=200)
         held += found.low <= float(gains.mean()) <= found.high
     assert 0.92 <= held / times <= 0.99
 
@@ -144,7 +151,9 @@ def test_identical_runs_differ_by_nothing_within_a_little():
     found = difference(hits, hits, LABELS, EQUAL, paired=True)
     assert found.value == 0.0
     assert found.within_noise
-    assert found.low < 0 < found.high
+    assert found.low == -found.high < 0, "nothing tells the two apart, however few the images are"
+    few = difference(hits[:, :3], hits[:, :3], LABELS[:3], EQUAL, paired=True)
+    assert few.low == -few.high < 0
     many = torch.zeros(6000, dtype=torch.long)
     found = difference(drawn(0.6, 6, 1, many), drawn(0.6, 6, 1, many), many, torch.ones(1), paired=True)
     assert -0.002 < found.low < 0 < found.high < 0.002

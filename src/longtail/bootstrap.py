@@ -11,7 +11,8 @@ additions keep intervals honest where images are few, since a class with one ima
 * deviations of a class are enlarged by (1 - n_j / (n_j + 1)^2)^-1/2, so that their variance is s^2 / n_j on the average.
 
 Seeds are too few to be drawn: of three, a bootstrap sees two thirds of their variance. Their part of an interval is Student's,
-t s / sqrt(S) for S seeds with the standard deviation s, and the two parts are added as independent errors are.
+t s / sqrt(S) for S seeds with the standard deviation s, and the two parts are added as independent errors are. Where one method
+has a single run, its seeds are taken to vary as those of the other do.
 """
 
 from __future__ import annotations
@@ -74,6 +75,8 @@ def difference(first: Hits, second: Hits, labels: Labels, prior: Prior, *, paire
     value = float(sign * outcomes @ weights)
     images = effective_images(labels, prior)
     low, high = _quantiles(_deviations(sign * outcomes, labels, weights, images, draws))
+    if not bool(outcomes.any()):  # nothing tells the methods apart, so neither may the draws
+        low, high = -max(-low, high), max(-low, high)
     seeds = float(_seed_margin(hits[0] @ weights, hits[1] @ weights, paired=paired))
     return _interval(value, value * images / (images + 2), low, high, seeds, sign)
 
@@ -156,16 +159,16 @@ def _seed_margin(first: Float[Tensor, " *values"], second: Float[Tensor, " *valu
     """Half the width of the interval that comes from the seeds, from the value of each run (seeds, ...); 0 for single runs.
 
     With the same seeds, runs are compared seed by seed, since methods may share a first stage; else the variances are added, and
-    the degrees of freedom are those of the method with fewer seeds.
+    the degrees of freedom are those of the method with fewer seeds. A single run has the variance of the other method's runs.
     """
     parts = [second - first] if paired else [first, second]
-    parts = [part for part in parts if len(part) > 1]
-    if not parts:
+    known = [part for part in parts if len(part) > 1]
+    if not known:
         return torch.zeros(first.shape[1:], dtype=torch.float64)
-    degrees = min(len(part) for part in parts) - 1
+    degrees = min(len(part) for part in known) - 1
     quantile: float = T95[degrees - 1] if degrees <= len(T95) else Z95 + 2.7 / degrees
-    variance: Tensor = torch.stack([part.var(0) / len(part) for part in parts]).sum(0)
-    return torch.sqrt(variance) * quantile
+    variances = [(part if len(part) > 1 else known[0]).var(0) / len(part) for part in parts]
+    return torch.sqrt(torch.stack(variances).sum(0)) * quantile
 
 
 def _interval(value: float, centre: float, low: float, high: float, seeds: float, sign: int) -> Difference:

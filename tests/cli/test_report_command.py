@@ -76,6 +76,9 @@ def test_a_prior_adjusts_the_scores_and_is_said(trained, tmp_path):
     page = reported(longtail("report", said.folder, "--prior", "uniform", "-o", tmp_path / "page.html")).read_text()
     assert "ce: Scores are adjusted to the class prior &#39;uniform&#39;" in page
     assert "adjusted to the class prior" not in reported(said).read_text()
+    again = reported(longtail("evaluate", said.folder, "--prior", "uniform")).read_text()
+    assert "ce: Scores are adjusted to the class prior &#39;uniform&#39;" in again
+    assert "adjusted to the class prior" not in reported(longtail("evaluate", said.folder)).read_text()
 
 
 def test_evaluate_writes_a_page_with_its_groups_beside_that_of_the_training(trained):

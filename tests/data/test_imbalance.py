@@ -8,6 +8,7 @@ import torch
 
 from longtail.data.groups import group_of_each, shot_groups
 from longtail.data.imbalance import cut_counts, exponential_counts, imbalance_factor, long_tailed_subset, step_counts
+from longtail.errors import UserError
 
 CIFAR10 = {
     200: (11203, "5000 2775 1540 854 474 263 146 81 45 25"),
@@ -184,6 +185,12 @@ def test_counts_of_another_kind_are_refused(counts):
     for function in (shot_groups, group_of_each, imbalance_factor, lambda each: cut_counts(each, 10)):
         with pytest.raises(ValueError, match="`class_counts`"):
             function(counts)
+
+
+@pytest.mark.parametrize("counts", [[10, 0], [0, 0], {0: 3, 2: 1}])
+def test_the_imbalance_needs_images_of_each_class(counts):
+    with pytest.raises(UserError, match=r"needs classes that all have images|`class_counts`"):
+        imbalance_factor(counts)
 
 
 def test_a_subset_needs_class_indices():

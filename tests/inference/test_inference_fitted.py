@@ -1,6 +1,6 @@
 """Prediction re-balancing, de-confounded inference, temperature and the open set against vectors and loops."""
 
-import dataclasses
+from dataclasses import replace
 from functools import partial
 
 import jaxtyping
@@ -10,8 +10,10 @@ import torch
 from test_inference import predictions, random_predictions
 
 from longtail import inference
+from longtail.errors import UserError
 from longtail.heads import CausalHead, LinearHead
 from longtail.inference import Predictions, fitted
+from longtail.inference.calibrated import best_temperature
 from reference import formulas_heads
 from reference.formulas import agrees
 
@@ -50,7 +52,7 @@ def test_rebalanced_sums_over_the_images_it_judges_or_over_others():
     held_out = fitted(partial(inference.rebalanced, source="val"), other)(given)
     assert torch.equal(held_out, fitted(inference.rebalanced, other)(given))
     assert not torch.equal(held_out, own)
-    alone = dataclasses.replace(given, features=given.features[:1], logits=given.logits[:1], labels=given.labels[:1])
+    alone = replace(given, features=given.features[:1], logits=given.logits[:1], labels=given.labels[:1])
     torch.testing.assert_close(inference.rebalanced(alone), torch.zeros(1, 4, dtype=torch.float64))
 
 
@@ -130,7 +132,7 @@ def test_deconfounded_needs_nothing_of_the_length_of_the_average_and_follows_the
     weight, features = [[1, 0, 0, 2], [0, 1, 1, 1]], [[3, 4, 1, 0]]
     short, long = (remembered(weight, np.array([[1, 1], [2, 0]]) * size, features) for size in (0.1, 50))
     torch.testing.assert_close(inference.deconfounded(short), inference.deconfounded(long))
-    scaled = dataclasses.replace(short, logits=3 * short.logits, head={**short.head, "scale": torch.tensor(3.0)})
+    scaled = replace(short, logits=3 * short.logits, head={**short.head, "scale": torch.tensor(3.0)})
     torch.testing.assert_close(inference.deconfounded(scaled), 3 * inference.deconfounded(short))
 
 
@@ -140,7 +142,7 @@ def test_deconfounded_before_any_training_takes_nothing_away():
 
 
 def test_deconfounded_needs_a_causal_head():
-    given = dataclasses.replace(random_predictions(), head=LinearHead(5, 4).state_dict())
+    given = replace(random_predictions(), head=LinearHead(5, 4).state_dict())
     with pytest.raises(ValueError, match=r"state of a CausalHead .*; missing: average, temperature, shrinkage\."):
         inference.deconfounded(given)
 
@@ -181,9 +183,21 @@ def test_temperature_divides_the_logits():
     assert torch.equal(fit(given).argmax(1), given.logits.argmax(1))
 
 
-def test_temperature_of_images_that_are_all_right_stays_positive():
+def test_temperature_of_images_that_are_all_right_is_1_since_the_likelihood_has_no_maximum():
     certain = predictions(torch.eye(3)[[0, 1, 2]], labels=(0, 1, 2))
-    assert 0 < fitted(inference.temperature_scaled, certain).keywords["temperature"] < 0.01
+    assert fitted(inference.temperature_scaled, certain).keywords["temperature"] == 1
+    wrong = predictions(torch.eye(3)[[0, 1, 2, 2]], labels=(0, 1, 2, 0))
+    assert best_temperature(wrong, [1, 1, 1, 0]) == 1, "the wrong image has no weight"
+    assert best_temperature(wrong) != 1
+
+
+def test_a_masked_class_changes_no_temperature_and_nan_is_refused():
+    given = sampled_labels(2.0)
+    logits = torch.cat([given.logits, torch.full((len(given.logits), 1), -torch.inf)], 1)
+    masked = replace(given, logits=logits, class_counts=torch.ones(logits.shape[1], dtype=torch.float64))
+    assert best_temperature(masked) == pytest.approx(best_temperature(given))
+    with pytest.raises(UserError, match="some are nan"):
+        best_temperature(replace(given, logits=given.logits * float("nan")))
 
 
 # --- Open set --------------------------------------------------------------------------------------------------------------

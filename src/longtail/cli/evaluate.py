@@ -50,8 +50,10 @@ def run_evaluate(
     check_results_file(output, data)
     device = chosen_device(device)
     with lines_on_stderr(as_json or (output is not None and is_standard_output(output))):
+        of_page: dict[str, Any] = {"device": device, "trust_code": trust_code}
         if data is None:
-            reports, notes = _on_own_images(folder, groups, views, prior, trust_code=trust_code)
+            reports, notes, adjusted = _on_own_images(folder, groups, views, prior, trust_code=trust_code)
+            of_page |= {"prior": prior if adjusted else None}
         else:
             how: dict[str, Any] = {"device": device, "outside": outside, "trust_code": trust_code, "views": views}
             found = evaluated_on_images(folder, data, groups=groups, skip_corrupt=skip_corrupt, prior=prior, note=note, **how)
@@ -63,7 +65,7 @@ def run_evaluate(
         if as_json:
             print(results_json(reports, notes, prior))
         page = chosen_run(folder) / EVALUATION
-        add_report([folder], wanted=report and data is None, groups=groups, output=page, device=device, trust_code=trust_code)
+        add_report([folder], wanted=report and data is None, groups=groups, output=page, **of_page)
         say_next(folder, to_predict(folder), "to use it")
 
 
@@ -84,29 +86,32 @@ def _say(reports: Mapping[str, RunReport], notes: Sequence[str], prior: str | No
 
 def _on_own_images(
     folder: Path, groups: str, views: int | None, prior: str | None, *, trust_code: bool
-) -> tuple[dict[str, RunReport], list[str]]:
-    """Results on the run's own test images, by what is evaluated, and sentences; runs without predictions have their report."""
+) -> tuple[dict[str, RunReport], list[str], bool]:
+    """Results on the run's own test images, by what is evaluated, sentences, and whether the scores are adjusted to the prior.
+
+    Runs without predictions have their report.
+    """
     report = regrouped_report(folder, groups=groups, views=views)
     if prior is None and not (chosen_run(folder) / TUNED).exists():
-        return {report.method: report}, []
+        return {report.method: report}, [], False
     try:
         judged = judged_again(folder, groups=groups, views=views, trust_code=trust_code)
     except MissingFileError as error:
-        return {report.method: report}, [f"The scores are neither tuned nor adjusted: {error}"]
+        return {report.method: report}, [f"The scores are neither tuned nor adjusted: {error}"], False
     return _with_prior(judged, prior)
 
 
-def _with_prior(judged: Judged, prior: str | None) -> tuple[dict[str, RunReport], list[str]]:
-    """The results as they are and, where the scores can be adjusted to the prior, adjusted to it; and sentences on both."""
+def _with_prior(judged: Judged, prior: str | None) -> tuple[dict[str, RunReport], list[str], bool]:
+    """The results as they are and, where the scores can be adjusted to the prior, adjusted to it; sentences; and whether."""
     method = judged.report.method
     reports = {method: judged.report}
     if prior is None:
-        return reports, list(judged.notes)
+        return reports, list(judged.notes), False
     accuracy_under(judged.report, prior)  # refuses a prior that is none
     try:
         adjusted = adjusted_to(judged, prior)
     except UserError as error:
-        return reports, [*judged.notes, str(error)]
+        return reports, [*judged.notes, str(error)], False
     if adjusted.report is not judged.report:
         reports["adjusted"] = adjusted.report
-    return reports, list(adjusted.notes)
+    return reports, list(adjusted.notes), True

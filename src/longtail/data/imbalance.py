@@ -88,8 +88,14 @@ def cut_counts(class_counts: Counts, imbalance: float) -> list[int]:
 
 
 def imbalance_factor(class_counts: Counts) -> float:
-    """Number of images of the largest class, divided by that of the smallest class."""
+    """Number of images of the largest class, divided by that of the smallest class.
+
+    Raises:
+        UserError: they are not one number per class, or a class has no image.
+    """
     counts = plain_counts(class_counts)
+    if not min(counts, default=0):
+        raise UserError("The imbalance is the largest count divided by the smallest; it needs classes that all have images.")
     return max(counts) / min(counts)
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+import torch
+
 from longtail.arguments import Numbers, exact
 from longtail.errors import UserError
 from longtail.inference.fitting import fitted_on, not_fitted
@@ -16,7 +18,8 @@ def temperature_scaled(predictions: Predictions, *, temperature: float | None = 
     """Divides the logits by one number, which changes no predicted class: z / T.
 
     Source: Guo et al., ICML 2017, Sec. 4.2. If T (`temperature`) is None, it is fitted: the value between 0.001 and 1000 with the
-    lowest negative log-likelihood on the validation images.
+    lowest negative log-likelihood on the validation images; 1 where all of them are classified correctly, since the likelihood
+    then rises without end as T falls.
     """
     if temperature is None:
         raise not_fitted(temperature_scaled)
@@ -26,25 +29,31 @@ def temperature_scaled(predictions: Predictions, *, temperature: float | None = 
 
 
 def best_temperature(val: Predictions, weights: Numbers | None = None) -> float:
-    """The T that minimises sum_i w_i CE(z_i / T, y_i), found by bisection on log T.
+    """The T that minimises sum_i w_i CE(z_i / T, y_i), found by bisection on log T; 1 where no image with a weight is wrong.
 
-    As a function of 1 / T the sum is convex, with the derivative sum_i w_i (sum_j p_ij z_ij - z_iy), p = softmax(z / T).
+    As a function of 1 / T the sum is convex, with the derivative sum_i w_i (sum_j p_ij z_ij - z_iy), p = softmax(z / T). Logits
+    of -inf, as of classes that are masked, add nothing to it.
 
     Args:
         weights: weight of each image (M,), w >= 0, such as `choosing.image_weights`; None where they weigh the same.
 
     Raises:
-        UserError: the weights are not one finite number per image, none below 0 and one above it.
+        UserError: the weights are not one finite number per image, none below 0 and one above it, or a logit is nan.
     """
     logits = exact(val.logits)
     images, labels = len(logits), val.labels.to(logits.device)
     share = logits.new_full((images,), 1 / max(images, 1))
     if weights is not None:
         share = as_image_weights("best_temperature", weights, images).to(logits.device)
-    true_logit = logits.gather(1, labels[:, None])[:, 0] @ share
+    if bool(logits.isnan().any()):
+        raise UserError("best_temperature needs logits that are numbers; some are nan.")
+    own = logits.gather(1, labels[:, None])[:, 0]
+    if not bool(((own < logits.amax(1)) & (share > 0)).any()):
+        return 1.0
+    true_logit, finite = own @ share, logits.clamp(min=torch.finfo(logits.dtype).min)
     low, high = math.log(1e-3), math.log(1e3)
     for _ in range(40):
         middle = (low + high) / 2
-        expected = ((logits / math.exp(middle)).softmax(1) * logits).sum(1) @ share
+        expected = ((logits / math.exp(middle)).softmax(1) * finite).sum(1) @ share
         low, high = (middle, high) if expected > true_logit else (low, middle)
     return math.exp((low + high) / 2)
