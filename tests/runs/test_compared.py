@@ -7,10 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 import longtail
 from commands import longtail as command
 from longtail.errors import MissingFileError, UserError
+from longtail.reporting.gathering import read_answers
 from longtail.runs.report import read_report
 
 FORMER = Path(__file__).parents[1] / "fixtures" / "runs_0_1_0" / "digits_lt" / "logit_adjusted_post_hoc" / "0-89fc7a"
@@ -169,6 +171,23 @@ def test_tables_fit_into_eighty_columns(made):
         lines = console.render_lines(table, console.options.update(width=80))
         shown = ["".join(segment.text for segment in line).rstrip() for line in lines]
         assert all(len(line) <= 80 and "…" not in line for line in shown)
+
+
+def test_the_training_frequencies_are_those_of_the_first_run(tmp_path):
+    """Runs of two imbalances: both are measured under the first one's frequencies, and adjusted to these."""
+    how = {"method": "ce", "epochs": 1, "device": "cpu", "precision": "32-true", "runs": tmp_path}
+    first, second = (longtail.train("digits_lt", imbalance=imbalance, **how) for imbalance in (10, 50))
+    shares, own = (torch.tensor(run.report.class_counts, dtype=torch.float64) for run in (first, second))
+    (contest,) = longtail.compare(first.folder, second.folder, prior="train").contests
+    with np.load(second.folder / "predictions.npz") as stored:
+        logits, labels = torch.from_numpy(stored["logits"].astype(np.float32)), torch.from_numpy(stored["labels"])
+    shift = (shares / shares.sum()).log() - (own / own.sum()).log()
+    hits = ((logits + shift).argmax(1) == labels).double()
+    assert not torch.equal((logits + shift).argmax(1), logits.argmax(1)), "so that the shift is seen"
+    recalls = torch.stack([hits[labels == label].mean() for label in range(10)])
+    assert contest.numbers["prior, adjusted"].after == pytest.approx(float(recalls @ shares / shares.sum()))
+    _, answer = read_answers([first.folder, second.folder], groups="shots", prior="train")
+    assert (answer.stored == labels.numpy()).tolist() == hits.bool().tolist()
 
 
 def test_runs_may_be_a_list_and_paths_may_begin_with_the_home_folder(made, tmp_path, monkeypatch):

@@ -11,6 +11,7 @@ import pytest
 from commands import longtail
 from longtail import load, train
 from longtail.cli.options import in_flags
+from longtail.runs.layout import VALIDATION
 from longtail.runs.report import read_report
 from longtail.workflow import auto
 from longtail.workflow.auto import choose_method
@@ -122,7 +123,7 @@ def test_in_python_it_is_the_default(photos, said, stored):
         (("--folds", 3, "--no-refit"), "leave out --no-refit."),
         (("--folds", 3, "--val", 0.2), "leave out --val."),
         (("--candidates", "ce,lala"), "There is no method 'lala'."),
-        (("--candidates", ","), "--candidates names none; give a list such as ce,la,gcl,gala,balpoe."),
+        (("--candidates", ","), "--candidates names none; give a list such as ce,la,gcl,gala,balpoe,tau_norm."),
         (("--candidates", "auto"), "'auto' chooses among methods and is none itself; name one of them, such as ce."),
         (("--method", "ce", "--candidates", "gcl"), "--candidates is for the choice among methods (--method auto)"),
         (
@@ -237,13 +238,24 @@ class Closed:
         raise PermissionError("the test images were read")
 
 
-def test_nothing_is_chosen_on_test_images(photos, tmp_path, monkeypatch):
-    request = Request(photos, runs=tmp_path, candidates="ce", **SHORT)
+@pytest.mark.parametrize("candidate", ["ce", "gala_rebalanced"])
+def test_nothing_is_chosen_on_test_images(photos, tmp_path, monkeypatch, candidate):
+    request = Request(photos, runs=tmp_path, candidates=candidate, **SHORT)
     setting, images = prepared(request, Silent())
     monkeypatch.setattr(auto, "prepared", lambda *_: (setting, replace(images, test=Closed(images.test))))
     with pytest.raises(PermissionError):  # by the chosen one alone
         choose_method(request, Silent())
-    assert len(list(tmp_path.rglob("candidates/ce/log.jsonl"))) == 1
+    assert len(list(tmp_path.rglob(f"candidates/{candidate}/log.jsonl"))) == 1
+    assert len(list(tmp_path.rglob(VALIDATION))) == 1, "kept once the choice is made"
+
+
+def test_a_strength_that_its_method_would_fit_by_itself_is_chosen_as_others_are(photos, tmp_path):
+    found = train(photos, candidates="tau_norm", runs=tmp_path, **SHORT)
+    (answers,) = tmp_path.rglob("answers.json")
+    [row] = json.loads(answers.read_text())["candidates"]
+    assert (row["name"], row["variant"]) == ("tau-normalisation", "tau")
+    assert found.run.record["recipe"]["inference"]["tau"] == row["value"]
+    assert "val" not in found.report.images, "trained again on all images"
 
 
 def test_under_the_paper_protocol_only_the_chosen_one_reads_the_test_set_in_each_epoch(photos, tmp_path):

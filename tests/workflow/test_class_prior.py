@@ -61,6 +61,17 @@ def test_a_run_for_a_class_prior(tmp_path):
 
 
 @pytest.mark.slow
+def test_the_training_frequencies_are_those_without_the_images_that_are_held_out(tmp_path):
+    """At tau 1 the rule adds what it takes away, so that the scores are the logits."""
+    how = {**SHORT, "method": "logit_adjusted_post_hoc", "runs": tmp_path / "runs", "prior": "train", "val": 0.3}
+    run = longtail.train(paint(tmp_path / "photos", COUNTS), **how)
+    counts = run.report.class_counts
+    assert counts != [16, 6, 4], "some are held out"
+    rule = read_json(run.folder, "record.json")["recipe"]["inference"]
+    assert rule["target"] == pytest.approx([count / sum(counts) for count in counts])
+
+
+@pytest.mark.slow
 def test_classes_that_a_prior_leaves_out_are_named_where_it_is_used(tmp_path):
     photos, shares = paint(tmp_path / "photos", COUNTS), tmp_path / "shares.csv"
     shares.write_text("label,share\napple,1\nberry,2\n")

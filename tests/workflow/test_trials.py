@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from commands import paint
 from longtail.errors import UserError
 from longtail.inference import Predictions
 from longtail.inference import logit_adjusted as rule
@@ -50,7 +51,8 @@ class Known:
         assert split == "val"
         return self.predictions
 
-    def fit(self, fitted):
+    def fit(self, fitted, *, to):
+        assert to == "val"
         return fitted
 
 
@@ -87,6 +89,24 @@ def test_any_recipe_is_a_candidate():
     assert [each.method for group in readings_of("ce, mislas").values() for each in group][-1] == "mislas"
     with pytest.raises(UserError, match="no method 'mizlas'"):
         readings_of("mizlas")
+
+
+def test_the_prior_of_training_and_the_tail_are_those_of_the_images_that_the_chosen_one_is_trained_on(tmp_path):
+    photos = tmp_path / "photos"
+    for seed, (split, apples) in enumerate((("train", 20), ("val", 4), ("test", 4))):
+        paint(photos / split, {"apple": apples, "berry": 4}, seed=seed)
+    how = {**SHORT, "runs": tmp_path / "runs", "prior": "train"}
+    for refit, counts in ((True, [24, 8]), (False, [20, 4])):
+        request = Request(photos, refit=refit, **how)
+        trials = auto._trials(request, *prepared(request, Silent()), Silent())
+        assert trials.data.class_counts == counts
+        assert trials.target == pytest.approx([count / sum(counts) for count in counts])
+
+
+def test_folds_do_not_change_the_groups_of_classes(data, tailed, tmp_path):
+    request = Request(tailed, folds=2, runs=tmp_path, **SHORT)
+    trials = auto._trials(request, *prepared(request, Silent()), Silent())
+    assert trials.data.class_counts == data.class_counts != trials.parts[0].class_counts
 
 
 def test_the_prior_is_part_of_the_rule(tailed, tmp_path):

@@ -25,7 +25,7 @@ class Shown:
     """The validation images of a comparison, and what was asked for."""
 
     labels: torch.Tensor
-    parts: list
+    data: object
     request: Request
 
 
@@ -35,7 +35,7 @@ def sentences(data, chosen, plain, other, *, hits=(1, 1), cost=1.0, **asked):
         Tried(reading, torch.full_like(labels, right).bool()) for reading, right in zip((PLAIN, ADJUSTED), hits, strict=True)
     ]
     candidates = [Candidate(PLAIN, None, 1.0, plain), Candidate(ADJUSTED, 0.9, cost, other)]
-    shown = Shown(labels, [data], Request("photos", **asked))
+    shown = Shown(labels, data, Request("photos", **asked))
     return [*verdict(every, candidates, chosen, shown), on_test_images(FORMER, shown.request.class_prior)]
 
 

@@ -8,12 +8,13 @@ import pytest
 import torch
 
 from longtail.choosing import Comparison, one_standard_error
+from longtail.errors import UserError
 from longtail.networks.timm_backbone import TimmBackbone
 from longtail.settings import cifar10_lt, digits_lt
 from longtail.workflow.candidates import Tried
-from longtail.workflow.readings import READINGS
+from longtail.workflow.readings import READINGS, Reading
 from longtail.workflow.request import Request
-from longtail.workflow.weighing import saved_costs, unlikely, usual_candidates
+from longtail.workflow.weighing import costs_of, saved_costs, unlikely, usual_candidates
 
 CPU = Request("digits_lt", device="cpu")
 PLAIN, ADJUSTED, RETRAINED = READINGS["ce"]
@@ -29,8 +30,19 @@ class Tail:
     setting: object = digits_lt()
 
     @property
+    def data(self):
+        return SimpleNamespace(class_counts=self.counts, train=range(sum(self.counts)))
+
+    @property
     def parts(self):
-        return [SimpleNamespace(class_counts=self.counts, train=range(sum(self.counts)))]
+        return [self.data]
+
+
+def test_a_candidate_that_would_fit_a_value_on_the_images_it_is_compared_on_is_refused_before_training():
+    trials = SimpleNamespace(setting=digits_lt(), asked=lambda reading: reading.asked(CPU))
+    with pytest.raises(UserError, match="The candidate 'mine' chooses a value on the validation images that it would be"):
+        costs_of({"mine": (Reading("mine", "tau_norm"),)}, trials)
+    assert costs_of({"ce": READINGS["ce"], "tau_norm": READINGS["tau_norm"]}, trials) == [60.0] * 4, "epochs, of one network"
 
 
 def test_experts_are_tried_where_their_training_is_short():

@@ -52,8 +52,11 @@ class ForwardPasses:
             self._kept[split] = predict(self.model, self.data.splits[split], self.data, self.compute, views=views)
         return self._kept[split]
 
-    def fit(self, rule: InferenceRule) -> InferenceRule:
+    def fit(self, rule: InferenceRule, *, to: Reference = "test") -> InferenceRule:
         """Returns the rule, fitted if it needs to be.
+
+        Args:
+            to: the split that the rule is for; a transductive rule looks at the images of that one together.
 
         Raises:
             UserError: the rule chooses a value on validation images and there are none.
@@ -61,6 +64,7 @@ class ForwardPasses:
         split = reference_of(rule)
         if split is None:
             return rule
+        split = to if split == "test" else split
         if split not in self.data.splits:
             raise UserError("This rule chooses a value on validation images, but none were held out; add `val=0.1`.")
         return fitted(rule, self.over(split))
@@ -79,14 +83,21 @@ def evaluate(
         UserError: the rule chooses a value on validation images and there are none.
     """
     passes = ForwardPasses(model, data, compute, views=views)
-    rule = passes.fit(rule)
+    ready = passes.fit(rule)
     predictions = passes.over("test")
-    scores = _checked_scores(rule, predictions)
+    scores = _checked_scores(ready, predictions)
     members = shot_groups(data.class_counts, rule=groups)
-    val_recall = None
-    if data.val is not None:
-        val_recall = mean_recall(rule(passes.over("val")), passes.over("val").labels)
-    return Evaluation(report(scores, predictions.labels, members), rule, predictions, scores, val_recall)
+    val_recall = _val_recall(passes, rule, ready)
+    return Evaluation(report(scores, predictions.labels, members), ready, predictions, scores, val_recall)
+
+
+def _val_recall(passes: ForwardPasses, rule: InferenceRule, ready: InferenceRule) -> float | None:
+    """Mean recall on the validation images, of which a transductive rule sees its own sums; None where there are none."""
+    if passes.data.val is None:
+        return None
+    val = passes.over("val")
+    ready = passes.fit(rule, to="val") if reference_of(rule) == "test" else ready
+    return mean_recall(ready(val), val.labels)
 
 
 def _checked_scores(rule: InferenceRule, predictions: Predictions) -> Tensor:

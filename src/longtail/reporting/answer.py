@@ -74,7 +74,15 @@ class Answer:
         return predicted
 
 
-def read_answer(folder: Path, name: str, *, groups: str, prior: str | None = None, trust_code: bool = False) -> Answer:
+def read_answer(
+    folder: Path,
+    name: str,
+    *,
+    groups: str,
+    prior: str | None = None,
+    counts: Sequence[int] | None = None,
+    trust_code: bool = False,
+) -> Answer:
     """Reads a finished run, or the run that a comparison chose, as it is in use; damaged files are refused.
 
     The scores of a run that `longtail tune` tuned are the tuned ones, and the report's results are of these.
@@ -84,6 +92,7 @@ def read_answer(folder: Path, name: str, *, groups: str, prior: str | None = Non
         name: what the run is called in the report.
         groups: rule that gathers classes in groups.
         prior: class prior that the scores are adjusted to: uniform, train, or a CSV label,share; None to leave them as they are.
+        counts: images per class (C,) that "train" means; those that the run was trained on if not given.
         trust_code: run the user's own code that the model is made of, which a tuned run may need.
 
     Raises:
@@ -91,7 +100,7 @@ def read_answer(folder: Path, name: str, *, groups: str, prior: str | None = Non
         UserError: a file of the run is damaged, or its scores cannot be adjusted to the prior.
     """
     judged = judged_again(folder, groups=groups, trust_code=trust_code)
-    judged = judged if prior is None else adjusted_to(judged, prior)
+    judged = judged if prior is None else adjusted_to(judged, prior, counts=counts)
     run, report, labels = judged.run, judged.report, judged.labels.numpy()
     stored = stored_predictions(run)
     arrays = {"scores": judged.scores.numpy(), "logits": stored["logits"], "features": stored["features"]}

@@ -40,7 +40,8 @@ def read_answers(folders: Sequence[Path], *, groups: str, prior: str | None = No
     Args:
         folders: folders of runs, or of comparisons, of which the chosen runs are read.
         groups: rule that gathers classes in groups.
-        prior: class prior that the scores are adjusted to: uniform, train, or a CSV label,share; None to leave them as they are.
+        prior: class prior that the scores are adjusted to: uniform, train (of the first run), or a CSV label,share; None to
+            leave them as they are.
         trust_code: run the user's own code that a model is made of, which a tuned run may need.
 
     Raises:
@@ -48,7 +49,10 @@ def read_answers(folders: Sequence[Path], *, groups: str, prior: str | None = No
         UserError: a file is damaged, or the runs have other classes or test images than the first.
     """
     runs = {chosen_run(folder).resolve(): chosen_run(folder) for folder in folders}.values()
-    unnamed = [read_answer(run, "", groups=groups, prior=prior, trust_code=trust_code) for run in runs]
+    unnamed: list[Answer] = []
+    for run in runs:
+        counts = unnamed[0].report.class_counts if unnamed else None
+        unnamed.append(read_answer(run, "", groups=groups, prior=prior, counts=counts, trust_code=trust_code))
     answers = [replace(answer, name=name) for answer, name in zip(unnamed, names_of(unnamed), strict=True)]
     for other in answers[1:]:
         _check_comparable(answers[0], other)

@@ -80,7 +80,7 @@ def read_methods(folders: Sequence[Path], *, groups: str, prior: str | None, tru
     Args:
         folders: run folders, folders of comparisons, of which the chosen run is read, or folders of one method's runs.
         groups: rule that gathers classes in groups.
-        prior: class prior that scores are adjusted to as well; None for none.
+        prior: class prior that scores are adjusted to as well, "train" being that of the first run; None for none.
         trust_code: run the users' own code that tuned models are made of, if they need any.
 
     Raises:
@@ -93,7 +93,8 @@ def read_methods(folders: Sequence[Path], *, groups: str, prior: str | None, tru
         raise UserError(f"'{twice}' is given twice; give runs of different methods.")
     runs: list[Answers] = []
     for folder in found:
-        answers = _answers(folder, groups=groups, prior=prior, trust_code=trust_code)
+        counts = runs[0].report.class_counts if runs else None
+        answers = _answers(folder, groups=groups, prior=prior, counts=counts, trust_code=trust_code)
         runs.append(_aligned(answers, runs[0]) if runs else answers)
     return _gathered(runs)
 
@@ -108,7 +109,7 @@ def _runs_in(folder: Path) -> list[Path]:
     return inside
 
 
-def _answers(folder: Path, *, groups: str, prior: str | None, trust_code: bool) -> Answers:
+def _answers(folder: Path, *, groups: str, prior: str | None, counts: Sequence[int] | None, trust_code: bool) -> Answers:
     judged = judged_again(folder, groups=groups, trust_code=trust_code)
     run, record = RunFolder(folder), RunFolder(folder).record
     identity = json.dumps([record.get(name) for name in IDENTITY], sort_keys=True)
@@ -118,7 +119,7 @@ def _answers(folder: Path, *, groups: str, prior: str | None, trust_code: bool) 
     if prior is None:
         return answers
     try:
-        adjusted = adjusted_to(judged, prior)
+        adjusted = adjusted_to(judged, prior, counts=counts)
     except UserError as error:
         return replace(answers, note=str(error))
     return replace(answers, adjusted=adjusted.hits, note=adjusted.notes[-1])

@@ -128,18 +128,21 @@ class Shift:
     sentence: str
 
 
-def shift_to(run: RunFolder, prior: str, classes: Sequence[str], counts: Sequence[int]) -> Shift:
+def shift_to(
+    run: RunFolder, prior: str, classes: Sequence[str], counts: Sequence[int], *, of_prior: Sequence[int] | None = None
+) -> Shift:
     """What adjusts the scores of a finished run to a class prior: the log of its frequencies less that of the present ones.
 
     Args:
         prior: "uniform", "train", or a CSV with the header label,share.
         classes: names of the classes (C,).
         counts: training images per class (C,).
+        of_prior: images per class (C,) that "train" means, as those of another run; `counts` if not given.
 
     Raises:
         UserError: there is no such prior, or the present frequencies cannot be known, or the scores are no log-probabilities.
     """
-    wanted, present = read_prior(prior, classes, counts), frequencies_of(run, counts)
+    wanted, present = read_prior(prior, classes, counts if of_prior is None else of_prior), frequencies_of(run, counts)
     begin = f"The scores of '{run.folder}' cannot be adjusted to the class prior '{prior}'"
     if present.shares is None:
         raise UserError(f"{begin}, since they are meant for {present.words}.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -46,14 +46,17 @@ class Judged:
         return self.scores.argmax(1) == self.labels
 
 
-def adjusted_to(judged: Judged, prior: str) -> Judged:
+def adjusted_to(judged: Judged, prior: str, *, counts: Sequence[int] | None = None) -> Judged:
     """The same run with its scores adjusted to a class prior: "uniform", "train", or a CSV with the header label,share.
+
+    Args:
+        counts: images per class (C,) that "train" means; those that the run was trained on if not given.
 
     Raises:
         UserError: there is no such prior, or the scores cannot be adjusted (`frequencies.shift_to`).
     """
     report = judged.report
-    shift = shift_to(judged.run, prior, [entry.name for entry in report.classes], report.class_counts)
+    shift = shift_to(judged.run, prior, [entry.name for entry in report.classes], report.class_counts, of_prior=counts)
     scores = judged.scores + shift.offset.to(judged.scores)
     found = with_scores(report, scores, judged.labels) if shift.offset.any() else report
     return replace(judged, report=found, scores=scores, notes=(*judged.notes, shift.sentence))

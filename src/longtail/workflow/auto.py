@@ -66,7 +66,7 @@ def choose_method(request: Request, watcher: Watcher) -> Auto:
     candidates, chosen, every = stored or _chosen(trials, readings)
     if not stored and request.refit:
         _keep_predictions(run, key, trials, readings, candidates[chosen].reading)
-    result = _final(trials, candidates[chosen], data, request.protocol)
+    result = _final(trials, candidates[chosen], request.protocol)
     said = stored_verdict(run) if stored else verdict(every, candidates, chosen, trials)
     _write(run, key, said_of, candidates, chosen, result, said)
     shutil.rmtree(anew, ignore_errors=True)
@@ -87,14 +87,16 @@ def _check(request: Request) -> None:
 
 
 def _trials(request: Request, setting: Setting, data: Data, watcher: Watcher) -> Trials:
-    parts, prior = validation_parts(data, request), read_prior(request.class_prior, data.classes, data.class_counts)
+    parts = validation_parts(data, request)
+    final = with_validation_in_training(data) if request.refit else parts[0]
+    prior = read_prior(request.class_prior, data.classes, final.class_counts)
     shown = {"validation": [label for part in parts for label in part.splits["val"].labels], "test": data.test.labels}
     for name, labels in shown.items():
         if not bool(prior[torch.tensor(labels)].sum() > 0):
             raise UserError(f"The class prior '{request.class_prior}' gives no share to any class that has {name} images.")
     target = None if request.class_prior == "uniform" else tuple(prior.tolist())
     blind = replace(request, protocol="clean")  # the paper's protocol would read the test images after each epoch
-    return Trials(blind, setting, parts, prior, target, request.runs, watcher)
+    return Trials(blind, setting, parts, final, prior, target, request.runs, watcher)
 
 
 def _chosen(trials: Trials, readings: Readings) -> tuple[list[Candidate], int, list[Tried]]:
@@ -115,12 +117,11 @@ def _keep_predictions(run: Run, key: str, trials: Trials, readings: Readings, ch
     keep(run.folder, key, chosen.name, parts, scored=scored)
 
 
-def _final(trials: Trials, chosen: Candidate, data: Data, protocol: str) -> Result:
+def _final(trials: Trials, chosen: Candidate, protocol: str) -> Result:
     """Trains the chosen method on all labelled images, or takes the network that was compared, and evaluates it."""
     request, asked = trials.request, replace(trials.asked(chosen.reading, chosen.tau), protocol=protocol)
-    if request.refit:
-        return train_one(replace(asked, val=0.0), trials.setting, with_validation_in_training(data), watcher=trials.watcher)
-    return train_one(replace(asked, val=request.val or VAL_SHARE), trials.setting, data, watcher=trials.watcher)
+    held = 0.0 if request.refit else request.val or VAL_SHARE
+    return train_one(replace(asked, val=held), trials.setting, trials.data, watcher=trials.watcher)
 
 
 def _key(trials: Trials, readings: Readings, protocol: str) -> str:

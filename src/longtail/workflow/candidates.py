@@ -72,7 +72,7 @@ def tried(
     labels = torch.cat([predictions.labels for predictions in val])
 
     def right(tau: float | None) -> Hits:
-        scores = [each.fit(rule(tau))(predictions) for each, predictions in zip(passes, val, strict=True)]
+        scores = [each.fit(rule(tau), to="val")(predictions) for each, predictions in zip(passes, val, strict=True)]
         return torch.cat([each.argmax(1) for each in scores]) == labels
 
     if not reading.grid:

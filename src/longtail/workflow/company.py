@@ -24,7 +24,6 @@ from longtail.weighting import Progress
 from longtail.workflow.job import Company
 from longtail.workflow.one_run import Result, held_out, training_of
 from longtail.workflow.request import Request
-from longtail.workflow.resolve import for_prior
 from longtail.workflow.watcher import Watcher
 
 AT_ONCE = 16  # networks of one step where `jobs` is not given: on a GPU, what all of them compute is in memory at the same time
@@ -76,7 +75,6 @@ class Images:
 
     def training(self, request: Request, watcher: Watcher, *, stacked: bool) -> Training[Result]:
         """The training of a request on these images."""
-        request = for_prior(request, self.data)
         share = held_out(request, self.setting)
         if share not in self.feeds:
             data = hold_out(self.data, share, seed=request.split_seed)

@@ -162,8 +162,8 @@ def training_of(
         company: what this run shares with others that take their steps together with it; None for a run alone.
     """
     limit_pixels(request.max_pixels)
-    request = for_prior(request, data)
     data = with_validation(request, setting, data)
+    request = for_prior(request, data)
     experiment = experiment_of(request, setting, data, watcher)
     folder = run_folder(request.runs, setting.name, experiment.recipe.name, request.seed, experiment.key())
     shared = stages_folder(request.runs, setting.name)

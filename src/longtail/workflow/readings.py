@@ -18,6 +18,7 @@ class Reading:
         keyword: variant of the recipe that holds the strength of the adjustment; "" where nothing is chosen.
         usual: strength that theory gives.
         grid: strengths to choose among, on validation images.
+        adjusts: whether the strength is that of the log of class frequencies, so that the recipe takes those in use.
     """
 
     name: str
@@ -25,11 +26,12 @@ class Reading:
     keyword: str = ""
     usual: float = 0.0
     grid: tuple[float, ...] = ()
+    adjusts: bool = True
 
     def asked(self, request: Request, tau: float | None = None, target: tuple[float, ...] | None = None) -> Request:
         """The request for the recipe, with a strength and with class frequencies in use where the recipe takes them."""
         variants = {self.keyword: self.usual if tau is None else tau} if self.keyword else {}
-        if self.keyword and target is not None:
+        if self.keyword and self.adjusts and target is not None:
             variants |= {"target": target}  # type: ignore[dict-item]
         return replace(request, method=self.method, variants=variants, prior=None)
 
@@ -48,4 +50,5 @@ READINGS: Mapping[str, tuple[Reading, ...]] = {
     "gcl": (Reading("GCL", "gcl"),),
     "gala": (Reading("GALA", "gala"),),
     "balpoe": (Reading("three experts", "balpoe"),),
+    "tau_norm": (Reading("tau-normalisation", "tau_norm", "tau", 1.0, _grid(0, 20), adjusts=False),),
 }

@@ -67,6 +67,7 @@ class Trials:
 
     Args:
         folder: folder in which candidates are trained.
+        data: what the chosen method is trained on: all labelled images, or those of the networks that are compared.
         prior: class frequencies in use (C,).
         target: the same for rules that add their log; None where all classes are alike.
     """
@@ -74,6 +75,7 @@ class Trials:
     request: Request
     setting: Setting
     parts: Sequence[Data]
+    data: Data
     prior: Tensor
     target: Target
     folder: Path
@@ -110,7 +112,7 @@ class Trials:
         parts = [(passes.over("val"), passes) for passes in self._of(name, chosen)]
         if function_of(rule) in LOGITS_ALONE:
             return [val for val, _ in parts], False
-        return [replace(val, logits=passes.fit(rule)(val)) for val, passes in parts], True
+        return [replace(val, logits=passes.fit(rule, to="val")(val)) for val, passes in parts], True
 
     def _rule(self, reading: Reading) -> Callable[[float | None], InferenceRule]:
         return lambda tau: chosen_recipe(self.asked(reading, tau), self.setting).inference

@@ -32,7 +32,7 @@ def verdict(every: Sequence[Tried], candidates: Sequence[Candidate], chosen: int
         chosen: index of the one that was chosen.
         trials: the validation images, and what was asked for.
     """
-    labels, data, request = trials.labels, trials.parts[0], trials.request
+    labels, data, request = trials.labels, trials.data, trials.request
     said = [_choice(candidates, chosen, _measured(request.class_prior, labels, data))]
     plain = next((index for index, candidate in enumerate(candidates) if candidate.reading.method == "ce"), None)
     if plain is not None and plain != chosen:

@@ -11,6 +11,7 @@ from longtail.spec.cost import plain_size, training_cost
 from longtail.spec.description import parameters_of
 from longtail.spec.recipe import Setting
 from longtail.workflow.candidates import Tried
+from longtail.workflow.one_run import needs_validation
 from longtail.workflow.readings import READINGS, Reading
 from longtail.workflow.request import Request
 from longtail.workflow.resolve import chosen_recipe
@@ -44,14 +45,20 @@ def costs_of(readings: Readings, trials: Trials) -> list[float]:
     """Cost of each reading, in passes over the training images.
 
     Raises:
-        UserError: a candidate cannot have the network of the setting.
+        UserError: a candidate cannot have the network of the setting, or chooses a value on the validation images by itself.
     """
     costs = []
     for name, group in readings.items():
         try:
-            costs += [training_cost(chosen_recipe(trials.asked(each), trials.setting), trials.setting) for each in group]
+            recipes = [chosen_recipe(trials.asked(each), trials.setting) for each in group]
+            costs += [training_cost(recipe, trials.setting) for recipe in recipes]
         except UserError as error:
             raise UserError(f"The candidate '{name}' cannot be trained here; leave it out of `candidates`. {error}") from error
+        if any(map(needs_validation, recipes)):
+            raise UserError(
+                f"The candidate '{name}' chooses a value on the validation images that it would be compared on; train it alone "
+                f"with `method={name}`, or give its rule a value."
+            )
     return costs
 
 
@@ -70,12 +77,12 @@ def unlikely(every: Sequence[Tried], trials: Trials) -> list[int]:
     are expected ahead of both: their mean is right for that too, and varies less (Aimar et al., CVPR 2023).
     """
     prior = trials.request.class_prior
-    differ = prior != "train" and imbalance_factor(trials.parts[0].class_counts) >= NO_TAIL
+    differ = prior != "train" and imbalance_factor(trials.data.class_counts) >= NO_TAIL
 
     def place(reading: Reading) -> int:
         if reading.method == EXPERTS:
             return 0 if differ and prior == "uniform" else 2
-        return 1 + (bool(reading.keyword) != differ)
+        return 1 + (bool(reading.keyword and reading.adjusts) != differ)
 
     return [place(each.reading) for each in every]
 
