@@ -129,7 +129,7 @@ def test_skip_corrupt_does_not_lose_a_class(tmp_path):
         ((*CRT, "sampler=power(expnent=2)"), "power has no 'expnent'; it has exponent."),
         ((*DIGITS, "--with", "sampler=power"), "There is no variant of ce 'sampler'. There are: none."),
         ((*DIGITS, "--set", "stages.0.epochz=3"), "Stage has no 'epochz'. Did you mean 'epochs'?"),
-        ((*DIGITS, "--set", "stages.1.epochs=3"), "tuple has no '1'. It has 0."),
+        ((*DIGITS, "--set", "stages.1.epochs=3"), "There is no entry '1' in a list whose entries are 0."),
         ((*DIGITS, "--set", "stages.0.epochs=many"), "'epochs' is 1 and cannot become 'many'."),
         ((*DIGITS, "--set", "stages.0.epochs=0"), "'epochs' must be at least 1; got 0."),
         ((*DIGITS, "--set", "stages.0.epochs"), "--set takes PATH=VALUE; got 'stages.0.epochs'."),
@@ -157,6 +157,7 @@ def test_skip_corrupt_does_not_lose_a_class(tmp_path):
         ((*DIGITS, "--val", "1"), "--val is a share of the training images, at least 0 and below 1; got 1."),
         (("train", "digits_lt", "--val", "0"), "Methods are compared on validation images"),
         (("train", "cifar10_lt", "--method", "ce", "--root", "/no/such/root"), "let longtail fetch them with --download"),
+        ((*DIGITS, "--seed", "5", "--seeds", "2"), "--seeds 2 trains the seeds 0 to 1, and --seed 5 names one; leave one out."),
         (("demo", "--epochs", "0"), "--epochs must be at least 1; got 0."),
         (("inspect", "/no/such/place"), "'/no/such/place' does not exist."),
         (("list", "recipes"), "There is no list 'recipes'."),
@@ -306,6 +307,24 @@ def test_a_split_that_is_none(photos, tmp_path):
     assert "gone.csv' does not exist" in train(photos, tmp_path, "--split", tmp_path / "gone.csv").sentence
     (tmp_path / "split.csv").write_text("path,label,split\napple/gone.png,apple,train\n")
     assert "line 2: there is no file" in train(photos, tmp_path, "--split", tmp_path / "split.csv").sentence
+    given = ("--split", tmp_path / "split.csv", "--imbalance", 4)
+    assert "so that --imbalance cuts nothing; leave --imbalance or --split out." in train(photos, tmp_path, *given).sentence
+
+
+def test_a_folder_of_too_few_images_to_hold_one_out(tmp_path):
+    photos = paint(tmp_path / "photos", {"apple": 2, "berry": 1})
+    advice = "Add images, or train one method with --method NAME."
+    for words, said in (((), "No class has enough training images (3)"), (("--folds", 2), "No class has two training images")):
+        sentence = longtail("train", photos, "--size", 8, "--epochs", 1, *words, "--runs", tmp_path / "runs").sentence
+        assert sentence.startswith(said)
+        assert sentence.endswith(advice)
+
+
+def test_images_that_are_not_where_they_are_said_to_be(finished, tmp_path):
+    said = longtail("report", finished, "--images", tmp_path / "nowhere", "-o", tmp_path / "page.html").sentence
+    assert said.startswith(f"There are no images at '{tmp_path / 'nowhere'}'.")
+    assert not (tmp_path / "page.html").exists()
+    assert "does not exist; give the folder or CSV" in longtail("tune", finished, tmp_path / "nowhere").sentence
 
 
 @pytest.mark.parametrize("counts", [{"apple": 1, "berry": 1}, {"apple": 2, "berry": 2}])

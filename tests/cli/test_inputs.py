@@ -74,6 +74,15 @@ def test_names_that_are_not_utf8_come_back(photos, trained, tmp_path):
     assert b"gru\xdf.png" in first
 
 
+def test_a_split_is_compared_with_the_images_that_are_there(tmp_path):
+    photos = paint(tmp_path / "photos", {"apple": 6, "berry": 4})
+    first = train(photos, tmp_path)
+    paint(photos, {"apple": 1, "citron": 2}, seed=1)
+    again = train(photos, tmp_path, "--split", Path(first.folder) / "split.csv")
+    assert f"Left out 2 images in '{photos}' that '{first.folder}/split.csv' does not name (citron/000.png, citron" in again.text
+    assert f"These are not the images of '{first.folder}/split.csv': 1 changed image (apple/000.png)." in again.text
+
+
 def test_top5_can_be_read_whatever_the_names(photos, trained, tmp_path):
     assert longtail("predict", trained.folder, photos, "-o", tmp_path / "o.csv").code == 0
     for row in rows(tmp_path / "o.csv"):

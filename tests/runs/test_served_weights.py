@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 from longtail import recipes, settings
 from longtail.data.transforms import normalise
 from longtail.engine.building import new_model
+from longtail.errors import UserError
 from longtail.inference import as_trained
 from longtail.networks.backbones import CifarResNet
 from longtail.networks.pretrained import load_backbone, read_weights
@@ -122,9 +123,34 @@ def test_weights_that_do_not_fit_are_refused(tmp_path, content, words):
         load_backbone(CifarResNet(depth=20), path)
 
 
+def test_weights_of_a_deeper_network_are_refused_and_not_taken_in_part(tmp_path):
+    """A network of 14 layers has all names of one of 8, and further blocks."""
+    save_file(CifarResNet(depth=14).state_dict(), tmp_path / "deep.safetensors")
+    with pytest.raises(UserError, match=r"holds a deeper network .* \(first: groups\.0\.1\..*`backbone=NAME`"):
+        load_backbone(CifarResNet(depth=8), tmp_path / "deep.safetensors")
+    whole = {**CifarResNet(depth=8).state_dict(), "head.weight": torch.ones(3, 64), "head.bias": torch.ones(3)}
+    save_file(whole, tmp_path / "with_head.safetensors")
+    assert load_backbone(CifarResNet(depth=8), tmp_path / "with_head.safetensors") == len(whole) - 2
+
+
+@pytest.mark.parametrize(
+    "content", [[torch.ones(2)], torch.ones(2), {}, {"epoch": 3}], ids=["list", "tensor", "empty", "numbers"]
+)
+def test_a_checkpoint_without_tensors_by_name_is_refused(tmp_path, content):
+    torch.save(content, tmp_path / "a.pt")
+    with pytest.raises(UserError, match=r"a\.pt' holds no tensors by name \(a state_dict\)"):
+        read_weights(tmp_path / "a.pt")
+
+
+def test_a_tensor_that_is_called_model_is_no_checkpoint_of_one(tmp_path):
+    torch.save({"model": torch.ones(2)}, tmp_path / "a.pt")
+    assert set(read_weights(tmp_path / "a.pt")) == {"model"}
+
+
 def test_weights_that_run_code_are_refused(tmp_path):
     torch.save({"model": Path("a")}, tmp_path / "a.pth")
     (tmp_path / "b.pth").write_bytes(b"words")
-    for name in "ab":
+    (tmp_path / "c.pth").write_bytes(b"hi")
+    for name in "abc":
         with pytest.raises(ValueError, match=rf"{name}\.pth' holds more than tensors, or is damaged; convert it to safetensors"):
             read_weights(tmp_path / f"{name}.pth")

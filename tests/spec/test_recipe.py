@@ -125,7 +125,7 @@ def test_where_the_files_come_from_is_not_part_of_the_experiment():
         ),
         ("stages.0.los.scale", r"Stage has no 'los'\. Did you mean 'loss'\? It has loss, epochs, batch_size"),
         ("stage", r"Recipe has no 'stage'\. Did you mean 'stages'\? It has name, stages, head, inference"),
-        ("stages.2.epochs", r"tuple has no '2'\. .*It has 0, 1"),
+        ("stages.2.epochs", r"There is no entry '2' in a list whose entries are 0, 1\."),
         ("stages.0.resample.beta", "uniform has no 'beta'"),
         ("stages.0.epochs.x", r"int has no 'x'\. It has nothing to change"),
     ],

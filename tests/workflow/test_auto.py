@@ -2,6 +2,9 @@
 
 import csv
 import json
+import os
+import subprocess
+import sys
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -90,6 +93,17 @@ def test_the_same_command_reads_everything_back(said, photos, monkeypatch):
     added = ("is read back; --fresh trains it anew", "as it was found on these images before (--symmetry)")
     kept = [line for line in again.out.splitlines() if not any(each in line for each in added)]
     assert kept == [line for line in said.out.splitlines() if not line.startswith("By their pixels")]
+
+
+def test_of_two_at_once_the_second_waits_and_has_the_same_answer(photos, tmp_path):
+    command = [sys.executable, "-m", "longtail", "train", photos, *QUICK, "--candidates", "ce,la", "--runs", tmp_path]
+    how = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True, "env": {**os.environ, "OMP_NUM_THREADS": "1"}}
+    both = [subprocess.Popen([str(word) for word in command], **how) for _ in range(2)]
+    ends = [each.communicate(timeout=300)[0] for each in both]
+    assert [each.returncode for each in both] == [0, 0], ends
+    assert len(list(tmp_path.rglob("answers.json"))) == 1
+    verdicts = [next(line for line in end.splitlines() if line.startswith("Chosen: ")) for end in ends]
+    assert verdicts[0] == verdicts[1]
 
 
 def test_without_a_re_fit_the_compared_network_is_used(said, stored, photos, monkeypatch):

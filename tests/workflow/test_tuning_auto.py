@@ -58,10 +58,15 @@ def test_it_is_tuned_as_the_compared_network_itself(photos, comparison):
 
 
 def test_no_image_is_read(photos, comparison, tmp_path):
-    said = command("tune", comparison, tmp_path / "nowhere")
+    assert (
+        f"'{tmp_path / 'nowhere'}' does not exist; give the folder" in command("tune", comparison, tmp_path / "nowhere").sentence
+    )
+    (tmp_path / "empty").mkdir()
+    said = command("tune", comparison, tmp_path / "empty")
     assert said.code == 0, said.err
     assert "Tuned on 8 validation images" in said.text
-    assert "No image is read." in said.text
+    assert f"No image is read, and '{tmp_path / 'empty'}' is not needed." in said.text
+    assert "No image is read." in command("tune", comparison).text
     assert "before: with the strength that auto chose on all of them" in said.text
     assert "is again as it was trained" in command("tune", comparison, "--undo").text
 

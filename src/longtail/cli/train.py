@@ -9,7 +9,7 @@ from typing import Any
 
 from longtail.cli.jobs import done_as_jobs, say_failures
 from longtail.cli.launch import launch, silent_but_first
-from longtail.cli.next_step import say_next, to_predict
+from longtail.cli.next_step import note, say_next, to_predict
 from longtail.cli.options import in_flags, sbatch_options
 from longtail.cli.progress import Bars
 from longtail.cli.report import add_report
@@ -36,6 +36,8 @@ def run_train(
     pictures: bool = True,
 ) -> None:
     """Trains one method at one or more seeds, or chooses one at each seed; here, or as jobs of the scheduler `on`."""
+    if seeds is not None and request.seed:
+        raise UserError(f"--seeds {seeds} trains the seeds 0 to {seeds - 1}, and `seed={request.seed}` names one; leave one out.")
     requests = [request] if seeds is None else [replace(request, seed=seed) for seed in range(seeds)]
     sbatch_options(on, slurm)
     if request.devices > 1 or own_place() is not None:
@@ -47,6 +49,8 @@ def run_train(
     if on is not None:
         _train_as_jobs(requests, on, slurm, report=report, pictures=pictures)
     elif request.method == AUTO:
+        if request.jobs is not None and request.jobs > 1:
+            note("A method is chosen for one seed after the other: --jobs is for runs of one method.")
         for each in requests:
             _train_auto(each, report=report, pictures=pictures)
     elif request.devices > 1 and own_place() is None:

@@ -24,7 +24,8 @@ def run_tune(folder: Path, data: Path | None, **how: Any) -> None:
     if left := _without_a_share(found):
         say(text(left))
     if found.kept:
-        say("The run was trained again on all images: these are predictions of the network that auto compared. No image is read.")
+        unread = "No image is read" + (f", and '{text(data)}' is not needed." if data is not None else ".")
+        say(f"The run was trained again on all images: these are predictions of the network that auto compared. {unread}")
     say(_validation_table(found))
     say(_gain(found))
     if found.before is not None and found.after is not None:

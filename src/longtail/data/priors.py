@@ -15,7 +15,7 @@ from torch import Tensor
 from longtail.data.class_names import meant
 from longtail.data.rows import refuse_repeated
 from longtail.data.walking import some
-from longtail.errors import UserError
+from longtail.errors import UserError, WrongTypeError
 from longtail.results import counted
 from longtail.text import unguarded
 
@@ -26,9 +26,12 @@ def read_prior(prior: str, classes: Sequence[str], class_counts: Sequence[int]) 
     A class that the CSV leaves out has the share 0. Spaces around the cells and capitals in the header are no matter.
 
     Raises:
+        WrongTypeError: the prior is no text.
         UserError: there is no such prior, or its file names an unknown class, gives a bad share, two shares of one class, or no
             share above 0.
     """
+    if not isinstance(prior, str):
+        raise WrongTypeError(f"`prior` must be uniform, train or the name of a CSV, as text; got {prior!r}.")
     if prior == "uniform":
         return _scaled(torch.ones(len(classes), dtype=torch.float64))
     if prior == "train":

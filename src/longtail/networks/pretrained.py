@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import pickle
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from longtail.errors import UserError
 
+CHOOSE = "Choose the backbone that the file was made from with `backbone=NAME`."
 PREFIXES = ("module.", "_orig_mod.", "model.", "backbone.", "body.")
 
 
@@ -21,7 +22,8 @@ def load_backbone(backbone: nn.Module, path: Path) -> int:
         Number of tensors that were copied.
 
     Raises:
-        UserError: there is no such file, it holds something other than tensors, or tensors of the backbone are missing in it.
+        UserError: there is no such file, it holds something other than tensors, tensors of the backbone are missing in it, or it
+            has more blocks of the same kinds than the backbone.
     """
     found = {_bare(name): tensor for name, tensor in read_weights(path).items()}
     own = {_bare(name): name for name in backbone.state_dict()}
@@ -30,7 +32,12 @@ def load_backbone(backbone: nn.Module, path: Path) -> int:
     if missing:
         raise UserError(
             f"'{path}' does not hold the weights of this backbone: {len(missing)} of its {len(own)} tensors are missing or have "
-            f"another shape (first: {missing[0]}). Choose the backbone that the file was made from with `backbone=NAME`."
+            f"another shape (first: {missing[0]}). {CHOOSE}"
+        )
+    if deeper := _further_blocks(found, own):
+        raise UserError(
+            f"'{path}' holds a deeper network than this backbone: {len(deeper)} of its tensors are of blocks that the backbone "
+            f"lacks (first: {deeper[0]}). {CHOOSE}"
         )
     backbone.load_state_dict(matching, strict=False)
     return len(matching)
@@ -52,10 +59,21 @@ def read_weights(path: Path) -> dict[str, Tensor]:
             raise UserError(f"'{path}' is not a safetensors file ({error}).") from error
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+    except Exception as error:  # whatever the bytes of another file make of the reader
         raise UserError(f"'{path}' holds more than tensors, or is damaged; convert it to safetensors first.") from error
-    state = state.get("state_dict", state.get("model", state))
-    return {name: tensor for name, tensor in state.items() if isinstance(tensor, Tensor)}
+    return _named_tensors(path, state)
+
+
+def _named_tensors(path: Path, state: object) -> dict[str, Tensor]:
+    """The tensors by name in what a checkpoint holds, alone or under "state_dict" or "model"."""
+    for key in ("state_dict", "model"):
+        if isinstance(state, Mapping) and isinstance(state.get(key), Mapping):
+            state = state[key]
+            break
+    tensors = {str(name): each for name, each in state.items() if isinstance(each, Tensor)} if isinstance(state, Mapping) else {}
+    if not tensors:
+        raise UserError(f"'{path}' holds no tensors by name (a state_dict); got {type(state).__name__}.")
+    return tensors
 
 
 def content_hash(path: Path) -> str:
@@ -69,6 +87,17 @@ def content_hash(path: Path) -> str:
         raise UserError(f"There are no weights at '{path}'; give a .safetensors file or a run folder.")
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()[:16]
+
+
+def _further_blocks(found: Iterable[str], own: Iterable[str]) -> list[str]:
+    """Tensors of a file that differ from some of the backbone's in the numbers of blocks alone, and that it lacks."""
+    known = set(own)
+    kinds = {_kind(name) for name in known}
+    return [name for name in found if name not in known and _kind(name) in kinds]
+
+
+def _kind(name: str) -> tuple[str, ...]:
+    return tuple("" if part.isdigit() else part for part in name.split("."))
 
 
 def _bare(name: str) -> str:

@@ -57,7 +57,8 @@ def pictures(
     test, (training, why) = outlook_of_test(answer, originals.rows), _training(answer, originals, device, trust_code, most, watch)
     exhibits = Exhibits(answer.name, answer.classes, Thumbnails(originals))
     parts = [part for part in _galleries(answer, exhibits, test, training) if any(shown for _, shown in part.rows)]
-    return Section(TITLE, [*_sentences(exhibits, training), *why] if parts else [], parts)
+    said = [*_sentences(exhibits, training), *why] if parts or originals.unread else []
+    return Section(TITLE, said, parts)
 
 
 def _training(

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any
 
 from longtail import __version__
+from longtail.data.walking import neighbours
 from longtail.errors import UserError
 from longtail.reporting.answer import Answer
 from longtail.reporting.contents import Wanted, sections
@@ -40,11 +42,12 @@ def write_report_page(
         prior: class prior that the scores are adjusted to: uniform, train, or a CSV label,share; None to leave them as they are.
         wording: changes sentences of a comparison, such as the names of options in them.
         wanted: what is shown beside the results, as fields of `longtail.reporting.contents.Wanted`: `images=` says where the
-            images are, `pictures=False` leaves them out, `tsne=("auto",)` draws an embedding.
+            images are (a path), `pictures=False` leaves them out, `tsne=("auto",)` draws an embedding.
 
     Raises:
         MissingFileError: a folder holds no finished run.
-        UserError: there is no run, a file is damaged, the runs cannot be shown side by side, or the page cannot be written.
+        UserError: there is no run, a file is damaged, the runs cannot be shown side by side, the images are not where they are
+            said to be, or the page cannot be written.
     """
     folders = as_folders(runs)
     if not folders:
@@ -53,9 +56,18 @@ def write_report_page(
     folder_of(page)
     check_output(page)
     shown = Wanted(**wanted)
+    if shown.images is not None:
+        shown = replace(shown, images=_there(Path(shown.images).expanduser()))
     answers = read_answers(folders, groups=groups, prior=prior, trust_code=shown.trust_code)
     choices = [choice for choice in map(read_choice, dict.fromkeys(folders)) if choice is not None]
     return write_sections(page, *_headings(answers), list(sections(answers, choices, wording, shown)))
+
+
+def _there(images: Path) -> Path:
+    """The path of the images, refused where there is nothing."""
+    if not images.exists():
+        raise UserError(f"There are no images at '{images}'. {neighbours(images)}")
+    return images
 
 
 def _headings(answers: Sequence[Answer]) -> tuple[str, str]:

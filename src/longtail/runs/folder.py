@@ -28,13 +28,16 @@ class RunFolder:
         self.folder, self.note = folder, note
         self.written: dict[str, str] = {}
 
-    def locked(self) -> AbstractContextManager[None]:
+    def locked(self, *, wait: bool = False) -> AbstractContextManager[None]:
         """Holds the lock of the folder inside the `with` block: nobody else may write there.
 
+        Args:
+            wait: whether to wait, with a note, until another process lets go of it.
+
         Raises:
-            InUse: another process holds it.
+            InUse: another process holds it, and `wait` is False.
         """
-        return locked(self.folder / ".lock", f"'{self.folder}'", note=self.note)
+        return locked(self.folder / ".lock", f"'{self.folder}'", note=self.note, wait=wait)
 
     def open(self, record: Mapping[str, Any]) -> None:
         """Writes record.json, or checks that it is of the same experiment, and deletes files that a kill left half-written.

@@ -45,7 +45,9 @@ def _difference(other: RunFolder, record: Mapping[str, Any], contents: Callable[
         newer = [
             f"{name} {libraries.get(name)}, now {new}" for name, new in record["libraries"].items() if libraries.get(name) != new
         ]
-        images = changed_images(_contents(other), contents()) if former.get("split") != record["split"] else ""
+        images = (
+            changed_images(listed_contents(other.read("split.csv")), contents()) if former.get("split") != record["split"] else ""
+        )
         code = "the source of " + ", ".join(record["sources"]) if former.get("sources") != record["sources"] else ""
         return "; ".join(part for part in (images, *newer, code) if part)
     except (UserError, AttributeError, KeyError, TypeError, ValueError, csv.Error):
@@ -70,9 +72,11 @@ def _named(kind: str, names: list[str]) -> str:
     return f"{counted(len(names), f'{kind} image')} ({', '.join(names[:SHOWN])}{more})"
 
 
-def _contents(run: RunFolder) -> Contents:
-    rows = csv.DictReader(io.StringIO(run.read("split.csv").decode(errors="surrogateescape"), newline=""))
-    return {unguarded(row["path"]): row.get("content") or "" for row in rows}
+def listed_contents(split: bytes) -> Contents:
+    """Hash of the content of each image that a split.csv lists, by file name; nothing of a CSV that has no such column."""
+    rows = csv.DictReader(io.StringIO(split.decode(errors="surrogateescape"), newline=""))
+    known = {"path", "content"} <= set(rows.fieldnames or ())
+    return {unguarded(row["path"]): row["content"] or "" for row in rows} if known else {}
 
 
 def contents_of(splits: Mapping[str, Split]) -> Contents:

@@ -190,6 +190,8 @@ def member(thing: Any, name: str) -> Any:
         UserError: there is no such field or hyper-parameter; the message lists those that exist.
     """
     known = _members(thing)
+    if name not in known and isinstance(thing, tuple):
+        raise UserError(f"There is no entry '{name}' in a list whose entries are {', '.join(known) or 'none'}.")
     if name not in known:
         owner = thing.func if isinstance(thing, partial) else thing
         label = getattr(owner, "__name__", type(owner).__name__)

@@ -59,18 +59,24 @@ def choose_method(request: Request, watcher: Watcher) -> Auto:
     trials = _trials(request, setting, data, watcher)
     key = _key(trials, readings, request.protocol)
     run = Run(answers_folder(request.runs, setting.name, request.seed, key), note=watcher.note)
-    anew = run.folder / FRESH
+    with run.locked(wait=True):  # a second process reads back what the first one finds
+        return _compared(run, key, trials, readings, request.protocol)
+
+
+def _compared(run: Run, key: str, trials: Trials, readings: Readings, protocol: str) -> Auto:
+    """Compares, or reads back what was chosen, and trains the chosen method; the folder of the comparison is locked."""
+    request, anew = trials.request, run.folder / FRESH
     trials = replace(trials, folder=(anew if request.fresh else run.folder) / "candidates")
     said_of = [request.groups, request.class_prior]
     stored = None if request.fresh else _stored(run, key, said_of, readings)
     candidates, chosen, every = stored or _chosen(trials, readings)
     if not stored and request.refit:
         _keep_predictions(run, key, trials, readings, candidates[chosen].reading)
-    result = _final(trials, candidates[chosen], request.protocol)
+    result = _final(trials, candidates[chosen], protocol)
     said = stored_verdict(run) if stored else verdict(every, candidates, chosen, trials)
     _write(run, key, said_of, candidates, chosen, result, said)
     shutil.rmtree(anew, ignore_errors=True)
-    return Auto(run, candidates, chosen, result, [*said, on_test_images(result.report, request.class_prior)], data)
+    return Auto(run, candidates, chosen, result, [*said, on_test_images(result.report, request.class_prior)], trials.data)
 
 
 def _check(request: Request) -> None:

@@ -131,6 +131,8 @@ def _check_for_data(request: Request) -> None:
     takes = parameters_of(setting_function(str(request.data))) if own else {}
     if request.fit is not None and "fit" not in takes:
         raise UserError(f"`fit` is for settings of published lists, such as imagenet_lt; leave it out for '{request.data}'.")
+    if request.split is not None and request.imbalance is not None:
+        raise UserError("A split is used as it is, so that `imbalance` cuts nothing; leave `imbalance` or `split` out.")
     if own:
         _check_named(request, takes)
 

@@ -15,6 +15,8 @@ from longtail.data.csv_list import read_csv
 from longtail.data.folder import training_images
 from longtail.data.images import short_side
 from longtail.data.listing import class_around, list_images, said_of_unlisted, unlisted
+from longtail.data.names import is_image
+from longtail.data.walking import some
 from longtail.errors import UserError
 from longtail.results import counted
 from longtail.runs.devices import chosen_device
@@ -68,7 +70,15 @@ def choose(request: Request, path: Path) -> Choice:
     budget = "fine-tuning" if tuned else request.budget or "paper"
     setting = replace(setting, budget=budget, fine_tuning=start.budget if start and tuned else None)
     said = " ".join((sentence(request, listing, setting, chosen, start), note)).strip()
-    return Choice(setting, said, (*listing.notes, *said_of_unlisted(unlisted(listing)), *said_of_near(listing.classes)))
+    left = said_of_unlisted(unlisted(listing)) if request.split is None else _left_by_split(listing, path)
+    return Choice(setting, said, (*listing.notes, *left, *said_of_near(listing.classes)))
+
+
+def _left_by_split(listing: Listing, path: Path) -> tuple[str, ...]:
+    """A sentence on the images in the folder that a given split does not name; nothing for a CSV, which names what it means."""
+    left = [file for file in unlisted(replace(listing, csv=None)) if is_image(Path(file).name)] if path.is_dir() else []
+    what = f"{counted(len(left), 'image')} in '{path}' that '{listing.csv}' does not name"
+    return (f"Left out {what} ({some(left)}).",) if left else ()
 
 
 def start_of(request: Request, device: str) -> tuple[Pretrained | None, str]:

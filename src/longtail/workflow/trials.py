@@ -42,9 +42,11 @@ def validation_parts(data: Data, request: Request) -> list[Data]:
     if request.folds == 1:
         held = hold_out(data, request.val or VAL_SHARE, seed=request.split_seed)
         if not len(held.splits["val"]):
+            twice = max(data.class_counts) > 1
             raise UserError(
-                "No class has enough training images (3) to hold one out for validation. Choose on all of them with `folds=2`, "
-                "or train one method with `method=NAME`."
+                "No class has enough training images (3) to hold one out for validation. "
+                f"{'Choose on all of them with `folds=2`, or train' if twice else 'Add images, or train'} one method with "
+                "`method=NAME`."
             )
         return [held]
     if data.val is not None:
@@ -52,7 +54,13 @@ def validation_parts(data: Data, request: Request) -> list[Data]:
     labels = torch.from_numpy(data.train.labels)
     fold = folds_of(labels, request.folds, seed=request.split_seed)
     fold[(torch.tensor(data.class_counts) < 2)[labels]] = -1  # the only image of a class is always trained on
-    return [_without(data, fold == part) for part in range(request.folds) if bool((fold == part).any())]
+    parts = [_without(data, fold == part) for part in range(request.folds) if bool((fold == part).any())]
+    if not parts:
+        raise UserError(
+            "No class has two training images, of which one could be held out for validation. Add images, or train one method "
+            "with `method=NAME`."
+        )
+    return parts
 
 
 def _without(data: Data, held: Tensor) -> Data:

@@ -100,6 +100,7 @@ def tune(
     below, sources = (None if path is None else Path(path).expanduser() for path in (data, root))
     place = Place(below, sources, outside)
     shares, name = _wanted(rule, prior, config)
+    place.check()
     of_compared = _kept(asked, own, rule)
     val = of_compared.predictions if of_compared else validation_predictions(own, model.eval().to(kind), config, place)
     if not bool(shares[val.labels].sum() > 0):

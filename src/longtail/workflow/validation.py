@@ -46,6 +46,15 @@ class Place:
     root: Path | None = None
     outside: bool = False
 
+    def check(self) -> None:
+        """Refuses data that are not there.
+
+        Raises:
+            BadFolder: the folder or the CSV does not exist.
+        """
+        if self.data is not None and not self.data.exists():
+            raise BadFolder(f"'{self.data}' does not exist; give the folder or CSV that the run was trained on.")
+
 
 def validation_predictions(run: RunFolder, model: Classifier, config: Mapping[str, Any], place: Place) -> Predictions:
     """Predictions of the run's network on its validation images, in as many views as the run was evaluated with.
@@ -107,8 +116,7 @@ def _chunks(
 def _folder(run: RunFolder, place: Place) -> Path:
     if place.data is None:
         raise UserError(f"Give the folder or CSV that the run was trained on: longtail tune {run.folder} DATA.")
-    if not place.data.exists():
-        raise BadFolder(f"'{place.data}' does not exist; give the folder or CSV that the run was trained on.")
+    place.check()
     return place.data if place.data.is_dir() else place.data.parent
 
 
