@@ -30,7 +30,8 @@ from longtail.workflow.verdict import on_test_images, verdict
 from longtail.workflow.watcher import Watcher
 from longtail.workflow.weighing import Readings, costs_of, saved_costs, unlikely, usual_candidates
 
-RULE = "one standard error and one image more, then what is expected"  # a choice that was made by another rule is made again
+# A choice that was made by another rule is made again, as those that counted a fold's images or read test images.
+RULE = "one standard error and one image more, then what is expected of all labelled images"
 
 
 @dataclass(frozen=True)
