@@ -70,11 +70,6 @@ def in_each_process():
 
 
 @pytest.fixture(scope="module")
-def compute():
-    return make_compute("cpu", "32-true")
-
-
-@pytest.fixture(scope="module")
 def of_two(pair):
     """Results of two processes together, returned by the second of them."""
     return pair.run(in_each_process)[1]

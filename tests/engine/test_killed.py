@@ -6,8 +6,8 @@ import subprocess
 import sys
 import time
 
+from digits_runs import equal, log_of
 from safetensors.torch import load_file
-from test_training import equal, log_of
 
 from longtail.workflow import train as workflow
 

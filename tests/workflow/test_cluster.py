@@ -18,14 +18,13 @@ from safetensors.torch import load_file
 from commands import ended, longtail, paint
 from longtail.errors import UserError
 from longtail.runs.layout import jobs_folder
-from longtail.runs.seals import read_json, write_json
-from longtail.spec.own_code import read_own
-from longtail.workflow import cluster, schedulers
+from longtail.runs.seals import read_json
+from longtail.workflow import cluster
 from longtail.workflow.cluster import run_requests
 from longtail.workflow.cluster_job import carry_out
 from longtail.workflow.request import Request
-from longtail.workflow.schedulers import Local, Slurm, minutes_of
-from longtail.workflow.stored import END, LOCK, Submitted, as_plain, read_request, stored
+from longtail.workflow.schedulers import Local, Slurm
+from longtail.workflow.stored import LOCK, Submitted, stored
 from longtail.workflow.watcher import Silent
 
 TINY = {"epochs": 1, "size": 8, "backbone": "resnet8", "device": "cpu", "precision": "32-true", "symmetry": "none"}
@@ -167,70 +166,6 @@ def continued(runs, folder, words, first, out):
     assert 1 < starts[1]["from"]["epoch"] <= LONG["epochs"]
 
 
-SBATCH = """#!/usr/bin/env python3
-import pathlib, subprocess, sys, os
-here = pathlib.Path(__file__).parent
-(here / "script").write_text(pathlib.Path(sys.argv[1]).read_text())
-if (here / "refuse").exists():
-    sys.exit("sbatch: error: invalid partition specified: gpu")
-names = {"SLURM_JOB_ID": "8", "SLURM_ARRAY_JOB_ID": "7", "SLURM_ARRAY_TASK_ID": "0", "SLURM_CPUS_ON_NODE": "1"}
-with open(here / "printed", "w") as printed:
-    job = subprocess.Popen(["bash", sys.argv[1]], env={**os.environ, **names}, stdout=printed, stderr=printed)
-(here / "job").write_text(str(job.pid))
-print("Submitted batch job 7")
-"""
-SRUN = """#!/usr/bin/env python3
-import os, sys
-words = sys.argv[1:]
-while words[0].startswith("-"):
-    del words[: 2 if words[0] in ("--output", "--error") else 1]
-os.execvp(words[0], words)
-"""
-SQUEUE = """#!/bin/bash
-state=$(ps -o state= -p $(cat ${0%/*}/job 2>/dev/null) 2>/dev/null)
-if [ -n "$state" ] && [ "$state" != Z ]; then echo 7_0; fi
-"""
-
-
-@pytest.fixture
-def slurm(tmp_path, monkeypatch):
-    """Stand-ins for SLURM's commands: the first job of an array runs, the others are gone at once."""
-    folder = tmp_path / "slurm"
-    folder.mkdir()
-    for name, text in {"sbatch": SBATCH, "srun": SRUN, "squeue": SQUEUE}.items():
-        (folder / name).write_text(text)
-        (folder / name).chmod(0o755)
-    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
-    return folder
-
-
-def test_jobs_of_slurm_are_an_array_with_the_options_of_sbatch(photos, tmp_path, slurm):
-    runs = tmp_path / "runs"
-    options = ["partition=gpu", "time=4:00:00", "cpus-per-task=3", "exclusive"]
-    words = ["train", photos, "--method", "ce", "--seeds", 2, "--jobs", 1, "--on", "slurm", "--runs", runs]
-    words += [word for each in options for word in ("--slurm", each)]
-    said = longtail(*words, *[word for name, value in TINY.items() for word in (f"--{name}", value)])
-    lines = (slurm / "script").read_text().splitlines()
-    asked = {line.removeprefix("#SBATCH --").partition("=")[::2] for line in lines if line.startswith("#SBATCH")}
-    wanted = {("partition", "gpu"), ("time", "240"), ("cpus-per-task", "3"), ("exclusive", ""), ("array", "0-1%1")}
-    assert wanted | {("signal", "USR2@90"), ("job-name", "longtail")} <= asked
-    assert any(line.startswith("srun ") and "--cpus-per-task=3" in line for line in lines)
-    assert said.code == 2
-    assert "ce, seed 0" in said.out
-    assert "ce, seed 1" not in said.out
-    log = jobs_folder(runs).resolve() / "logs" / "7_1_0_log.out"
-    assert f"ce on {photos}, seed 1: The job ended without a result: it was killed, or ran out of memory or time. Log: {log}" in (
-        said.text
-    )
-    assert said.err == "1 of 2 jobs failed. Finished runs are kept, and the same command submits only what is missing.\n"
-
-
-def test_what_slurm_refuses_is_one_sentence(photos, tmp_path, slurm):
-    (slurm / "refuse").touch()
-    with pytest.raises(UserError, match="SLURM did not take the jobs: sbatch: error: invalid partition specified: gpu"):
-        run_requests(table_of(photos, tmp_path)[:2], on="slurm", folder=tmp_path / "jobs", watcher=Silent())
-
-
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
@@ -271,97 +206,3 @@ def test_a_request_that_cannot_be_used_does_not_end_the_others(tmp_path, monkeyp
     assert outcomes[2].problem.startswith(f"ce on {tmp_path}/gone, seed 0: '{tmp_path}/gone' does not exist")
     with pytest.raises(UserError, match="There is no method 'cee'"):
         run_requests(bad, on="local", folder=tmp_path / "jobs", watcher=Silent())
-
-
-@pytest.mark.parametrize(
-    ("text", "minutes"),
-    [("90", 90), ("4:30", 5), ("4:00:00", 240), ("2-3", 3060), ("1-0:30", 1470), ("1-00:00:01", 1441), ("0:59", 1)],
-)
-def test_times_are_those_of_sbatch(text, minutes):
-    """The forms of `sbatch --time`, by hand; a part of a minute counts as one."""
-    assert minutes_of(text) == minutes
-
-
-@pytest.mark.parametrize("text", ["", "0", "1h", "-5", "1:2:3:4", "1-", "0:00"])
-def test_other_times_are_refused(text):
-    with pytest.raises(UserError, match="time=MINUTES"):
-        minutes_of(text)
-
-
-def test_a_request_travels_as_text_and_back(photos, tmp_path):
-    request = Request(
-        photos,
-        "balpoe",
-        variants={"tau": (0.1, 1, 2e-17)},
-        changes={"stages.0.loss.scale": "20"},
-        weights=tmp_path / "w\udcff.safetensors",
-        imbalance=100.0,
-        runs=tmp_path,
-    )
-    job = stored(request, tmp_path / "jobs")
-    job.write(threads=3)
-    back, own, threads = read_request(job.folder)
-    assert (replace(back, data=photos), own, threads) == (request, {}, 3)
-    with pytest.raises(UserError, match=r"`variants` has <object"):
-        as_plain(Request("x", variants={"rule": object()}))
-
-
-def test_a_job_is_another_one_when_its_result_would_be(photos, tmp_path):
-    own = tmp_path / "mine.py"
-    own.write_text("from longtail.recipes import ce as softer")
-    request = Request(photos, f"{own}:softer", runs=tmp_path, **TINY)
-    names = [stored(request, tmp_path).folder.name]
-    names.append(stored(replace(request, seed=1), tmp_path).folder.name)
-    names.append(stored(replace(request, epochs=2), tmp_path).folder.name)
-    paint(photos, {"apple": 25})
-    os.utime(photos / "apple" / "000.png", (1, 1))
-    names.append(stored(request, tmp_path).folder.name)
-    own.write_text("from longtail.recipes import gcl as softer")
-    read_own(own)
-    names.append(stored(request, tmp_path).folder.name)
-    assert len(set(names)) == 5
-    assert all(name.startswith("mine.py_softer-") for name in names)
-    assert stored(replace(request, jobs=7, fresh=True), tmp_path).folder.name == names[-1]
-
-
-def test_a_job_is_another_one_when_an_image_is_replaced_at_the_same_size_and_time(photos, tmp_path):
-    request, image = Request(photos, "ce", runs=tmp_path, **TINY), photos / "apple" / "000.png"
-    before, name = image.stat(), stored(request, tmp_path).folder.name
-    content = bytearray(image.read_bytes())
-    content[-1] ^= 1
-    image.write_bytes(content)
-    os.utime(image, ns=(before.st_atime_ns, before.st_mtime_ns))
-    assert (image.stat().st_size, image.stat().st_mtime_ns) == (before.st_size, before.st_mtime_ns)
-    assert stored(request, tmp_path).folder.name != name
-
-
-@pytest.mark.parametrize("file", ["model/model.safetensors", "split.csv"])
-def test_a_run_whose_files_are_missing_or_damaged_is_not_finished(photos, tmp_path, file):
-    request = Request(photos, "ce", runs=tmp_path / "runs", **TINY)
-    job = stored(request, jobs_folder(request.runs))
-    job.write(threads=1)
-    folder = carry_out(request, Silent())
-    write_json(job.folder, END, {"run": str(folder.relative_to(request.runs))})
-    assert job.finished()[0] == folder
-    whole = (folder / file).read_bytes()
-    (folder / file).write_bytes(whole[:-1])
-    assert job.finished() is None
-    (folder / file).unlink()
-    assert job.finished() is None
-    assert carry_out(request, Silent()) == folder
-    assert job.finished()[0] == folder
-
-
-def test_a_job_refuses_code_that_changed_after_it_was_submitted(photos, tmp_path):
-    own = tmp_path / "mine.py"
-    own.write_text("from longtail.recipes import ce as softer")
-    job = stored(Request(photos, f"{own}:softer", runs=tmp_path, **TINY), tmp_path / "jobs")
-    job.write(threads=1)
-    own.write_text("from longtail.recipes import gcl as softer")
-    former = signal.getsignal(signal.SIGUSR2)
-    try:
-        with pytest.raises(UserError, match=r"mine\.py' has changed since the job was submitted"):
-            schedulers.StoredJob(str(job.folder))()
-    finally:
-        signal.signal(signal.SIGUSR2, former)
-    assert "has changed since the job was submitted; give the same command again." in job.problem
