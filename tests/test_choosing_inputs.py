@@ -7,6 +7,7 @@ import torch
 
 from longtail.bootstrap import class_differences, difference
 from longtail.choosing import chosen_strengths, compared
+from longtail.errors import UserError
 from longtail.inference import Predictions, adapted
 from longtail.inference.adjusted import log_frequencies
 from longtail.inference.calibrated import best_temperature
@@ -97,3 +98,9 @@ def test_frequencies_and_offsets_of_any_container(kind):
 def test_a_temperature_is_above_0(temperature):
     with pytest.raises(ValueError, match="`temperature` must be above 0"):
         adapted(VAL, temperature=temperature)
+
+
+@pytest.mark.parametrize("draws", [0, 1, -3])
+def test_a_standard_error_needs_two_draws(draws):
+    with pytest.raises(UserError, match=f"`draws` must be at least 2.*got {draws}"):
+        compared([[True, False]], [0, 1], [0.5, 0.5], draws=draws)

@@ -17,6 +17,7 @@ FLOORS = (
     {"results"},
     {"arguments", "choosing", "running", "schedules", "weighting"},
     {"losses", "heads", "inference", "metrics", "bootstrap"},
+    {"streams"},
     {"networks", "data", "sampling"},
     {"steps", "integrations"},
     {"spec"},

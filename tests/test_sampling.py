@@ -9,7 +9,8 @@ import torch
 from torch.utils.data import DataLoader, TensorDataset
 
 from longtail import weighting
-from longtail.sampling import EpochSampler, epoch_seed
+from longtail.sampling import EpochSampler
+from longtail.streams import epoch_seed
 from reference.formulas import draw_probabilities
 
 COUNTS = [60, 25, 10, 5]
@@ -182,3 +183,19 @@ def test_epoch_seed_mixes_its_parts():
     assert len(seeds) == 900
     assert all(0 <= seed < 2**63 for seed in seeds)
     assert epoch_seed(1, 2) == epoch_seed(1, 2)
+
+
+@pytest.mark.parametrize("classes", [3, 5])
+def test_more_images_than_torch_draws_from_are_drawn_class_by_class(monkeypatch, classes):
+    counts = [600, 250, 100, 50, 5][:classes]
+    labels = torch.arange(classes).repeat_interleave(torch.tensor(counts))[torch.randperm(sum(counts))]
+    monkeypatch.setattr("longtail.sampling.MOST_CATEGORIES", 100)
+    sampler = EpochSampler(labels, rule=weighting.power, seed=3)
+    drawn = torch.cat([sampler.draw() for sampler.epoch in range(40)])
+    shares = torch.bincount(labels[drawn], minlength=classes) / len(drawn)
+    assert shares.tolist() == pytest.approx([1 / classes] * classes, abs=0.02)
+    times = torch.bincount(drawn, minlength=len(labels))
+    for label, count in enumerate(counts):
+        own = times[labels == label]
+        assert own.min() > 0 or count > 100
+        assert own.float().std() < 1.5 * own.float().mean().sqrt() + 1e-6

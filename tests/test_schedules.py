@@ -1,5 +1,6 @@
 """Learning rates of the published scripts, epoch by epoch."""
 
+import math
 from functools import partial
 
 import pytest
@@ -60,3 +61,7 @@ def test_short_runs_keep_five_epochs_of_warm_up(epochs, warm):
 )
 def test_first_drop(schedule, epoch):
     assert schedules.first_drop(schedule, 200) == epoch
+
+
+def test_half_a_cosine_without_warm_up():
+    assert schedules.half_cosine(Progress(0, 2, 0, 10), warm=0.0) == pytest.approx(0.5 * (1 + math.cos(math.pi * 0.025)))

@@ -87,10 +87,13 @@ def compared(hits: Numbers, labels: Labels, prior: Prior, *, draws: int = 2000) 
         draws: number of bootstrap draws.
 
     Raises:
-        UserError: there is no candidate, shapes do not fit, or no class with images has a share of the prior.
+        UserError: there is no candidate, shapes do not fit, no class with images has a share of the prior, or there are fewer
+            than two draws.
     """
     if not len(hits):
         raise UserError("There is no candidate to compare.")
+    if draws < 2:
+        raise UserError(f"`draws` must be at least 2, since they have no standard error otherwise; got {draws}.")
     hits = as_hits("compared", hits, rows="candidates", images=len(labels))
     weights, images = image_weights(labels, prior), effective_images(labels, prior)
     generator = torch.Generator().manual_seed(0)

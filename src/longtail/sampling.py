@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from enum import IntEnum
-from threading import RLock
 from typing import Any, SupportsIndex
 
-import numpy as np
 import torch
 from jaxtyping import Int
 from torch import Tensor
@@ -17,21 +13,10 @@ from torch.utils.data import DistributedSampler
 
 from longtail.arguments import Numbers, as_labels, as_vector, as_whole
 from longtail.errors import UserError
+from longtail.streams import epoch_seed
 from longtail.weighting import Progress, Rule, uniform
 
-_GLOBAL = RLock()
-
-
-class Stream(IntEnum):
-    """Purposes of random numbers; each stream has a seed of its own. To change these values changes the bits of every run."""
-
-    NETWORK = 0  # the network's initial weights
-    STAGE = 1  # what a stage resets or wraps: head and backbone wrapper
-    DRAW = 2  # which images an epoch shows
-    BATCHES = 3  # augmentation, mixup and the losses' noise
-    COMPANION = 4  # the images of the companion batches, for methods that need them
-    LOSS = 5  # the initial weights of losses that have parameters
-    CROPS = 6  # the random crops that are taken from image files
+MOST_CATEGORIES = 2**24  # that torch.multinomial draws from
 
 
 class EpochSampler(DistributedSampler[int]):
@@ -156,7 +141,17 @@ class EpochSampler(DistributedSampler[int]):
         weights[self.present] = present
         if bool((present == present[0]).all()):
             return torch.randperm(len(self.labels), generator=generator)
+        if len(self.labels) > MOST_CATEGORIES:
+            return self._class_by_class(weights, generator)
         return torch.multinomial(weights[self.labels], len(self.labels), replacement=True, generator=generator)
+
+    def _class_by_class(self, weights: Tensor, generator: torch.Generator) -> Tensor:
+        """A draw with replacement of as many images as there are: first the class of each, then an image of that class."""
+        counts = torch.bincount(self.labels, minlength=len(weights))
+        drawn = torch.multinomial(weights * counts, len(self.labels), replacement=True, generator=generator)
+        places = (torch.rand(len(drawn), generator=generator, dtype=torch.float64) * counts[drawn]).long()
+        first = counts.cumsum(0) - counts
+        return self.labels.argsort(stable=True)[first[drawn] + places]
 
     def _class_weights(self) -> Tensor:
         """What the rule says of the classes that have images, in float64."""
@@ -199,16 +194,3 @@ def _given_place(rank: SupportsIndex | None, world: SupportsIndex | None) -> tup
 
 def _ceil(number: int, parts: int) -> int:
     return -(-number // parts)
-
-
-@contextmanager
-def own_random_numbers(seed: int = 0) -> Iterator[None]:
-    """Seeds torch's global generator of the CPU inside the context, and restores it afterwards; one thread at a time."""
-    with _GLOBAL, torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        yield
-
-
-def epoch_seed(*parts: int) -> int:
-    """One seed from several numbers (run seed, stage, epoch, ...), well mixed."""
-    return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0] >> np.uint64(1))

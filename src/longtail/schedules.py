@@ -42,13 +42,13 @@ def cosine(progress: Progress, *, first: int = 0, last: int = 0, begin: float = 
 def half_cosine(progress: Progress, *, warm: float = 0.05) -> float:
     """Linear warm-up over the fraction `warm` of the stage, then half a cosine to 0; the multiplier changes with every step.
 
-    (1 + cos(pi t)) / 2 * min(t / warm, 1), with t the fraction of the stage in the middle of the step.
+    (1 + cos(pi t)) / 2 * min(t / warm, 1), with t the fraction of the stage in the middle of the step; `warm` may be 0.
 
     >>> [round(half_cosine(Progress(0, 2, step, 10), warm=0.1), 3) for step in (0, 1, 2, 9)]
     [0.25, 0.74, 0.962, 0.539]
     """
     t = progress.fraction + 0.5 / (progress.epochs * progress.steps)
-    return 0.5 * (1 + math.cos(math.pi * t)) * min(t / warm, 1.0)
+    return 0.5 * (1 + math.cos(math.pi * t)) * (min(t / warm, 1.0) if warm > 0 else 1.0)
 
 
 def parabolic(progress: Progress, *, horizon: float = 1.0) -> float:

@@ -30,12 +30,15 @@ def _grouped() -> bool:
 
 
 def mean_over_processes(value: Tensor, share: float = 1.0) -> Tensor:
-    """The mean of a tensor over all processes, each with its share (a number of images); unchanged in a process alone."""
+    """The mean of a tensor over all processes, each with its share (a number of images); unchanged in a process alone.
+
+    Where no process has a share it is 0.
+    """
     if world() == 1:
         return value
     total = torch.cat([value.flatten(), value.new_ones(1)]) * share
     dist.all_reduce(total)
-    return (total[:-1] / total[-1]).view_as(value)
+    return (total[:-1] / torch.where(total[-1] == 0, 1, total[-1])).view_as(value)
 
 
 def joined(rows: Tensor, images: int) -> Tensor:
@@ -122,7 +125,9 @@ def _batch_norm(
         running_mean.lerp_(mean.detach().to(running_mean.dtype), momentum)
         running_var.lerp_((var.detach() * count / (count - 1)).to(running_var.dtype), momentum)
     scaled = centred * (var + eps).rsqrt().view(shape)
-    if weight is not None and bias is not None:
-        scaled = scaled * weight.view(shape) + bias.view(shape)
+    if weight is not None:
+        scaled = scaled * weight.view(shape)
+    if bias is not None:
+        scaled = scaled + bias.view(shape)
     normalised: Tensor = scaled.to(values.dtype)
     return normalised

@@ -166,10 +166,10 @@ def relative_rarity(counts: Weights) -> Weights:
 def scaled_to_one(sizes: Weights) -> Weights:
     """Divides the sizes by their maximum; a vector of zeros is returned unchanged."""
     largest = sizes.max()
-    return sizes / largest if largest > 0 else sizes
+    return sizes / torch.where(largest > 0, largest, 1)
 
 
 def _inverse_effective_number(counts: Weights, beta: Tensor) -> Weights:
-    if not bool(((beta >= 0) & (beta < 1)).all()):
+    if has_values(beta) and not bool(((beta >= 0) & (beta < 1)).all()):
         raise UserError(f"An effective number needs beta in [0, 1); got {beta.min().item():g} to {beta.max().item():g}.")
     return (1 - beta) / -torch.expm1(counts * beta.log())

@@ -83,6 +83,18 @@ def test_grey_of_16_bits_is_scaled_by_its_range_and_not_by_its_content(tmp_path,
     assert np.asarray(open_rgb(tmp_path / "a.png")).tolist() == [[[0] * 3, [expected] * 3]]
 
 
+@pytest.mark.parametrize(("brightest", "expected"), [(65535, 255), (32768, 127), (255, 0)])
+def test_a_pgm_of_16_bits_is_scaled_as_a_png(tmp_path, brightest, expected):
+    (tmp_path / "a.pgm").write_bytes(b"P5\n2 1\n65535\n" + np.array([0, brightest], dtype=">u2").tobytes())
+    assert np.asarray(open_rgb(tmp_path / "a.pgm")).tolist() == [[[0] * 3, [expected] * 3]]
+
+
+@pytest.mark.parametrize("mode", ["RGBa", "La"])
+def test_colours_multiplied_by_their_opacity_become_white_where_they_are_transparent(mode):
+    plain = Image.new("RGBA" if mode == "RGBa" else "LA", (1, 1), 0)
+    assert np.asarray(to_rgb(plain.convert(mode))).tolist() == [[[255] * 3]]
+
+
 @pytest.mark.parametrize("white", [1.0, 255.0])
 def test_floats_may_end_at_1_or_at_255(tmp_path, white):
     Image.fromarray(np.array([[0, white / 2, white, np.nan]], dtype=np.float32)).save(tmp_path / "a.tif")

@@ -198,3 +198,10 @@ def test_a_subset_needs_class_indices():
     for labels in ([0.0, 1.0], ["a", "b"], [[0], [1]], [True, False]):
         with pytest.raises(ValueError, match="`labels` must be class indices"):
             long_tailed_subset(labels, [1, 1])
+
+
+def test_counts_below_0_are_refused():
+    with pytest.raises(UserError, match="`class_counts` must be 0 or above; got -1 for class 0"):
+        imbalance_factor([-1, 5])
+    with pytest.raises(UserError, match="must be 0 or above"):
+        long_tailed_subset([0, 0, 1], [-1, 1])

@@ -93,12 +93,31 @@ def test_every_beginning_of_a_file_is_no_image(tmp_path, start, length):
         open_rgb(tmp_path / "a.png")
 
 
-def test_silence_ends_with_the_last_thread():
+def warned_by_pillow(category=UserWarning):
+    """A warning as one of Pillow's modules gives it."""
+    warnings.warn_explicit("an unusual file", category, "TiffImagePlugin.py", 1, module="PIL.TiffImagePlugin")
+
+
+def test_only_the_warnings_of_pillow_are_silenced_until_the_last_thread_is_done():
     before = list(warnings.filters)
     first, second = opening._QUIET.__enter__, opening._QUIET.__exit__
     first(), first(), second()
-    warnings.warn("not heard", UserWarning, stacklevel=1)
+    warned_by_pillow()
+    with pytest.raises(UserWarning, match="of the program"):
+        warnings.warn("of the program", UserWarning, stacklevel=1)
     second()
     assert warnings.filters == before
     with pytest.raises(UserWarning):
-        warnings.warn("heard", UserWarning, stacklevel=1)
+        warned_by_pillow()
+
+
+def test_a_thread_inside_of_catch_warnings_leaves_no_silence_behind():
+    first, second = opening._QUIET.__enter__, opening._QUIET.__exit__
+    first()
+    with warnings.catch_warnings():
+        second()
+    with pytest.raises(UserWarning):
+        warnings.warn("of the program", UserWarning, stacklevel=1)
+    first(), second()
+    with pytest.raises(UserWarning):
+        warned_by_pillow()

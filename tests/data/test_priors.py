@@ -57,3 +57,9 @@ def test_classes_without_a_share_are_named():
         "2 of 3 classes have no share in the class prior 'p.csv' and are left out where methods are compared: cat, =dog."
     )
     assert said_of_no_share("p.csv", CLASSES, torch.ones(3)) == ""
+
+
+def test_shares_near_the_largest_number_are_scaled(tmp_path):
+    path = tmp_path / "prior.csv"
+    path.write_text("label,share\na,1e308\nb,1e308\n")
+    assert read_prior(str(path), ["a", "b"], [1, 1]).tolist() == [0.5, 0.5]

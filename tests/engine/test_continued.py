@@ -1,14 +1,17 @@
 """An interrupted run continues to the same bits, and what is stored is used again."""
 
+from dataclasses import replace
 from functools import partial
 
 import pytest
 import torch
 from digits_runs import SETTING, InterruptedRun, cut_off, equal, log_of, two_stages, with_val, without_clock
+from torch import nn
 
 from longtail import recipes
 from longtail.engine.devices import make_compute
 from longtail.engine.training import train_stages
+from longtail.networks.backbones import CifarResNet
 from longtail.runs.run import Run
 from longtail.spec.experiment import Experiment
 from longtail.spec.recipe import with_augmentation
@@ -160,3 +163,29 @@ def test_every_recipe_trains_and_is_judged(run_one, build):
     assert 0 < test.mean_recall <= 1
     assert all(isinstance(value, float) for value in (test.accuracy, test.calibration_error, *test.recalls))
     assert [stage.epochs for stage in result.report.stages] == [stage.epochs for stage in build(SETTING).stages]
+
+
+class Dropped(CifarResNet):
+    """A backbone that draws from torch's global generator, as dropout and stochastic depth do."""
+
+    def forward(self, images):
+        return nn.functional.dropout(super().forward(images), training=self.training)
+
+
+def test_what_layers_draw_depends_on_the_seed_alone_and_continues(data, compute, tmp_path):
+    setting = replace(SETTING, backbone=partial(Dropped, depth=8, width=4))
+
+    def end(folder, seed=0, watch=None):
+        torch.rand(len(folder))  # the program draws numbers of its own
+        before = torch.get_rng_state()
+        experiment = Experiment(recipes.ce(setting), setting, data, seed=seed)
+        try:
+            return train_stages(experiment, Run(tmp_path / folder), compute, watch=watch)[0].state_dict()
+        finally:
+            assert torch.equal(torch.get_rng_state(), before)
+
+    whole = end("whole")
+    with pytest.raises(InterruptedRun):
+        end("cut", watch=cut_off(0, 1))
+    assert equal(end("cut"), whole)
+    assert not equal(end("other seed", seed=1), whole)

@@ -1,11 +1,14 @@
 """Two processes that train together end where one does: the same losses, weights and state, by every kind of method."""
 
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
+import torch.distributed as dist
+import torch.nn.functional as F  # noqa: N812
 
 from longtail import recipes, settings, steps
 from longtail.data.transforms import random_flip
@@ -14,6 +17,7 @@ from longtail.engine.devices import make_compute
 from longtail.engine.training import train_stages
 from longtail.runs.run import Run
 from longtail.spec.experiment import Experiment
+from longtail.together import SynchronisedBatchNorm
 
 SETTING = replace(settings.digits_lt(), augment=())
 DATA = SETTING.data(Path())
@@ -124,3 +128,20 @@ def test_a_run_of_two_processes_goes_on_in_one_and_again_in_two(pair, tmp_path):
 def test_more_processes_than_images_of_a_batch_are_refused():
     with pytest.raises(ValueError, match=r"A batch of stage 1 has 1 image for 2 processes: .*stages.0.batch_size': 3"):
         check_parts(experiment_of("ce", 1, batch_size=1), 2)
+
+
+def normalised(factors, together):
+    """Batch norm in training mode of ten images, or of this process's half of them."""
+    values = torch.randn(10, 3, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    own = values[dist.get_rank() :: 2] if together else values
+    given = {name: torch.tensor(factor, dtype=torch.float64) for name, factor in factors.items()}
+    with SynchronisedBatchNorm() if together else nullcontext():
+        return F.batch_norm(own, None, None, training=True, **given).numpy()
+
+
+@pytest.mark.parametrize("factors", [{}, {"weight": [2.0, 3.0, -1.0]}, {"bias": [2.0, 3.0, -1.0]}])
+def test_batch_norm_over_processes_takes_either_factor_alone(pair, factors):
+    """Weight-standardised convolutions of timm's networks call it with a weight and without a bias."""
+    whole, parts = normalised(factors, False), pair.run(normalised, factors, True)
+    for rank in (0, 1):
+        assert parts[rank] == pytest.approx(whole[rank::2], rel=1e-9)

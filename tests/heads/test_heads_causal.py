@@ -128,3 +128,11 @@ def test_two_processes_remember_what_one_does(tmp_path):
         head(drawn(8, 6, seed=step).float())
     for rank in range(2):
         torch.testing.assert_close(torch.load(tmp_path / str(rank), weights_only=True), head.average)
+
+
+def test_an_empty_batch_teaches_nothing_that_is_not_a_number():
+    head = CausalHead(6, 3)
+    head(torch.zeros(0, 6))
+    assert torch.equal(head.average, torch.zeros(2, 3))
+    head(torch.ones(4, 6))
+    assert torch.equal(head.average, torch.ones(2, 3))

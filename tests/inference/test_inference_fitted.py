@@ -196,7 +196,7 @@ def test_a_masked_class_changes_no_temperature_and_nan_is_refused():
     logits = torch.cat([given.logits, torch.full((len(given.logits), 1), -torch.inf)], 1)
     masked = replace(given, logits=logits, class_counts=torch.ones(logits.shape[1], dtype=torch.float64))
     assert best_temperature(masked) == pytest.approx(best_temperature(given))
-    with pytest.raises(UserError, match="some are nan"):
+    with pytest.raises(UserError, match="some are nan or inf"):
         best_temperature(replace(given, logits=given.logits * float("nan")))
 
 
@@ -209,3 +209,17 @@ def test_open_set():
     assert inference.open_set(given, threshold=0.5).tolist() == [0, -1, 2]
     assert inference.open_set(given, threshold=0.7).tolist() == [-1, -1, 2]
     assert torch.equal(inference.open_set(given), given.logits.argmax(1)), "a third is above a tenth"
+
+
+def test_images_without_a_weight_or_of_a_masked_class_change_no_temperature():
+    """In the second half of the images the last class is masked, of which some are."""
+    given = sampled_labels(2.0, images=2000)
+    logits, labels = given.logits.clone(), given.labels
+    logits[1000:, 3] = -torch.inf
+    shown = replace(given, logits=logits)
+    known = (torch.arange(2000) < 1000) | (labels != 3)
+    left = replace(given, features=given.features[known], logits=logits[known], labels=labels[known])
+    assert best_temperature(shown, known.double()) == pytest.approx(best_temperature(left), rel=1e-9)
+    assert best_temperature(shown) == pytest.approx(best_temperature(left), rel=1e-9)
+    with pytest.raises(UserError, match="some are nan or inf"):
+        best_temperature(replace(given, logits=logits.abs()))

@@ -1,5 +1,6 @@
 """A classifier trained anew on stored features, against scikit-learn; logit adjustment for other class frequencies in use."""
 
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -7,7 +8,7 @@ import torch
 from sklearn.linear_model import LogisticRegression
 
 from longtail.errors import UserError
-from longtail.inference import Predictions, fitted, logit_adjusted, reference_of, retrained
+from longtail.inference import Predictions, fitted, logit_adjusted, reference_of, retrained, tau_normalised
 
 
 def predictions(features, labels, classes):
@@ -62,3 +63,29 @@ def test_the_log_of_the_frequencies_in_use_is_added():
     for wrong in ((1.0,), (1.0, -1.0), (0.0, 0.0), (1.0, float("nan"))):
         with pytest.raises(UserError, match="`target` must be 2 finite numbers"):
             logit_adjusted(shown, target=wrong)
+
+
+def test_it_is_solved_in_any_mode_of_torch():
+    features, labels = drawn((60, 20, 5))
+    with torch.inference_mode():
+        gathered = predictions(features.clone(), labels.clone(), 3)
+        inside = fitted(retrained, gathered)
+    with torch.autocast("cpu", dtype=torch.bfloat16), torch.no_grad():
+        in_half = fitted(retrained, predictions(features, labels, 3))
+        scores = in_half(predictions(features, labels, 3))
+    plain = fitted(retrained, predictions(features, labels, 3))
+    for other in (inside, in_half, fitted(retrained, gathered)):
+        assert torch.equal(other.keywords["weight"], plain.keywords["weight"])
+    assert torch.equal(scores, plain(predictions(features, labels, 3)))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_scores_have_the_type_of_the_logits_also_under_autocast(dtype):
+    features, labels = drawn((9, 3))
+    shown = predictions(features, labels, 2)
+    shown = replace(shown, logits=shown.logits.to(dtype), head={"weight": torch.randn(2, features.shape[1])})
+    for rule in (fitted(retrained, shown), partial(tau_normalised, tau=1.0)):
+        plain = rule(shown)
+        assert plain.dtype == dtype
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            assert torch.equal(rule(shown), plain)

@@ -93,3 +93,14 @@ def test_logits_of_another_shape_are_refused(shape, monkeypatch):
 def test_a_scale_of_zero_is_refused():
     with pytest.raises(UserError, match="ExpertsLoss needs `scale` above 0; got 0"):
         ExpertsLoss(COUNTS, scale=0.0)
+
+
+@pytest.mark.parametrize("tau", [np.array([0, 1, 2]), torch.tensor([0.0, 1.0, 2.0]), [0, 1, 2]])
+def test_exponents_may_be_an_array(tau):
+    assert ExpertsLoss([3, 2, 1], tau=tau).tau == (0.0, 1.0, 2.0)
+
+
+@pytest.mark.parametrize("tau", [1.0, None, np.array(1.0)])
+def test_exponents_that_are_no_list_are_refused(tau):
+    with pytest.raises(UserError, match="`tau` must hold one finite number for each expert"):
+        ExpertsLoss([3, 2, 1], tau=tau)

@@ -246,3 +246,21 @@ def test_a_compiled_program_reads_no_value(loss, values, monkeypatch):
     monkeypatch.setattr(torch.Tensor, "item", None)
     assert call(made(loss, COUNTS, **values), logits, labels, noise).isfinite() == expected.isfinite()
     assert experts_of(loss, values) == tuple(logits.shape[1:-1])
+
+
+@pytest.mark.parametrize("build", [losses.GCLLoss, losses.CrossEntropyLoss])
+@pytest.mark.parametrize("labels", [[], torch.zeros(0, dtype=torch.int64)])
+def test_no_image_gives_nan_however_its_labels_are_given(build, labels):
+    assert torch.isnan(build([3, 2, 1])(torch.zeros(0, 3), labels))
+
+
+@pytest.mark.parametrize("name", ["BalancedSoftmaxLoss", "GCLLoss", "ClassBalancedLoss", "LabelAwareSmoothingLoss"])
+def test_what_is_built_without_memory_is_equal_once_its_state_is_loaded(name):
+    build = getattr(losses, name)
+    real = build([100_000, 10]).half()
+    with torch.device("meta"):
+        empty = build([100_000, 10])
+    filled = empty.half().to_empty(device="cpu")
+    filled.load_state_dict(real.state_dict())
+    state = real.state_dict()
+    assert all(torch.equal(tensor, state[name]) and tensor.dtype.itemsize >= 4 for name, tensor in filled.state_dict().items())

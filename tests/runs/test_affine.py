@@ -66,6 +66,7 @@ def test_logit_adjustment_is_a_change_of_the_bias():
         (CosineHead(4, 3), as_trained),
         (ScaledHead(CosineHead(4, 3)), as_trained),
         (AlignedHead(LinearHead(4, 3)), as_trained),
+        (ScaledHead(AlignedHead(LinearHead(4, 3))), as_trained),
         (LinearHead(4, 3), nearest_class_mean),
         (LinearHead(4, 3), rebalanced),
         (LinearHead(4, 3), deconfounded),

@@ -13,7 +13,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 import longtail
 from longtail import settings
 from longtail.data import transforms
-from longtail.errors import CorruptImage, MissingFileError, UserError
+from longtail.errors import CorruptImage, MissingFileError, UnreadableFile, UserError, WrongTypeError
 from longtail.runs.inputs import read_input
 from longtail.runs.model_reading import scores_of
 from longtail.runs.serving import Prediction, Probabilities, load
@@ -283,3 +283,21 @@ def test_files_get_the_answer_that_the_run_stored(photo_run, photos, method):
     answers = load(run.folder).predict([photos / path for path, _, part, _ in rows if part == "test"])
     probabilities = torch.tensor([list(answer.probabilities.values()) for answer in answers])
     torch.testing.assert_close(probabilities, stored(run, "scores").float().softmax(1), rtol=5e-3, atol=2e-3)
+
+
+def test_a_file_that_the_system_refuses_does_not_end_the_others(predictor, data, tmp_path):
+    good = as_file(data.test.pixels[0], tmp_path / "good.png")
+    (tmp_path / "loop.png").symlink_to("loop.png")
+    (_, first), (path, refused), (_, second) = predictor.read([good, tmp_path / "loop.png", good])
+    assert first.label == second.label
+    assert path == tmp_path / "loop.png"
+    assert isinstance(refused, UnreadableFile)
+
+
+def test_an_open_file_that_is_damaged_is_corrupt_and_an_image_without_pixels_none(predictor, data, tmp_path):
+    good = as_file(data.test.pixels[0], tmp_path / "good.png")
+    (tmp_path / "cut.png").write_bytes(good.read_bytes()[:-40])
+    with Image.open(tmp_path / "cut.png") as image, pytest.raises(CorruptImage, match=r"cut\.png' cannot be read as an image"):
+        predictor.predict(image)
+    with pytest.raises(WrongTypeError, match="at least one pixel; got 0 x 5"):
+        predictor.predict(Image.new("RGB", (0, 5)))

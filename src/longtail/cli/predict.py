@@ -13,7 +13,7 @@ from longtail.data.contrast import said_of_faded
 from longtail.data.names import said_of_left_out
 from longtail.data.symmetry import check_views
 from longtail.data.walking import images_to_predict
-from longtail.errors import CorruptImage, MissingFileError, UserError
+from longtail.errors import CorruptImage, MissingFileError, UnreadableFile, UserError
 from longtail.results import counted, percent
 from longtail.runs.files import csv_text
 from longtail.runs.output import check_output, is_standard_output, write_output
@@ -87,10 +87,10 @@ def _files(paths: Iterable[Path]) -> list[Path]:
     return files
 
 
-def _predictions(results: Iterable[tuple[Path, Prediction | CorruptImage]]) -> list[tuple[Path, Prediction]]:
+def _predictions(results: Iterable[tuple[Path, Prediction | CorruptImage | UnreadableFile]]) -> list[tuple[Path, Prediction]]:
     """The predictions, after the files that cannot be read, or lose their contrast, were named."""
     every = list(results)
-    corrupt = [result for _, result in every if isinstance(result, CorruptImage)]
+    corrupt = [result for _, result in every if not isinstance(result, Prediction)]
     for broken in corrupt:
         say(f"[red]{text(broken)}[/red]")
     if len(corrupt) == len(every):

@@ -32,9 +32,7 @@ def read_csv(path: Path, *, below: Path, missing_ok: bool = False, twice_ok: boo
     inside = Inside(below)
     for line, file, _, _ in rows:
         if not outside and file not in inside:
-            raise BadFolder(
-                f"'{path}', line {line}: '{file}' lies outside '{below}'; if you trust the list, give `outside=True`."
-            )
+            raise BadFolder(f"'{path}', line {line}: '{file}' {_why_not(inside, file, below)}")
         if not missing_ok and not (below / file).is_file():
             raise BadFolder(f"'{path}', line {line}: there is no file '{below / file}'.{_hint(below, file)}")
     rows, notes = _once(path, rows, inside.place, twice_ok)
@@ -44,6 +42,13 @@ def read_csv(path: Path, *, below: Path, missing_ok: bool = False, twice_ok: boo
         notes = (*notes, f"The test images are those that '{path}' has for val, since there are no others.")
     files, labels = tuple(file for _, file, _, _ in rows), tuple(label for _, _, label, _ in rows)
     return Listing(below, files, labels, splits, csv=path, notes=notes)
+
+
+def _why_not(inside: Inside, file: str, below: Path) -> str:
+    """Why a path is not taken without `outside`."""
+    if inside.place(file).startswith(inside.root):
+        return f"is absolute, or has `..` in it; name it relative to '{below}', or give `outside=True`."
+    return f"lies outside '{below}'; if you trust the list, give `outside=True`."
 
 
 def _hint(below: Path, file: str) -> str:

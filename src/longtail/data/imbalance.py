@@ -103,7 +103,7 @@ def plain_counts(class_counts: Counts) -> list[int]:
     """The counts as whole numbers of Python; those of a dict or Counter by class index, as `longtail.weighting.in_order` says.
 
     Raises:
-        UserError: they are not one number per class.
+        UserError: they are not one number per class, or one is below 0.
     """
     if isinstance(class_counts, Mapping):
         from longtail.weighting import in_order
@@ -114,6 +114,8 @@ def plain_counts(class_counts: Counts) -> list[int]:
         raise UserError(
             f"`class_counts` must be one number per class, of shape (C,); got {counts.dtype} of shape {counts.shape}."
         )
+    if counts.min() < 0:
+        raise UserError(f"`class_counts` must be 0 or above; got {counts.min()} for class {counts.argmin()}.")
     return [int(count) for count in counts]
 
 

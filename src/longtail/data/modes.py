@@ -19,10 +19,13 @@ def to_rgb(image: Image) -> Image:
     from PIL import Image as Pillow
     from PIL import ImageOps
 
+    sixteen = image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PPM", "PNG"))
     if image.getexif().get(ORIENTATION, 1) != 1:  # else `exif_transpose` would copy the image
         image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I") or image.mode == "F":
-        return Pillow.fromarray(_as_bytes(image)).convert("RGB")
+        return Pillow.fromarray(_as_bytes(image, of_16_bits=sixteen)).convert("RGB")
+    if image.mode in ("La", "RGBa"):
+        image = image.convert("LA" if image.mode == "La" else "RGBA")
     if "A" in image.getbands() or "transparency" in image.info:
         layer = image.convert("RGBA")
         white = Pillow.new("RGBA", layer.size, "white")
@@ -30,13 +33,12 @@ def to_rgb(image: Image) -> Image:
     return image.convert("RGB")
 
 
-def _as_bytes(image: Image) -> NDArray[np.uint8]:
+def _as_bytes(image: Image, *, of_16_bits: bool) -> NDArray[np.uint8]:
     """Grey values (H, W) of 16 bits, integers or floats, scaled to 0..255 in blocks, so that float64 takes little memory."""
     values = np.asarray(image)
     flat, grey = values.reshape(-1), np.empty(values.size, dtype=np.uint8)
     blocks = [slice(start, start + BLOCK) for start in range(0, values.size, BLOCK)]
-    deep = image.mode.startswith("I;16")
-    top = 65535.0 if deep else _white(image.mode, max(_finite(flat[block]).max() for block in blocks))
+    top = 65535.0 if of_16_bits else _white(image.mode, max(_finite(flat[block]).max() for block in blocks))
     for block in blocks:
         grey[block] = _finite(flat[block]).clip(0, top) * (255 / top)
     return grey.reshape(values.shape)

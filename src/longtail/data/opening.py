@@ -12,7 +12,7 @@ from contextlib import ExitStack, contextmanager
 from functools import cache
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from longtail.errors import CorruptImage, TooLarge, UserError, reason
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM", "JPEG2000", "AVIF", "HEIF", "DIB", "QOI", "TGA")
 UNMARKED = {"TGA": (".tga", ".icb", ".vda", ".vst")}  # formats that no first bytes tell from others: only files so called
 HEIF = (".heic", ".heif", ".hif")
+READERS = r"(PIL|pillow_heif)\b"  # modules whose warnings about files are not shown
 MAX_PIXELS = 178_956_970  # the number above which Pillow itself refuses an image
 
 
@@ -123,8 +124,7 @@ def too_large(path: Path, pixels: int, size: str = "") -> TooLarge:
 class _Quiet:
     """Silences Pillow's warnings about unusual files, and sets its limit, while any thread is inside the `with` block.
 
-    The threads inside are counted, since threads that overlap in plain `catch_warnings` restore each other's state: all warnings
-    of the program would stay silenced.
+    The threads inside are counted, since what one of them restores would end the silence of the others.
     """
 
     def __init__(self) -> None:
@@ -133,7 +133,7 @@ class _Quiet:
     def __enter__(self) -> None:
         with self.lock:
             if not self.inside:
-                self.stack.enter_context(warnings.catch_warnings(action="ignore"))
+                self.stack.enter_context(_pillow_silenced())
                 self.stack.enter_context(_pillow_limited())
             self.inside += 1
 
@@ -142,6 +142,22 @@ class _Quiet:
             self.inside -= 1
             if not self.inside:
                 self.stack.close()
+
+
+@contextmanager
+def _pillow_silenced() -> Iterator[None]:
+    """Leaves out the warnings of Pillow's modules, by an entry that is taken out of the program's list of filters again.
+
+    `catch_warnings` would put back a list that it kept: where another thread of the program is inside of one of its own, warnings
+    would stay as they are here.
+    """
+    warnings.filterwarnings("ignore", module=READERS)
+    (entry,) = (each for each in warnings.filters[:1])
+    try:
+        yield
+    finally:
+        while entry in warnings.filters:
+            cast(list[Any], warnings.filters).remove(entry)
 
 
 @contextmanager

@@ -99,6 +99,8 @@ def _class_of(label: str, classes: Sequence[str], prior: str) -> str:
 
 
 def _scaled(shares: Tensor) -> Tensor:
+    if not shares.sum().isfinite():
+        shares = shares / shares.max()
     return shares / shares.sum()
 
 

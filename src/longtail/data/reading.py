@@ -7,19 +7,18 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from longtail.data.contrast import loses_contrast
 from longtail.data.images import content_hash, not_there, opened, opened_header, read_content
 from longtail.data.modes import to_rgb
 from longtail.data.squares import Fit, Interpolation, as_tensor, squared
-from longtail.errors import CorruptImage
+from longtail.errors import CorruptImage, UnreadableFile, UserError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 AHEAD = 64  # images that are read before they are needed
-Found = TypeVar("Found")
 
 
 @dataclass(frozen=True)
@@ -31,20 +30,26 @@ class Decoded:
     faded: bool = False
 
 
-def read_all(
-    root: Path,
-    files: Sequence[str],
-    size: int,
-    interpolation: Interpolation = "bilinear",
-    fit: Fit = "pad",
-    resize: int | None = None,
-) -> Iterator[Decoded | CorruptImage]:
+def read_all(root: Path, files: Sequence[str], *square: Any, **more: Any) -> Iterator[Decoded | CorruptImage]:
     """Reads every file once, as `squared` shows it, or gives its error, in order; a few threads decode a few ahead.
+
+    Args:
+        square, more: the arguments of `squared` after the image.
 
     Raises:
         UnreadableFile: the system refuses to read a file, which may be a good image.
     """
+    return _in_order(_decoder(*square, **more), root, files)
 
+
+def read_or_refused(files: Sequence[Path], **square: Any) -> Iterator[Decoded | CorruptImage | UnreadableFile]:
+    """As `read_all`, but the error on a file that the system refuses to read is given, too, instead of raised."""
+    return _in_order(_decoder(**square), Path(), [str(file) for file in files], given=(CorruptImage, UnreadableFile))
+
+
+def _decoder(
+    size: int, interpolation: Interpolation = "bilinear", fit: Fit = "pad", resize: int | None = None
+) -> Callable[[Path], Decoded]:
     def decoded(path: Path) -> Decoded:
         content = read_content(path)
         with opened(path, content) as image:
@@ -53,7 +58,7 @@ def read_all(
             faded = loses_contrast(image, rgb)
         return Decoded(as_tensor(squared(rgb, size, interpolation, fit, resize)), content_hash(content), faded)
 
-    return _in_order(decoded, root, files)
+    return decoded
 
 
 def read_headers(root: Path, files: Sequence[str]) -> Iterator[tuple[int, int] | CorruptImage]:
@@ -70,16 +75,18 @@ def read_headers(root: Path, files: Sequence[str]) -> Iterator[tuple[int, int] |
     return _in_order(size, root, files)
 
 
-def _in_order(read: Callable[[Path], Found], root: Path, files: Sequence[str]) -> Iterator[Found | CorruptImage]:
-    def found(file: str) -> Found | CorruptImage:
+def _in_order(
+    read: Callable[[Path], Any], root: Path, files: Sequence[str], *, given: tuple[type[UserError], ...] = (CorruptImage,)
+) -> Iterator[Any]:
+    def found(file: str) -> Any:
         try:
             return read(root / file)
-        except CorruptImage as error:
+        except given as error:
             return error
         except FileNotFoundError:
             return not_there(root / file)
 
-    waiting = deque[Future[Found | CorruptImage]]()
+    waiting = deque[Future[Any]]()
     with ThreadPoolExecutor(4) as pool:
         for file in files:
             waiting.append(pool.submit(found, file))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -16,9 +16,10 @@ from longtail.data.transforms import Transform
 from longtail.engine.compute import Compute
 from longtail.errors import TrainingFailed, UserError
 from longtail.results import counted
-from longtail.sampling import EpochSampler, Stream, epoch_seed
+from longtail.sampling import EpochSampler
 from longtail.spec.experiment import Experiment
 from longtail.spec.recipe import Stage
+from longtail.streams import Stream, epoch_seed, seeded_generators
 from longtail.weighting import Rule
 
 NO_SEEDS = torch.empty(2, 0)  # where crops are not read, but the augmentations that follow them are asked for
@@ -87,6 +88,11 @@ def seed_epoch(experiment: Experiment, stage_index: int, epoch: int, generator: 
         process: number of the process, for a generator of its own.
     """
     generator.manual_seed(epoch_seed(experiment.seed, stage_index, Stream.BATCHES, epoch, *process))
+
+
+def layers_seeded(experiment: Experiment, stage_index: int, epoch: int, *process: int) -> AbstractContextManager[None]:
+    """Inside the context, what layers draw from torch's global generators depends on seed, stage and epoch alone, as above."""
+    return seeded_generators(epoch_seed(experiment.seed, stage_index, Stream.LAYERS, epoch, *process))
 
 
 def check_parts(experiment: Experiment, world: int) -> None:

@@ -21,10 +21,10 @@ from longtail.networks.classifier import Classifier, assemble, prepare_for_stage
 from longtail.networks.folding import folded, is_frozen
 from longtail.networks.pretrained import load_backbone
 from longtail.runs.run import Run
-from longtail.sampling import Stream, epoch_seed, own_random_numbers
 from longtail.spec.description import name_of
 from longtail.spec.experiment import Experiment
 from longtail.spec.recipe import Stage
+from longtail.streams import Stream, epoch_seed, own_random_numbers
 from longtail.weighting import Progress
 
 
@@ -186,6 +186,6 @@ def fast_network(model: Classifier, stage: Stage, precision: str) -> Classifier:
 
 @contextmanager
 def seeded(*parts: int) -> Iterator[None]:
-    """Seeds torch's global generator of the CPU inside the context, and restores it afterwards."""
+    """Seeds torch's global generators inside the context, and restores them afterwards."""
     with own_random_numbers(epoch_seed(*parts)):
         yield

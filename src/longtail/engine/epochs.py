@@ -7,7 +7,7 @@ import time
 from torch import Tensor
 
 from longtail.data.loaders import Chunk
-from longtail.engine.batches import batch_of, epoch_chunks, epoch_indices, not_finite, seed_epoch, steps_of
+from longtail.engine.batches import batch_of, epoch_chunks, epoch_indices, layers_seeded, not_finite, seed_epoch, steps_of
 from longtail.engine.building import StageWork
 from longtail.engine.loop import Entry, Loop
 from longtail.engine.replay import Advance
@@ -21,7 +21,9 @@ def run_epoch(loop: Loop, work: StageWork, epoch: int) -> Entry:
     began = time.perf_counter()
     begin_epoch(loop, work, epoch)
     indices = epoch_indices(loop.experiment, work.index, epoch, work.stage.resample)
-    run_steps(loop, work, epoch, indices)
+    process = (loop.compute.rank + 1,) if loop.compute.world > 1 else ()
+    with layers_seeded(loop.experiment, work.index, epoch, *process):
+        run_steps(loop, work, epoch, indices)
     return entry_of(loop, work, epoch, indices, began)
 
 

@@ -18,6 +18,7 @@ from longtail.turns import fails, keep_store
 
 TIMEOUT = "LONGTAIL_TIMEOUT"
 MINUTES = 10.0
+LONGEST = 60 * 24 * 366  # minutes
 
 
 @dataclass(frozen=True)
@@ -87,8 +88,8 @@ def minutes() -> float:
         wanted = float(given or MINUTES)
     except ValueError:
         wanted = 0
-    if not wanted > 0:
-        raise UserError(f"${TIMEOUT} is a number of minutes above 0; got '{given}'.")
+    if not 0 < wanted < LONGEST:
+        raise UserError(f"${TIMEOUT} is a number of minutes above 0 and below a year; got '{given}'.")
     return wanted
 
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from longtail.data.loaders import Chunk
-from longtail.engine.batches import epoch_chunks, epoch_indices, steps_of
+from longtail.engine.batches import epoch_chunks, epoch_indices, layers_seeded, steps_of
 from longtail.engine.building import StageWork
 from longtail.engine.epochs import begin_epoch, entry_of, one_step
 from longtail.engine.loop import Entry, Loop
@@ -28,6 +28,9 @@ Value = TypeVar("Value")
 
 def train_epoch(members: Sequence[Member], advance: Advance, epoch: int, replay: Replay | None = None) -> list[Entry | Exception]:
     """Trains all networks for one epoch, and returns the entry of each, or its error.
+
+    Layers that draw random numbers of their own (dropout) draw one after the other from one generator, so such networks are
+    not equal to the bit to the same ones trained alone.
 
     Args:
         members: networks at the same epoch of stages whose batches are cut alike, of images in memory; with `Stacked` they have
@@ -43,7 +46,8 @@ def train_epoch(members: Sequence[Member], advance: Advance, epoch: int, replay:
     if replay is not None:
         parts = [part for _, each in members for part in (each.network, each.loss)]
         advance = replay.begin(members[0][1].index, advance, parts, tuple(each.generator for each, _ in members))
-    run_joint_steps(members, advance, epoch, indices)
+    with layers_seeded(members[0][0].experiment, members[0][1].index, epoch):
+        run_joint_steps(members, advance, epoch, indices)
     return [value_or_error(partial(entry_of, *each, epoch, own, began)) for each, own in zip(members, indices, strict=True)]
 
 

@@ -44,7 +44,9 @@ def in_full(buffer: Tensor, fn: Callable[[Tensor], Tensor]) -> Tensor:
     except TypeError:
         moved = fn(buffer.float())
     narrow = moved.is_floating_point() and moved.dtype.itemsize < 4
-    return buffer.to(moved.device, torch.float32) if narrow and not buffer.is_meta else moved
+    if not narrow:
+        return moved
+    return torch.empty_like(moved, dtype=torch.float32) if buffer.is_meta else buffer.to(moved.device, torch.float32)
 
 
 class Head(PreciseModule):
@@ -125,9 +127,15 @@ def check_equal_parts(owner: str, in_features: int, **parts: int) -> None:
 
 def innermost(head: nn.Module) -> nn.Module:
     """The innermost of heads that wrap each other; the head itself if it wraps none."""
-    while isinstance(inner := getattr(head, "inner", None), nn.Module):
-        head = inner
-    return head
+    return one_inside_the_other(head)[-1]
+
+
+def one_inside_the_other(head: nn.Module) -> list[nn.Module]:
+    """The head, the one that it wraps, the one that this wraps, and so on to the innermost."""
+    heads = [head]
+    while isinstance(inner := getattr(heads[-1], "inner", None), nn.Module):
+        heads.append(inner)
+    return heads
 
 
 def class_vectors(head: nn.Module) -> Float[Tensor, "classes features"]:

@@ -22,8 +22,9 @@ class CausalHead(Head):
 
     Source: Tang et al., NeurIPS 2020; code followed: KaihuaTang/Long-Tailed-Recognition.pytorch@2e28976, CausalNormClassifier.py
     (z) and run_networks.py (E). E is not normalised, since only directions are used; there it is a numpy array outside the
-    checkpoint, here it is saved, and averaged over processes. The norms are kept above 1e-12, so that a part without activation
-    gives 0 and not nan.
+    checkpoint, here it is saved, and averaged over processes. Under non-reentrant activation checkpoints (`use_reentrant=False`)
+    a forward pass that is recomputed adds a second time. The norms are kept above 1e-12, so that a part without activation gives
+    0 and not nan.
 
     Args:
         in_features: length D of a feature vector, a multiple of `heads`.
@@ -70,8 +71,9 @@ class CausalHead(Head):
 
     @torch.no_grad()
     def remember(self, features: Features) -> None:
-        """Adds the mean feature of a batch to the decaying sum `average`."""
-        mean = self.reduced(features.detach().mean(0).to(self.average.dtype), len(features))
+        """Adds the mean feature of a batch to the decaying sum `average`; that of an empty batch is 0."""
+        mean = features.detach().mean(0) if len(features) else features.new_zeros(features.shape[1])
+        mean = self.reduced(mean.to(self.average.dtype), len(features))
         self.average.mul_(self.momentum).add_(mean.view_as(self.average))
 
 

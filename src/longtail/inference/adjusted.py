@@ -9,7 +9,7 @@ from longtail.arguments import Numbers, as_tensor, exact
 from longtail.choosing import image_weights
 from longtail.errors import UserError
 from longtail.inference.fitting import fitted_on, keywords_of, not_fitted
-from longtail.inference.predictions import InferenceRule, Predictions, Scores, like
+from longtail.inference.predictions import InferenceRule, Predictions, Scores, in_full_precision, like
 from longtail.weighting import as_counts, in_order
 
 
@@ -50,9 +50,9 @@ def tau_normalised(predictions: Predictions, *, tau: float | None = None) -> Sco
     weight = predictions.head.get("weight", predictions.head.get("inner.weight"))
     if weight is None:
         raise UserError("tau_normalised needs the head's weight (C, D) in predictions.head; got none.")
-    weight = weight.to(predictions.features.dtype)
-    scores: Scores = predictions.features @ (weight / weight.norm(dim=1, keepdim=True) ** tau).T
-    return scores
+    with in_full_precision(predictions):
+        weight = weight.to(predictions.features.dtype)
+        return like(predictions.features @ (weight / weight.norm(dim=1, keepdim=True) ** tau).T, predictions.logits)
 
 
 def log_frequencies(target: Numbers, classes: int) -> Tensor:

@@ -32,23 +32,26 @@ def best_temperature(val: Predictions, weights: Numbers | None = None) -> float:
     """The T that minimises sum_i w_i CE(z_i / T, y_i), found by bisection on log T; 1 where no image with a weight is wrong.
 
     As a function of 1 / T the sum is convex, with the derivative sum_i w_i (sum_j p_ij z_ij - z_iy), p = softmax(z / T). Logits
-    of -inf, as of classes that are masked, add nothing to it.
+    of -inf, as of classes that are masked, add nothing to it; images of a masked class, whose loss is infinite at every T, are
+    left out.
 
     Args:
         weights: weight of each image (M,), w >= 0, such as `choosing.image_weights`; None where they weigh the same.
 
     Raises:
-        UserError: the weights are not one finite number per image, none below 0 and one above it, or a logit is nan.
+        UserError: the weights are not one finite number per image, none below 0 and one above it, or a logit is nan or inf.
     """
     logits = exact(val.logits)
     images, labels = len(logits), val.labels.to(logits.device)
     share = logits.new_full((images,), 1 / max(images, 1))
     if weights is not None:
         share = as_image_weights("best_temperature", weights, images).to(logits.device)
-    if bool(logits.isnan().any()):
-        raise UserError("best_temperature needs logits that are numbers; some are nan.")
+    if bool((logits.isnan() | (logits == math.inf)).any()):
+        raise UserError("best_temperature needs logits that are numbers, or -inf for masked classes; some are nan or inf.")
     own = logits.gather(1, labels[:, None])[:, 0]
-    if not bool(((own < logits.amax(1)) & (share > 0)).any()):
+    counted = (share > 0) & own.isfinite()
+    logits, own, share = logits[counted], own[counted], share[counted]
+    if not bool((own < logits.amax(1)).any()):
         return 1.0
     true_logit, finite = own @ share, logits.clamp(min=torch.finfo(logits.dtype).min)
     low, high = math.log(1e-3), math.log(1e3)

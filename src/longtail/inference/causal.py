@@ -7,7 +7,7 @@ from torch import Tensor
 
 from longtail.errors import UserError
 from longtail.heads.tde import shrunk
-from longtail.inference.predictions import Predictions, Scores
+from longtail.inference.predictions import Predictions, Scores, in_full_precision, like
 
 
 def deconfounded(predictions: Predictions, *, alpha: float = 1.0) -> Scores:
@@ -29,7 +29,8 @@ def deconfounded(predictions: Predictions, *, alpha: float = 1.0) -> Scores:
     parts = predictions.features.reshape(-1, *average.shape)
     direction = F.normalize(average, dim=1, eps=1e-12)
     cosines = (F.normalize(parts, dim=2, eps=1e-12) * direction).sum(2)
-    explained: Scores = cosines @ (weight * direction).sum(2).T
+    with in_full_precision(predictions):
+        explained: Scores = like(cosines @ (weight * direction).sum(2).T, predictions.logits)
     return predictions.logits - alpha * factor * explained
 
 

@@ -79,6 +79,11 @@ def in_float(values: Tensor) -> Tensor:
     return values if values.dtype == torch.float64 else values.float()
 
 
+def in_full_precision(predictions: Predictions) -> torch.autocast:
+    """A context in which products have the precision of their factors, where the caller computes under autocast."""
+    return torch.autocast(predictions.logits.device.type, enabled=False)
+
+
 def like(values: Tensor, other: Tensor) -> Tensor:
     """The values in the type and on the device of another tensor, converted before they are moved to a device without float64."""
     return values.to(other.dtype).to(other.device)

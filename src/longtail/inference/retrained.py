@@ -9,7 +9,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from longtail.inference.fitting import fitted_on, keywords_of, not_fitted
-from longtail.inference.predictions import InferenceRule, Predictions, Scores
+from longtail.inference.predictions import InferenceRule, Predictions, Scores, in_full_precision, like
 
 STEPS = 200
 HISTORY = 2**28  # numbers in the vectors of each of the two kinds; 100 steps exceed them above 1,310 classes of 2,048 features
@@ -44,13 +44,19 @@ def retrained(
         raise not_fitted(retrained)
     features = predictions.features.to(weight.dtype)
     standardised = (features - mean.to(features)) / deviation.to(features)
-    scores: Scores = standardised @ weight.to(features).T + bias.to(features)
-    return scores
+    with in_full_precision(predictions):
+        return like(standardised @ weight.to(features).T + bias.to(features), predictions.logits)
 
 
 def balanced_classifier(rule: InferenceRule, train: Predictions) -> dict[str, Tensor]:
-    """The values that `retrained` learns, by at most 200 steps of L-BFGS."""
-    features, labels, classes = train.features.float(), train.labels, train.logits.shape[1]
+    """The values that `retrained` learns, by at most 200 steps of L-BFGS, whatever mode of torch its caller is in."""
+    with torch.inference_mode(mode=False), torch.enable_grad(), in_full_precision(train):
+        features, labels = (each.clone() if each.is_inference() else each.detach() for each in (train.features, train.labels))
+        return _solved(rule, features.float(), labels, train.logits.shape[1])
+
+
+def _solved(rule: InferenceRule, features: Tensor, labels: Tensor, classes: int) -> dict[str, Tensor]:
+    """The classifier for the features (N, D), and the mean and deviation that standardise them."""
     mean, deviation = features.mean(0), features.std(0).clamp(min=1e-6)
     inputs = (features - mean) / deviation
     counts = torch.bincount(labels, minlength=classes)
@@ -68,8 +74,7 @@ def balanced_classifier(rule: InferenceRule, train: Predictions) -> dict[str, Te
         value.backward()  # type: ignore[no-untyped-call]
         return value
 
-    with torch.inference_mode(mode=False), torch.enable_grad():
-        solver.step(objective)  # type: ignore[no-untyped-call]
+    solver.step(objective)  # type: ignore[no-untyped-call]
     return {"weight": weight.detach(), "bias": bias.detach(), "mean": mean, "deviation": deviation}
 
 

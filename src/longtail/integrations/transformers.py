@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from transformers import Trainer, TrainerCallback
 
@@ -54,7 +55,8 @@ def loss_function(loss: nn.Module) -> Callable[..., Tensor]:
     """A loss of longtail as the Trainer's `compute_loss_func`.
 
     The Trainer gives the number of labels of all batches whose gradients are added up (gradient accumulation, several processes).
-    The mean over a batch then counts by its share of these labels, so that accumulated batches weigh as one large batch would.
+    The mean over a batch then counts by its share of these labels, so that accumulated batches weigh as one large batch would;
+    one whose labels are all -100 is 0. Where no gradient is recorded, the loss is computed in evaluation mode.
 
     Args:
         loss: called as `loss(logits, labels)`, returns the mean over the batch; it follows the logits to their device.
@@ -72,7 +74,20 @@ def loss_function(loss: nn.Module) -> Callable[..., Tensor]:
 
     def compute(outputs: Any, labels: Tensor, num_items_in_batch: Tensor | int | None = None) -> Tensor:
         logits = outputs["logits"] if isinstance(outputs, Mapping) else outputs[0]
-        mean: Tensor = loss.to(logits.device)(logits, labels)
-        return mean if num_items_in_batch is None else mean * (labels != IGNORED).sum() / num_items_in_batch
+        valid = (labels != IGNORED).sum()
+        if num_items_in_batch is None:
+            return _mean(loss.to(logits.device), logits, labels)
+        of_some = torch.where(valid == 0, labels.clamp(min=0), labels)  # the mean over no image would be nan
+        return _mean(loss.to(logits.device), logits, of_some) * valid / num_items_in_batch
 
     return compute
+
+
+def _mean(loss: nn.Module, logits: Tensor, labels: Tensor) -> Tensor:
+    """The loss of a batch, in evaluation mode where no gradient is recorded: the Trainer does not set the mode of a loss."""
+    mode = loss.training
+    try:
+        mean: Tensor = loss.train(mode and torch.is_grad_enabled())(logits, labels)
+    finally:
+        loss.train(mode)
+    return mean

@@ -113,10 +113,10 @@ class Loss(PreciseModule):
         if self.range is not None:
             self.range.look_at(logits)
         given = as_tensor(name, labels, "labels")
-        if shares and given.is_floating_point():
+        if shares and given.is_floating_point() and (given.numel() or given.ndim > 1):
             probabilities = as_probabilities(name, given, columns=classes, rows=len(logits), name="labels")
             return at_least_float32(logits), self._beside(probabilities, labels, logits)
-        return at_least_float32(logits), self._beside(self.class_indices(given, len(logits)), labels, logits)
+        return at_least_float32(logits), self._beside(self.class_indices(labels, len(logits)), labels, logits)
 
     def class_indices(self, labels: Numbers, images: int | None = None) -> Tensor:
         """Returns the labels (B,) as int64; raises an error if they are no class indices."""
@@ -128,7 +128,7 @@ class Loss(PreciseModule):
                 f"labels, call the loss once per label and mix the two values, as in longtail.steps.mixup."
             )
         also = (IGNORED,) if self.ignores else ()
-        return as_labels(name, given, classes=len(self.class_counts), images=images, also=also)
+        return as_labels(name, labels, classes=len(self.class_counts), images=images, also=also)
 
     def check_device(self, values: Tensor) -> None:
         """Refuses values on another device than the loss."""

@@ -7,7 +7,7 @@ Aimar, Jonnarth, Felsberg, Kuhlmann: "Balanced Product of Calibrated Experts for
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import ClassVar
 
 import torch
@@ -56,7 +56,7 @@ class ExpertsLoss(Loss):
         self,
         class_counts: Counts,
         *,
-        tau: Sequence[float] = (0.0, 1.0, 2.0),
+        tau: Numbers = (0.0, 1.0, 2.0),
         scale: float = 1.0,
         weight: Counts | None = None,
     ) -> None:
@@ -77,19 +77,21 @@ class ExpertsLoss(Loss):
         return mean_cross_entropy(shifted.flatten(0, 1), labels.repeat_interleave(experts, 0), self.weight)
 
 
-def consistent_exponents(tau: Sequence[float]) -> tuple[float, ...]:
+def consistent_exponents(tau: Numbers) -> tuple[float, ...]:
     """The exponents as floats.
 
     Raises:
         UserError: they are not finite numbers, or their mean is not 1.
     """
-    numbers = all(isinstance(each, (int, float)) and not isinstance(each, bool) and math.isfinite(each) for each in tau)
-    if not tau or not numbers:
-        raise UserError(f"`tau` must hold one finite number for each expert, such as (0, 1, 2); got {tau!r}.")
-    mean = math.fsum(tau) / len(tau)
+    given = tau.tolist() if hasattr(tau, "tolist") else tau
+    exponents = tuple(given) if isinstance(given, Iterable) else ()
+    numbers = all(isinstance(each, (int, float)) and not isinstance(each, bool) and math.isfinite(each) for each in exponents)
+    if not exponents or not numbers:
+        raise UserError(f"`tau` must hold one finite number for each expert, such as (0, 1, 2); got {given!r}.")
+    mean = math.fsum(exponents) / len(exponents)
     if not math.isclose(mean, 1, abs_tol=1e-6):
         raise UserError(
             f"`tau` must have mean 1, or the mean of the experts' logits would be right for another prior than that of balanced "
-            f"classes; got {tuple(tau)}, whose mean is {mean:g}."
+            f"classes; got {exponents}, whose mean is {mean:g}."
         )
-    return tuple(float(each) for each in tau)
+    return tuple(float(each) for each in exponents)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from longtail.heads import LinearHead, ScaledHead
-from longtail.heads.base import class_vectors, innermost
+from longtail.heads.base import class_vectors, one_inside_the_other
 from longtail.inference import InferenceRule, Predictions, as_trained, logit_adjusted, tau_normalised, temperature_scaled
 from longtail.inference.adapted import innermost_rule
 from longtail.inference.fitting import function_of
@@ -29,12 +29,9 @@ def affine(head: nn.Module, config: Mapping[str, Any], rule: InferenceRule) -> n
         config: the checked values of model/config.json, of which the class counts are used.
         rule: the fitted rule.
     """
-    kinds = {type(part) for part in (head, innermost(head))}
-    if (
-        not kinds <= {LinearHead, ScaledHead}
-        or type(innermost(head)) is not LinearHead
-        or function_of(innermost_rule(rule)) not in RULES
-    ):
+    *wrappers, core = one_inside_the_other(head)
+    linear = type(core) is LinearHead and all(type(each) is ScaledHead for each in wrappers)
+    if not linear or function_of(innermost_rule(rule)) not in RULES:
         return None
     classes, size = class_vectors(head).shape
     with torch.no_grad():

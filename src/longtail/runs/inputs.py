@@ -12,7 +12,7 @@ from longtail.data.contrast import loses_contrast
 from longtail.data.images import opened
 from longtail.data.modes import to_rgb
 from longtail.data.squares import as_tensor, squared
-from longtail.errors import UserError, WrongTypeError
+from longtail.errors import CorruptImage, UserError, WrongTypeError, reason
 
 Input = Any  # PIL image, path, or tensor
 ROUNDING = 1e-4  # how far a floating-point image may be beyond 0..1, as a resized one is
@@ -30,9 +30,20 @@ def read_input(image: Input, **square: Any) -> tuple[Tensor, bool]:
         pixels = bytes_of(image).expand(3, -1, -1).permute(1, 2, 0).numpy()
         return as_tensor(squared(Pillow.fromarray(pixels), **square)), False
     if isinstance(image, Pillow.Image):
-        rgb = to_rgb(image)
+        rgb = _decoded(image)
         return as_tensor(squared(rgb, **square)), loses_contrast(image, rgb)
     raise WrongTypeError(f"Expected a PIL image, a path or a tensor (3, H, W); got {type(image).__name__}.")
+
+
+def _decoded(image: Any) -> Any:
+    """A Pillow image in RGB; a file that is read only now may be damaged, as `CorruptImage` says."""
+    if not all(image.size):
+        raise WrongTypeError(f"An image needs at least one pixel; got {image.width} x {image.height}.")
+    try:
+        return to_rgb(image)
+    except Exception as error:  # a broken file can make Pillow's readers raise errors of any type
+        name = getattr(image, "filename", "") or f"An image of mode {image.mode}"
+        raise CorruptImage(f"'{name}' cannot be read as an image ({reason(error)}).") from error
 
 
 def name_of(image: Input, place: int) -> str:

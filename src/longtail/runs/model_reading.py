@@ -21,7 +21,7 @@ from longtail.runs.limits import Limited
 from longtail.runs.model_config import Plan, checked_values, plan_of
 from longtail.runs.run import Run
 from longtail.runs.timm_layout import from_timm
-from longtail.sampling import own_random_numbers
+from longtail.streams import own_random_numbers
 
 ANEW = "Start the training command again, which makes it anew from the stored stages."
 UNREADABLE = "It is cut off, empty or no safetensors file."

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from longtail.arguments import as_whole
 from longtail.data.contrast import said_of_faded
-from longtail.data.reading import Decoded, read_all
-from longtail.errors import CorruptImage, UserError, WrongTypeError
+from longtail.data.reading import Decoded, read_or_refused
+from longtail.errors import CorruptImage, UnreadableFile, UserError, WrongTypeError
 from longtail.inference import InferenceRule, adapted
 from longtail.networks.classifier import Classifier
 from longtail.runs.devices import chosen_device
@@ -146,14 +146,14 @@ class Predictor:
 
     def read(
         self, files: Sequence[Path], *, batch_size: int = 64, views: int | None = None
-    ) -> Iterator[tuple[Path, Prediction | CorruptImage]]:
+    ) -> Iterator[tuple[Path, Prediction | CorruptImage | UnreadableFile]]:
         """Predicts the class of many files, decoded by several threads; for a file that cannot be read, its error."""
         for chunk in _chunks(files, batch_size):
-            images = list(read_all(Path(), [str(file) for file in chunk], **self._square))
+            images = list(read_or_refused(chunk, **self._square))
             good = [(image.pixels, image.faded) for image in images if isinstance(image, Decoded)]
             results = iter(self._named(good, views)) if good else iter(())
             yield from (
-                (f, image if isinstance(image, CorruptImage) else next(results)) for f, image in zip(chunk, images, strict=True)
+                (f, next(results) if isinstance(image, Decoded) else image) for f, image in zip(chunk, images, strict=True)
             )
 
     def _check(self, pixels: Tensor) -> None:
