@@ -8,6 +8,7 @@ from sklearn.metrics import balanced_accuracy_score
 
 from longtail.metrics import expected_calibration_error
 from longtail.reporting import curves
+from longtail.reporting.outlook import judged
 
 
 def drawn(seed=0, images=400, classes=7, step=None):
@@ -95,3 +96,10 @@ def test_the_index_of_a_coverage():
     scores, labels = drawn(images=10)
     found = curves.coverage_curve(curves.certainty(scores), scores.argmax(1) == labels, labels)
     assert [found.at(share) for share in (0.05, 0.1, 0.8, 0.81, 1)] == [0, 0, 7, 8, 9]
+
+
+def test_scores_above_half_precision_keep_their_differences_and_infinite_ones_are_far():
+    scores = np.array([[200_000, 100_000, 0], [np.inf, 100_000, -np.inf], [-70_000, -70_000, -np.inf]], np.float32)
+    assert curves.certainty(scores).tolist() == [1.0, 1.0, 0.5]
+    _, top, own = judged(scores, np.array([1, 0, 0]), np.array([0, 0, 0]))
+    assert (top.tolist(), own.tolist()) == ([1.0, 1.0, 0.5], [0.0, 1.0, 0.5])

@@ -163,3 +163,8 @@ def test_a_cloud_of_the_second_stage_alone_has_its_own_line():
     rows = gcl_figures([record]).parts[1].numbers.rows
     assert [row[0] for row in rows[:: len(COUNTS)]] == ["run", "run, stage 2"]
     assert rows[len(COUNTS) + 4][3] == pytest.approx(2 * rows[4][3]) == pytest.approx(1 / 3)
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0])
+def test_features_that_are_all_alike_lie_in_a_row(value):
+    assert laid_out(np.full((24, 64), value, np.float32)).tolist() == [[place, 0] for place in range(24)]

@@ -82,7 +82,7 @@ def test_errors_are_shown_by_their_probability(tmp_path, photos, rows, by_colour
     errors, tail, suspects = found.parts
     assert (errors.name, tail.name, suspects.name) == ("errors", "tail", "suspects")
     ((heading, (wrong,)),) = errors.rows
-    assert heading == "1 of 12 test images is wrong"
+    assert heading == "1 of 12 test images is classified wrongly"
     assert wrong.caption.startswith("<b>citron</b>, wrong: apple (")
     assert wrong.caption.endswith("; apple/000.png")
     assert opened(wrong).size == (96, 96)

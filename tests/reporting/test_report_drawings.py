@@ -12,7 +12,7 @@ from longtail.reporting.calibration import calibration
 from longtail.reporting.confusions import confusions
 from longtail.reporting.other_priors import other_priors
 from longtail.reporting.overlays import looks
-from longtail.reporting.plotting import counted, image_of, new_axes, new_figure
+from longtail.reporting.plotting import counted, image_of, labelled, legend_above, mark, new_axes, new_figure
 from longtail.reporting.section import Drawing
 from longtail.reporting.training import training
 from made_answers import POWER, drawn, long_tailed, stage
@@ -100,3 +100,21 @@ def test_a_logarithmic_axis_of_few_counts_is_not_labelled_with_rounded_ones():
     shown = {place: tick.get_text() for place, tick in zip(axes.get_xticks(), axes.get_xticklabels(), strict=True)}
     assert {text for text in shown.values() if text} >= {"4", "5", "6", "7"}
     assert all(float(text) == place for place, text in shown.items() if text)
+
+
+def test_no_two_of_36_answers_have_the_same_colour_and_marker():
+    assert len({tuple(mark(place).values()) for place in range(36)}) == 36
+
+
+def test_a_figure_grows_by_the_rows_of_its_legend():
+    heights = []
+    for lines in (2, 20):
+        figure = new_figure()
+        axes = new_axes(figure)
+        for number in range(lines):
+            axes.plot([0, 1], [0, 1], label=labelled(f"_{number}"))
+        legend_above(figure, axes, columns=1)
+        assert len(figure.legends[0].get_texts()) == lines
+        figure.draw_without_rendering()
+        heights.append(axes.get_position().height * figure.get_size_inches()[1])
+    assert heights[1] > 0.8 * heights[0] > 1

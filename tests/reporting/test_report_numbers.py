@@ -6,13 +6,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from sklearn.metrics import precision_recall_fscore_support
 
 from longtail.reporting.class_table import class_rows, class_shares, class_table, most_confused
 from longtail.reporting.gains import gain_rows, gains
 from longtail.reporting.gathering import Choice, read_answers
 from longtail.reporting.group_recalls import group_recalls, group_rows
-from longtail.reporting.pairs import ahead, experiments
+from longtail.reporting.pairs import Contender, ahead, experiments
 from longtail.reporting.summary import facts, summary
 from longtail.results import wilson
 from longtail.runs.comparison import compare
@@ -90,7 +91,7 @@ def test_a_group_without_classes_has_no_number(tmp_path):
 
 
 def test_gains_are_sorted_and_leave_out_classes_without_test_images(answers):
-    rows = gain_rows(*answers)
+    rows = gain_rows(answers[:1], answers[1:])
     assert [(row[0], round(row[-1], 3)) for row in rows] == [("class 2", 0.667), ("class 1", 0.333), ("class 0", -0.5)]
     (drawing,) = gains(answers)
     assert "2 gained, 1 paid, 0 stayed the same" in drawing.caption
@@ -98,7 +99,7 @@ def test_gains_are_sorted_and_leave_out_classes_without_test_images(answers):
 
 
 def test_the_difference_is_that_of_the_mean_recalls_with_the_interval_of_compare(answers):
-    found = ahead(answers[1], answers[0])
+    found = ahead(*(Contender([answer], torch.ones(4)) for answer in (answers[1], answers[0])))
     assert found.value == pytest.approx(answers[1].report.test.mean_recall - answers[0].report.test.mean_recall)
     assert found == compare(*(answer.folder for answer in answers)).contests[0].numbers["all"].difference
     said = summary(answers).sentences
@@ -130,6 +131,41 @@ def test_seeds_of_one_experiment_are_one_answer_with_a_deviation(tmp_path):
         in said[0]
     )
     assert not any("highest" in sentence for sentence in said), "seeds are no rivals"
+
+
+@pytest.fixture
+def rivals(tmp_path):
+    """Two seeds of cross-entropy and three of GCL, of which the first of each are not like the others."""
+    predicted = {"ce": [RIGHT_ON_RARE, RIGHT_ON_COMMON], "gcl": [RIGHT_ON_COMMON, RIGHT_ON_RARE, LABELS]}
+    recipes = {name: {"name": name, "stages": [], "inference": {"call": "longtail.inference.as_trained"}} for name in predicted}
+    return [
+        made_run(tmp_path / f"{name}{seed}", COUNTS, LABELS, each, method=name, seed=seed, recipe=recipes[name])
+        for name, runs in predicted.items()
+        for seed, each in enumerate(runs)
+    ]
+
+
+@pytest.mark.parametrize(("prior", "number"), [(None, "all"), ("train", "prior")])
+def test_experiments_are_compared_over_their_seeds_as_compare_does(rivals, prior, number):
+    answers = [replace(answer, prior=prior) for answer in read_answers(rivals, groups="shots")]
+    ce_and_gcl = compare(*rivals, prior=prior).contests[0].numbers[number]
+    said = summary(answers).sentences
+    (ranked,) = (sentence for sentence in said if "has the highest" in sentence)
+    what = "mean recall" if prior is None else "expected accuracy under the class prior 'train'"
+    found, after, before = ce_and_gcl.difference, 100 * ce_and_gcl.after, 100 * ce_and_gcl.before
+    assert found.value > 0
+    assert ranked.startswith(f"gcl has the highest {what}, {after:.1f} % over 3 seeds on the 10 test images. ce ({before:.1f} %)")
+    assert f" is {100 * found.value:.1f} points behind [{100 * found.low:.1f}, {100 * found.high:.1f}]" in ranked
+    assert any("over the test images, and over seeds" in sentence for sentence in said)
+
+
+def test_gains_are_those_of_means_over_seeds_and_seeds_alone_have_none(rivals):
+    answers = read_answers(rivals, groups="shots")
+    (drawing,) = gains(answers)
+    rows = {row[0]: row[4:] for row in drawing.numbers.rows}
+    assert rows["class 0"] == pytest.approx((0.75, 5 / 6, 5 / 6 - 0.75))
+    assert "from ce to gcl (means over seeds)" in drawing.caption
+    assert gains(answers[:2]) == []
 
 
 def test_facts_name_the_command_that_was_recorded_or_what_is_known(answers):

@@ -7,11 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from commands import longtail
 from longtail.errors import UserError
 from longtail.reporting.answer import read_answer
-from longtail.reporting.class_norms import norms_of
+from longtail.reporting.class_norms import class_norms, norms_of
+from longtail.reporting.gathering import read_answers
 from longtail.reporting.sampling_shares import in_words, samplers_of, sampling_probability
 from longtail.reporting.training import training
 from longtail.reporting.training_curves import epochs_of, stage_ends
@@ -20,6 +22,7 @@ from longtail.runs.seals import read_tensors
 from longtail.sampling import EpochSampler
 from longtail.weighting import Progress, class_based_effective_number, power, reverse, uniform
 from made_answers import POWER, UNIFORM, drawn, long_tailed, stage
+from made_runs import made_run
 
 COUNTS = [60, 20, 10]
 PROGRESSIVE = {"call": "longtail.weighting.progressive"}
@@ -170,3 +173,12 @@ def test_many_classes_are_drawn_as_means_and_samples():
     (line,) = parts_of(training([made]))["sampling"].figure.axes[0].lines
     assert len(line.get_xdata()) == 400
     assert len(parts_of(training([made]))["sampling"].numbers.rows) == 700
+
+
+def test_the_classifier_of_a_network_of_timm_is_read_by_its_name(tmp_path):
+    folder, classes = made_run(tmp_path / "run", [50, 5], [0, 1], [0, 1]), ["class 0", "class 1"]
+    (folder / "model").mkdir()
+    save_file({"classifier.weight": torch.tensor([[3.0, 4.0], [0.0, 2.0]])}, folder / "model" / "model.safetensors")
+    (folder / "model" / "config.json").write_text(json.dumps({"longtail": {"classifier": "classifier", "classes": classes}}))
+    (drawing,), _ = class_norms(read_answers([folder], groups="shots"))
+    assert [row[-1] for row in drawing.numbers.rows] == [5, 2]

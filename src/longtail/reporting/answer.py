@@ -39,6 +39,7 @@ class Answer:
         split: hash of the run's split.csv, which runs at other image sizes have in common; "" where it is not known.
         notes: sentences on what `longtail tune` changed and on the class frequencies that the scores are adjusted to.
         contents: hash of the content of each of the `files`, "" where it is not known; empty where none is.
+        prior: name of the class prior that the scores are adjusted to on demand; None where they are as the run has them.
     """
 
     name: str
@@ -55,6 +56,7 @@ class Answer:
     split: str = ""
     notes: Sequence[str] = ()
     contents: Sequence[str] = ()
+    prior: str | None = None
 
     @property
     def images(self) -> list[Image]:
@@ -119,5 +121,6 @@ def read_answer(
         stored=judged.scores.argmax(1).numpy(),
         split=sha256(split),
         notes=judged.notes,
+        prior=prior,
         **arrays,
     )

@@ -45,7 +45,18 @@ def calibration(answers: Sequence[Answer]) -> Section:
     found = [_certain(answer) for answer in answers]
     parts: list[Table | Drawing] = [_diagram(found, "every"), *_few(found), _coverage(found), _table(found)]
     missing = [] if len(parts) == 4 else [NO_FEW]
-    return Section("How sure the predictions are", (*HOW, *map(_sentence, found), *missing), parts)
+    return Section("How sure the predictions are", (*HOW, *_meant_for(answers), *map(_sentence, found), *missing), parts)
+
+
+def _meant_for(answers: Sequence[Answer]) -> list[str]:
+    """Sentence on probabilities that are meant for other class frequencies than the test images have."""
+    prior = answers[0].prior
+    if prior is None:
+        return []
+    return [
+        f"The probabilities are those for the class prior '{prior}', and are judged here at the class frequencies of the test "
+        "images; where these differ, they are meant for other images."
+    ]
 
 
 def _certain(answer: Answer) -> Certain:

@@ -32,7 +32,7 @@ def _kind(cells: Sequence[Cell]) -> str:
 def value_of(cell: Cell, kind: str) -> str | float | None:
     """What the page's script sorts a cell by, rounded as it is shown; None where there is no number."""
     if kind == TEXT:
-        return "" if cell is None else visible(str(cell))
+        return None if cell is None or cell == "" else visible(str(cell))
     if cell is None or isinstance(cell, str) or not math.isfinite(cell):
         return None
     if kind == SHARE:

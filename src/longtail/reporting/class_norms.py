@@ -12,7 +12,7 @@ import numpy as np
 from longtail.errors import UserError
 from longtail.reporting.answer import Answer, Array
 from longtail.reporting.overlays import Look, looks_of, name_lines
-from longtail.reporting.plotting import new_axes, new_figure
+from longtail.reporting.plotting import labelled, new_axes, new_figure
 from longtail.reporting.section import Drawing, Table
 from longtail.runs.folder import RunFolder
 from longtail.runs.layout import stages_of
@@ -101,7 +101,8 @@ def _model(answer: Answer) -> Mapping[str, Any]:
         config = run.read_json("model/config.json")
     except (UserError, SafetensorError):
         return {}
-    classifier = config.get("classifier") if isinstance(config, dict) else None
+    own = config.get("longtail") if isinstance(config, dict) else None
+    classifier = own.get("classifier") if isinstance(own, dict) else None
     weight = tensors.get(f"{classifier}.weight")
     return tensors if weight is None else {"head.weight": weight.flatten(1)}
 
@@ -133,7 +134,8 @@ def _drawing(found: Sequence[Norms], styles: Mapping[str, Look]) -> Drawing:
     binned = f" Each point is the mean of neighbouring classes, {BINS} in all." if len(classes) > BINS else ""
     caption = (
         "Lengths of the class vectors of the network's head, each divided by the mean over the classes, the classes with the "
-        f"most training images first. A falling line means that common classes have longer vectors, which favours them.{binned}"
+        f"most training images first. A falling line means that common classes have longer vectors, which favours them "
+        f"where the head does not compute cosines.{binned}"
     )
     columns = ("answer", "end of", "class", "training images", "norm")
     rows = [
@@ -156,7 +158,7 @@ def _figure(found: Sequence[Norms], styles: Mapping[str, Look]) -> Any:
     for norms in found:
         values = norms.by_count
         parts = np.array_split(np.arange(len(values)), min(BINS, len(values)))
-        look = {**styles[norms.answer.name], "label": norms.name, "markersize": 4 if len(parts) <= 20 else 0}
+        look = {**styles[norms.answer.name], "label": labelled(norms.name), "markersize": 4 if len(parts) <= 20 else 0}
         if norms.stage != END:
             look |= {"linestyle": (0, (1.5, 1.5)), "alpha": 0.75, "markerfacecolor": "none"}
         axes.plot([part.mean() + 1 for part in parts], [values[part].mean() for part in parts], **look)

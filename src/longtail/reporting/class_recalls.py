@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import cycle
 from typing import Any
 
 import numpy as np
@@ -11,7 +10,7 @@ import torch
 
 from longtail.choosing import recall_interval
 from longtail.reporting.answer import Answer, Array
-from longtail.reporting.plotting import COLOURS, MARKERS, counted, legend_above, new_axes, new_figure, plain
+from longtail.reporting.plotting import counted, labelled, legend_above, mark, new_axes, new_figure
 from longtail.reporting.section import Drawing, Table
 from longtail.results import wilson
 
@@ -43,10 +42,9 @@ def _figure(answers: Sequence[Answer]) -> Any:
     figure = new_figure(height=3.8)
     axes = new_axes(figure, xlabel="training images of the class", ylabel="recall in %", xscale="log", ylim=(-3, 103))
     draw = _with_bars if len(answers[0].classes) <= BARS else _with_means
-    styles = zip(cycle(COLOURS), cycle(MARKERS), strict=False)
-    for number, (answer, (colour, marker)) in enumerate(zip(answers, styles, strict=False)):
+    for number, answer in enumerate(answers):
         shift = 1.04 ** (number - (len(answers) - 1) / 2)  # side by side, where answers have the same value
-        draw(axes, answer, shift, {"color": colour, "marker": marker, "label": plain(answer.name)})
+        draw(axes, answer, shift, {**mark(number), "label": labelled(answer.name)})
     counted(axes.xaxis)
     if len(answers) > 1:
         legend_above(figure, axes)

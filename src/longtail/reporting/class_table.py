@@ -12,7 +12,7 @@ from longtail.reporting.section import Cell, Section, Table
 SHARES = ("precision", "recall", "F1")
 CAPTION = (
     "precision is the share of the images predicted as a class that are of it, recall the share of its images that are found, F1 "
-    "their harmonic mean; shares in percent. “Most confused with” is the class that most of its missed images were taken for."
+    "their harmonic mean; shares in percent. “Most confused with” is the class that its missed images were taken for most often."
 )
 
 

@@ -8,14 +8,15 @@ import numpy as np
 
 from longtail.reporting.answer import Answer
 from longtail.reporting.losses import Array, cloud_sigmas, clouded_losses, unit_of
-from longtail.reporting.plotting import COLOURS, MARKERS, counted, legend, new_axes, new_figure, plain
+from longtail.reporting.plotting import counted, legend, mark, new_axes, new_figure, plain
 from longtail.reporting.section import Drawing, Table
 
 MARKED = 50  # number of classes up to which each has a marker
 LINES = ("-", "--", "-.", ":")
 CAPTION = (
-    "Size of the cloud of each class against its training images: the standard deviation of the noise on the cosine between a "
-    "feature and the class (for the angular form: on the angle, in radians), from the losses of the runs' own stages."
+    "Size of the cloud of each class against its training images: the standard deviation of the Gaussian that the noise on the "
+    "cosine between a feature and the class is drawn from (for the angular form: on the angle, in radians), from the losses of "
+    "the runs' own stages. The noise is its absolute value, whose own standard deviation is 0.6 times that."
 )
 
 
@@ -32,12 +33,11 @@ def cloud_figure(answers: Sequence[Answer]) -> Drawing | None:
     for place, (answer, name, sigmas, _, _) in enumerate(curves):
         counts = np.asarray(answer.report.class_counts)
         order = np.argsort(counts, kind="stable")
-        marker = MARKERS[place % len(MARKERS)] if len(counts) <= MARKED else ""
-        style = {"color": COLOURS[place % len(COLOURS)], "linestyle": LINES[place % len(LINES)], "marker": marker}
+        style = {**mark(place), "linestyle": LINES[place % len(LINES)]} | ({} if len(counts) <= MARKED else {"marker": ""})
         axes.plot(counts[order], sigmas[order], **style, label=plain(name))
     counted(axes.xaxis)
     legend(axes)
-    columns = ("run", "class", "training images", "standard deviation of the noise", "unit", "scale of the logits")
+    columns = ("run", "class", "training images", "standard deviation of the Gaussian", "unit", "scale of the logits")
     rows = [
         (name, class_name, images, float(sigma), unit, scale)
         for answer, name, sigmas, unit, scale in curves

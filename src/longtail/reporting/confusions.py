@@ -14,6 +14,7 @@ from longtail.results import counted, percent, wilson
 
 PAIRS = 30
 LARGEST = 50  # classes up to which the matrix is drawn
+BY_NAME = 20  # classes up to which columns have names
 WRITTEN = 12  # classes up to which the shares are written into the matrix
 NAME = 18  # characters of a class's name beside the matrix
 RIGHT, WRONG = "#1f7fbf", "#d55e00"
@@ -119,7 +120,8 @@ def _matrix(answer: Answer, index: int) -> Drawing:
     shares, names = row_shares(answer.labels, answer.predicted, order), [answer.classes[j] for j in order]
     caption = (
         f"Confusion matrix of {answer.name}: shares of each true class (row) that are taken for each class (column), classes "
-        "with the most training images first. Blue is right, orange wrong; grey rows have no test images."
+        f"with the most training images first; columns are {_columns_of(len(names))}. Blue is right, orange wrong; grey rows "
+        "have no test images."
     )
     rows = [
         (name, *(None if np.isnan(share) else float(share) for share in row)) for name, row in zip(names, shares, strict=True)
@@ -134,12 +136,21 @@ def _matrix_figure(shares: Array, names: Sequence[str]) -> Any:
     axes = new_axes(figure, xlabel="predicted class", ylabel="true class")
     axes.imshow(_tints(shares), interpolation="nearest", aspect="auto")
     axes.grid(visible=False)
-    axes.set_yticks(range(classes), [f"{plain(_short(name))} · {place}" for place, name in enumerate(names, 1)], fontsize=size)
-    step = 1 if classes <= 20 else 5
-    axes.set_xticks(range(step - 1, classes, step), [str(place) for place in range(step, classes + 1, step)], fontsize=size)
+    if classes <= BY_NAME:
+        axes.set_yticks(range(classes), [plain(_short(name)) for name in names], fontsize=size)
+        axes.set_xticks(range(classes), [plain(_short(name)) for name in names], fontsize=size, rotation=90)
+    else:
+        axes.set(xlabel="predicted class, by its place from above")
+        numbered = [f"{plain(_short(name))} ({place})" for place, name in enumerate(names, 1)]
+        axes.set_yticks(range(classes), numbered, fontsize=size)
+        axes.set_xticks(range(4, classes, 5), [f"({place})" for place in range(5, classes + 1, 5)], fontsize=size)
     if classes <= WRITTEN:
         _write_shares(axes, shares)
     return figure
+
+
+def _columns_of(classes: int) -> str:
+    return "in the same order" if classes <= BY_NAME else "the classes by their place, which stands behind each name"
 
 
 def _write_shares(axes: Any, shares: Array) -> None:

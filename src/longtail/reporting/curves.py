@@ -9,14 +9,14 @@ import numpy as np
 from longtail.reporting.answer import Array
 
 BINS = 15  # those of metrics.expected_calibration_error
-HALF = float(np.finfo(np.float16).max)
+FAR = 1e30  # in place of infinite scores
 CHUNK = 2**18  # scores that are worked on at a time, few enough for a processor's cache
 
 
 def certainty(scores: Array) -> Array:
     """Probability of the predicted class of each image (M,), the largest of the softmax of its scores (M, C).
 
-    Scores that overflowed when they were stored in half precision count as the largest number of that precision.
+    Scores that overflowed when they were stored, as inf, count as a very large number.
     """
     rows = max(CHUNK // scores.shape[1], 1)
     parts = [_largest_probability(scores[start : start + rows]) for start in range(0, len(scores), rows)]
@@ -24,7 +24,7 @@ def certainty(scores: Array) -> Array:
 
 
 def _largest_probability(scores: Array) -> Array:
-    finite = scores.clip(-HALF, HALF)
+    finite = np.nan_to_num(scores, posinf=FAR, neginf=-FAR)
     shares: Array = 1 / np.exp(finite - finite.max(1, keepdims=True)).sum(1, dtype=np.float64)
     return shares
 

@@ -1,4 +1,4 @@
-"""Who gained and who paid: the difference of each class's recall between the first and the last answer."""
+"""Who gained and who paid: the difference of each class's recall between the first and the last experiment."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import torch
 
 from longtail.reporting.answer import Answer
+from longtail.reporting.pairs import Contender, experiments
 from longtail.reporting.plotting import FONT, GREY, GROUP_COLOURS, legend, new_axes, new_figure, plain
 from longtail.reporting.section import Drawing, Table
 from longtail.results import GROUPS
@@ -17,23 +19,26 @@ Row = tuple[str, str, int, int, float, float, float]
 
 
 def gains(answers: Sequence[Answer]) -> list[Drawing]:
-    """Draws the differences, sorted; nothing for a single answer."""
-    if len(answers) < 2:
+    """Draws the differences, sorted; nothing for a single experiment."""
+    every = experiments(answers)
+    if len(every) < 2:
         return []
-    first, last = answers[0], answers[-1]
-    rows = gain_rows(first, last)
+    rows = gain_rows(every[0], every[-1])
+    before, after = (Contender(runs, torch.ones(1)).name for runs in (every[0], every[-1]))
+    seeds = " (means over seeds)" if max(map(len, every)) > 1 else ""
     caption = (
-        f"Who gained and who paid: difference of each class's recall from {first.name} to {last.name}, in points, sorted: "
+        f"Who gained and who paid: difference of each class's recall from {before} to {after}{seeds}, in points, sorted: "
         f"{_counted(rows)}. Of a class with few test images a difference is often chance."
     )
-    columns = ("class", "group", "training images", "test images", f"recall {first.name}", f"recall {last.name}", "difference")
+    columns = ("class", "group", "training images", "test images", f"recall {before}", f"recall {after}", "difference")
     return [Drawing("gains", caption, _figure(rows), Table("gains", caption, columns, rows, shown=False))]
 
 
-def gain_rows(first: Answer, last: Answer) -> list[Row]:
-    """The evaluated classes with both recalls and their difference, the largest gain first."""
-    before, after = first.report.test, last.report.test
-    pairs = zip(first.report.classes, before.test_counts, before.recalls, after.recalls, strict=True)
+def gain_rows(first: Sequence[Answer], last: Sequence[Answer]) -> list[Row]:
+    """The evaluated classes with the recalls of two experiments, means over seeds, and their difference; largest gain first."""
+    report = first[0].report
+    before, after = (np.mean([run.report.test.recalls for run in runs], axis=0).tolist() for runs in (first, last))
+    pairs = zip(report.classes, report.test.test_counts, before, after, strict=True)
     rows = [(c.name, c.group, c.train_images, n, old, new, new - old) for c, n, old, new in pairs if n]
     return sorted(rows, key=lambda row: -row[-1])
 

@@ -16,7 +16,6 @@ from longtail.results import counted, percent
 
 Array = NDArray[Any]
 SHOWN_ERRORS, SHOWN_SUSPECTS = 24, 12
-LISTED = 1000  # images in the CSV
 COLUMNS = ("path", "split", "class", "predicted class", "probability", "probability of the class")
 
 
@@ -56,9 +55,9 @@ def gallery_of_errors(exhibits: Exhibits, test: Outlook) -> Gallery:
     wrong = np.flatnonzero(test.predicted != test.labels)
     ranked = wrong[np.argsort(-test.top[wrong], kind="stable")]
     caption = f"Most confident errors of {exhibits.name}: the class of the test image, and what it was taken for, how surely."
-    heading = f"{len(wrong):,} of {counted(len(test.rows), 'test image')} {'is' if len(wrong) == 1 else 'are'} wrong"
+    heading = f"{len(wrong):,} of {counted(len(test.rows), 'test image')} {'is' if len(wrong) == 1 else 'are'} classified wrongly"
     rows = [(heading, exhibits.pictures(test, ranked[:SHOWN_ERRORS]))]
-    numbers = Table("errors", caption, COLUMNS, list(exhibits.rows(test, ranked[:LISTED])), shown=False)
+    numbers = Table("errors", caption, COLUMNS, list(exhibits.rows(test, ranked)), shown=False)
     return Gallery("errors", caption, rows, numbers)
 
 
@@ -80,5 +79,5 @@ def gallery_of_suspects(exhibits: Exhibits, found: Sequence[tuple[str, Outlook, 
         )
         for heading, outlook, indices in found
     ]
-    cells = [row for _, outlook, indices in found for row in exhibits.rows(outlook, indices[:LISTED])]
+    cells = [row for _, outlook, indices in found for row in exhibits.rows(outlook, indices)]
     return Gallery("suspects", caption, rows, Table("suspects", caption, COLUMNS, cells, shown=False))

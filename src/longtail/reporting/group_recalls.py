@@ -11,7 +11,7 @@ from torch import Tensor
 
 from longtail.choosing import recall_interval
 from longtail.reporting.answer import Answer
-from longtail.reporting.plotting import COLOURS, MARKERS, legend_above, new_axes, new_figure, plain
+from longtail.reporting.plotting import labelled, legend_above, mark, new_axes, new_figure
 from longtail.reporting.section import Cell, Drawing, Section, Table
 from longtail.results import GROUP_RANGES, GROUPS, wilson
 
@@ -81,7 +81,7 @@ def _figure(answers: Sequence[Answer]) -> Any:
         places = np.arange(len(own)) + step * (number - (len(answers) - 1) / 2)
         shares = 100 * np.array([[np.nan if share is None else share for share in row[4:]] for row in own], dtype=float)
         errors = np.abs(shares[:, 1:].T - shares[:, 0])
-        how = {"color": COLOURS[number % len(COLOURS)], "marker": MARKERS[number % len(MARKERS)], "label": plain(answer.name)}
+        how = {**mark(number), "label": labelled(answer.name)}
         axes.errorbar(places, shares[:, 0], yerr=errors, linestyle="none", markersize=6, elinewidth=1.5, capsize=3, **how)
     labels = [f"{row[0].partition(' (')[0]}\n{row[2]:,}\n{row[3]:,}" for row in rows[0]]
     axes.set_xticks(range(len(labels)), labels)

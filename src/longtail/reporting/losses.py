@@ -39,7 +39,9 @@ def clouded_losses(answer: Answer) -> Iterator[tuple[int, Clouded]]:
 
 
 def cloud_sigmas(loss: Clouded) -> Array:
-    """Standard deviation of the noise on each class's cosine or angle, (C,), before the noise is clamped: amplitude d_j / 3.
+    """Standard deviation of the Gaussian that the noise on each class's cosine or angle is drawn from, (C,): amplitude d_j / 3.
+
+    The noise is its absolute value, clamped.
 
     Source: `losses/gcl.py`; the amplitude is `noise_mul` for cosines, and pi / 2 times `epsilon` radians for angles.
     """

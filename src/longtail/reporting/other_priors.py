@@ -23,8 +23,7 @@ ENDS = {"forward 50": "Head-heavy (50 to 1)", "uniform": "equal shares", "backwa
 HOW = (
     "The accuracy on other class frequencies is the sum of each class's recall times its share there. From left to right the "
     "shares go from one in which the class with the most training images is 50 times as frequent as that with the fewest, "
-    "over equal shares, to one in which it is 50 times as rare (the distributions of SADE). No answer was told these "
-    "frequencies."
+    "over equal shares, to one in which it is 50 times as rare (the distributions of SADE)."
 )
 
 
@@ -32,7 +31,18 @@ def other_priors(answers: Sequence[Answer]) -> Section:
     """Section on the accuracy under the eleven test distributions of SADE, and on few against many recall over tau."""
     rows = [(answer.name, *row) for answer in answers for row in _accuracies(answer)]
     said, drawings = trades_of(answers)
-    return Section("Other class frequencies in use", (HOW, *_ahead(rows), *said), [_prior_drawing(rows, answers), *drawings])
+    return Section(
+        "Other class frequencies in use",
+        (f"{HOW} {_told(answers[0])}", *_ahead(rows), *said),
+        [_prior_drawing(rows, answers), *drawings],
+    )
+
+
+def _told(answer: Answer) -> str:
+    """What the scores are meant for."""
+    if answer.prior is None:
+        return "No answer was told these frequencies."
+    return f"The scores of all answers are adjusted to the class prior '{answer.prior}', and to no other of these."
 
 
 def _accuracies(answer: Answer) -> list[tuple[str, float, float, float]]:

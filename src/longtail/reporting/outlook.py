@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from longtail.reporting.answer import Answer
+from longtail.reporting.curves import FAR
 from longtail.reporting.originals import Originals, Row
 from longtail.runs.model_config import square_of
 from longtail.runs.serving import Predictor
@@ -21,8 +22,8 @@ from longtail.runs.serving import Predictor
 Array = NDArray[Any]
 Watch = Callable[[int, int], None]
 BATCH = 128
+LONG = 1e15  # number up to which features have squares in float32
 CHUNK = 1024
-LARGEST = 65_504.0  # number in half precision, in which predictions are stored
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,7 @@ def drawn_evenly(rows: Sequence[Row], limit: int) -> list[Row]:
 
 def unit_rows(features: Array) -> Array:
     """Vectors (M, D) scaled to unit length, float32; a vector of zeros stays one."""
-    features = _finite(features)
+    features = np.nan_to_num(features).clip(-LONG, LONG)
     lengths = np.linalg.norm(features, axis=1, keepdims=True)
     scaled: Array = (features / np.where(lengths > 0, lengths, 1)).astype(np.float32)
     return scaled
@@ -113,18 +114,12 @@ def judged(scores: Array, labels: Array, predicted: Array) -> tuple[Array, Array
     top, own = np.empty(len(labels)), np.empty(len(labels))
     for start in range(0, len(labels), CHUNK):
         part = slice(start, start + CHUNK)
-        known = _finite(scores[part].astype(np.float64))
+        known = np.nan_to_num(scores[part].astype(np.float64), posinf=FAR, neginf=-FAR)
         shares = np.exp(known - known.max(1, keepdims=True))
         shares /= shares.sum(1, keepdims=True)
         each = np.arange(len(shares))
         top[part], own[part] = shares[each, predicted[part]], shares[each, labels[part]]
     return predicted, top, own
-
-
-def _finite(values: Array) -> Array:
-    """The numbers without those that half precision cannot hold."""
-    held: Array = np.nan_to_num(values.clip(-LARGEST, LARGEST))
-    return held
 
 
 def _looked_at(predictor: Predictor, rows: Sequence[Row], squares: Sequence[Tensor]) -> tuple[Array, ...]:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import cycle
 from typing import Any
 
 from longtail.reporting.answer import Answer
-from longtail.reporting.plotting import COLOURS, MARKERS, WIDTH, legend_above, new_figure, plain, restyle
+from longtail.reporting.plotting import COLOURS, MARKERS, WIDTH, labelled, legend_above, mark, new_figure, restyle
 
 LINES = ("-", (0, (5, 1.5)), (0, (1.2, 1.2)), (0, (5, 1.5, 1.2, 1.5)), (0, (8, 2, 2, 2)))
 Look = dict[str, Any]
@@ -16,13 +15,13 @@ WIDE_NAME = 24  # characters of a name up to which two names fit beside each oth
 
 def looks(names: Sequence[str]) -> dict[str, Look]:
     """Colour, marker, line style and label of the lines of each name; no two of thirty lines look alike."""
-    styles = zip(cycle(COLOURS), cycle(MARKERS), cycle(LINES), strict=False)
-    return {name: _look(name, *style) for name, style in zip(names, styles, strict=False)}
+    return {name: _look(name, place) for place, name in enumerate(names)}
 
 
-def _look(name: str, colour: str, marker: str, line: Any) -> Look:
-    label = f" {plain(name)}" if name.startswith("_") else plain(name)  # matplotlib leaves names with a leading _ out of legends
-    return {"color": colour, "marker": marker, "linestyle": line, "label": label, "markersize": 4.5, "linewidth": 1.6}
+def _look(name: str, place: int) -> Look:
+    marks = mark(place)
+    line = LINES[(MARKERS.index(marks["marker"]) + place // len(COLOURS)) % len(LINES)]
+    return {**marks, "linestyle": line, "label": labelled(name), "markersize": 4.5, "linewidth": 1.6}
 
 
 def looks_of(answers: Sequence[Answer]) -> dict[str, Look]:

@@ -4,41 +4,91 @@ from __future__ import annotations
 
 import json
 import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from longtail.bootstrap import Difference, difference
 from longtail.choosing import recall_interval
+from longtail.data.priors import read_prior
+from longtail.metrics import accuracy_under_prior
 from longtail.reporting.answer import Answer
 from longtail.results import GROUPS, counted, percent
 from longtail.runs.report import RunReport
 from longtail.runs.table import IDENTITY
 
 
-def ranking(answers: Sequence[Answer]) -> Iterator[str]:
-    """Sentences on the answer with the highest mean recall and on the distance of each other one, as `compare` finds it."""
-    recalls = [answer.report.test.mean_recall for answer in answers]
-    best = answers[recalls.index(max(recalls))]
-    others = [(answer, ahead(best, answer)) for answer in answers if answer is not best]
-    said = " ".join(_behind(answer, distance) for answer, distance in sorted(others, key=lambda pair: pair[1].value))
-    yield (
-        f"{best.name} has the highest mean recall, {share_with(best.report.test.mean_recall, interval_of(best.report))} on the "
-        f"{counted(len(best.labels), 'test image')}. {said}"
-    )
+@dataclass(frozen=True)
+class Contender:
+    """The runs of one experiment, which differ in the seed alone, beside those of others.
+
+    Args:
+        runs: its runs, by seed.
+        shares: class frequencies that they are judged by (C,); equal ones for the mean recall.
+    """
+
+    runs: Sequence[Answer]
+    shares: Tensor
+
+    @property
+    def name(self) -> str:
+        """Name of the run; of several, what their names have in common."""
+        first = self.runs[0]
+        return first.name.replace(f", seed {first.report.seed}", "", 1) if len(self.runs) > 1 else first.name
+
+    @property
+    def value(self) -> float:
+        """Mean over the runs of the accuracy under the shares."""
+        recalls = [torch.tensor(run.report.test.recalls, dtype=torch.float64) for run in self.runs]
+        return statistics.mean(accuracy_under_prior(each, self.shares) for each in recalls)
+
+    @property
+    def hits(self) -> Tensor:
+        """Whether each run classifies each test image correctly (S, M)."""
+        return torch.stack([torch.from_numpy(run.predicted == run.labels) for run in self.runs])
+
+    @property
+    def said(self) -> str:
+        """The value, with its interval where there is one run, and with the number of seeds where there are several."""
+        if len(self.runs) > 1:
+            return f"{percent(self.value, unit=' %')} over {len(self.runs)} seeds"
+        interval = recall_interval(
+            torch.tensor(self.runs[0].report.test.recalls), torch.tensor(self.runs[0].report.test.test_counts)
+        )
+        return share_with(self.value, interval) if bool((self.shares == self.shares[0]).all()) else percent(self.value, unit=" %")
 
 
-def ahead(best: Answer, other: Answer) -> Difference:
-    """How much higher the mean recall of the first answer is than that of the second, with the interval of `compare`."""
-    before, after = (torch.from_numpy(each.predicted == each.labels)[None] for each in (other, best))
-    labels, prior = torch.from_numpy(best.labels), torch.ones(len(best.classes))
-    return difference(before, after, labels, prior, paired=True)
+def ranking(every: Sequence[Sequence[Answer]]) -> Iterator[str]:
+    """Sentences on the experiment that is ahead and on the distance of each other one, as `compare` finds it over all seeds.
+
+    They are judged by the mean recall, or by the accuracy under the class prior that the scores are adjusted to.
+    """
+    first = every[0][0]
+    shares, what = torch.ones(len(first.classes)), "mean recall"
+    if first.prior is not None:
+        shares = read_prior(first.prior, first.classes, first.report.class_counts)
+        what = f"expected accuracy under the class prior '{first.prior}'"
+    contenders = [Contender(runs, shares) for runs in every]
+    best = max(contenders, key=lambda each: each.value)
+    others = sorted(((ahead(best, each), each) for each in contenders if each is not best), key=lambda pair: pair[0].value)
+    said = " ".join(_behind(each, distance, several=max(map(len, every)) > 1) for distance, each in others)
+    yield f"{best.name} has the highest {what}, {best.said} on the {counted(len(first.labels), 'test image')}. {said}"
 
 
-def _behind(answer: Answer, distance: Difference) -> str:
-    chance = ": these images cannot tell the two apart" if distance.within_noise else ""
+def ahead(best: Contender, other: Contender) -> Difference:
+    """How much higher the value of the first experiment is than that of the second, with the interval of `compare`."""
+    seeds = [[run.report.seed for run in each.runs] for each in (best, other)]
+    labels = torch.from_numpy(best.runs[0].labels)
+    return difference(other.hits, best.hits, labels, best.shares, paired=seeds[0] == seeds[1])
+
+
+def _behind(other: Contender, distance: Difference, *, several: bool) -> str:
+    cause = "images and seeds" if several else "images"
+    chance = f": these {cause} cannot tell the two apart" if distance.within_noise else ""
     points = f"{100 * distance.value:.1f} points behind [{100 * distance.low:.1f}, {100 * distance.high:.1f}]"
-    return f"{answer.name} ({percent(answer.report.test.mean_recall, unit=' %')}) is {points}{chance}."
+    return f"{other.name} ({percent(other.value, unit=' %')}) is {points}{chance}."
 
 
 def experiments(answers: Sequence[Answer]) -> list[list[Answer]]:
@@ -47,16 +97,20 @@ def experiments(answers: Sequence[Answer]) -> list[list[Answer]]:
     for answer in answers:
         identity = json.dumps([answer.record.get(name) for name in IDENTITY], sort_keys=True)
         found.setdefault(identity, []).append(answer)
-    return list(found.values())
+    return [sorted(runs, key=lambda run: run.report.seed) for runs in found.values()]
 
 
-def by_group(first: Answer, last: Answer) -> str:
-    """Sentence on the recall of each group with two answers; "" where no class was evaluated."""
-    before, after = first.report.test.group_recalls, last.report.test.group_recalls
-    parts = [
-        f"{name} {percent(before[name])} to {percent(after[name])}" for name in reversed(GROUPS) if name in before.keys() & after
-    ]
-    return f"From {first.name} to {last.name}, mean recall in %: {', '.join(parts)}." if parts else ""
+def by_group(first: Sequence[Answer], last: Sequence[Answer]) -> str:
+    """Sentence on the recall of each group with two experiments, means over seeds; "" where no class was evaluated."""
+    before, after = ([run.report.test.group_recalls for run in runs] for runs in (first, last))
+    names = [name for name in reversed(GROUPS) if name in before[0].keys() & after[0]]
+    parts = [f"{name} {_mean(before, name)} to {_mean(after, name)}" for name in names]
+    ends = [Contender(runs, torch.ones(1)).name for runs in (first, last)]
+    return f"From {ends[0]} to {ends[1]}, mean recall in %: {', '.join(parts)}." if parts else ""
+
+
+def _mean(recalls: Sequence[Mapping[str, float]], name: str) -> str:
+    return percent(statistics.mean(each[name] for each in recalls))
 
 
 def over_seeds(answers: Sequence[Answer]) -> str:

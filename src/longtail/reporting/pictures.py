@@ -57,7 +57,7 @@ def pictures(
     test, (training, why) = outlook_of_test(answer, originals.rows), _training(answer, originals, device, trust_code, most, watch)
     exhibits = Exhibits(answer.name, answer.classes, Thumbnails(originals))
     parts = [part for part in _galleries(answer, exhibits, test, training) if any(shown for _, shown in part.rows)]
-    said = [*_sentences(exhibits, training), *why] if parts or originals.unread else []
+    said = [*_sentences(exhibits, training, most), *why] if parts or originals.unread else []
     return Section(TITLE, said, parts)
 
 
@@ -88,12 +88,13 @@ def _suspects(test: Outlook, training: Outlook, classes: int) -> Iterator[tuple[
             yield f"Suspected labels, {name} images", outlook, found
 
 
-def _sentences(exhibits: Exhibits, training: Outlook) -> Iterator[str]:
+def _sentences(exhibits: Exhibits, training: Outlook, most: int) -> Iterator[str]:
     originals, name = exhibits.thumbnails.originals, exhibits.name
     every = sum(row.split != "test" for row in originals.rows)
     yield f"Images of the run {name}."
     if len(training.rows):
-        share = "each" if len(training.rows) == every else f"{len(training.rows):,} of {every:,}, drawn evenly from all classes,"
+        drawn = ", drawn evenly from all classes" if every > most else ", the others cannot be opened"
+        share = "each" if len(training.rows) == every else f"{len(training.rows):,} of {every:,}{drawn},"
         yield f"Its network looked at the training and validation images ({share} in one view). {SEEN}"
     if originals.unread:
         unread = len(originals.unread)

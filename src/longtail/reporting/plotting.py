@@ -14,6 +14,7 @@ MARKERS = "osD^vP"
 GROUP_COLOURS = {"many": "#1f7fbf", "medium": "#9a7416", "few": "#d55e00"}
 WIDTH, HEIGHT = 5.2, 3.4  # inches
 FONT = 11
+ROW, FREE_ROWS = 0.2, 3  # inches of a row of a legend, and rows for which a figure has room
 DOTS = 200  # per inch, of the PNG files
 
 
@@ -54,8 +55,10 @@ def legend(axes: Any, **how: Any) -> None:
 
 
 def legend_above(figure: Any, axes: Any, *, columns: int = 2) -> None:
-    """A legend above the axes, where no data are hidden by it."""
+    """A legend above the axes, where no data are hidden by it; the figure grows by its rows above the first few."""
     handles, labels = axes.get_legend_handles_labels()
+    width, height = figure.get_size_inches()
+    figure.set_size_inches(width, height + ROW * max(-(-len(labels) // columns) - FREE_ROWS, 0))
     figure.legend(handles, labels, loc="outside upper left", ncols=columns, frameon=False, fontsize=FONT - 1, labelcolor=GREY)
 
 
@@ -71,6 +74,17 @@ def counted(axis: Any) -> None:
 def plain(name: str) -> str:
     """A name from outside as a label in which matplotlib finds no formula and no line ends."""
     return visible(name).replace("$", r"\$")
+
+
+def mark(place: int) -> dict[str, str]:
+    """Colour and marker of the answer at this place; no two of the first 36 are alike."""
+    turn = place // len(COLOURS)
+    return {"color": COLOURS[place % len(COLOURS)], "marker": MARKERS[(place + turn) % len(MARKERS)]}
+
+
+def labelled(name: str) -> str:
+    """A name from outside as the label of a line; matplotlib leaves those with a leading _ out of legends."""
+    return f" {plain(name)}" if name.startswith("_") else plain(name)
 
 
 def image_of(figure: Any, kind: str, dots: float = DOTS) -> bytes:

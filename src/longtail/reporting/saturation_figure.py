@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from longtail.reporting.answer import Answer
 from longtail.reporting.losses import Clouded, clouded_losses, stages_of
-from longtail.reporting.plotting import COLOURS, GREY, MARKERS, WIDTH, legend, new_figure, plain, restyle
+from longtail.reporting.plotting import COLOURS, GREY, MARKERS, WIDTH, labelled, legend, new_figure, plain, restyle
 from longtail.reporting.saturation import clouded_gradient, median_difference, plain_gradient
 from longtail.reporting.section import Cell, Drawing, Table
 from longtail.reporting.subset import shortened, spread_classes
@@ -19,6 +19,7 @@ from longtail.results import counted
 
 Array = NDArray[Any]
 MOST_PANELS = 4
+PLAIN = "longtail.losses.CrossEntropyLoss"
 POINTS = 121
 LOWEST, HIGHEST = -5.0, 15.0  # logit differences that are drawn
 CAPTION = (
@@ -84,7 +85,9 @@ def _panels(answers: Sequence[Answer]) -> list[_Panel]:
 
 def _panel(answer: Answer, clouded: Sequence[tuple[int, Clouded]]) -> _Panel:
     if not clouded:
-        return _Panel(answer.name, answer)
+        losses = {stage["loss"].get("call") for stage in stages_of(answer)}
+        own = "" if losses <= {PLAIN} else ": gradient of cross-entropy, not of its own loss"
+        return _Panel(answer.name + own, answer)
     (number, loss), (last, scaled) = clouded[0], clouded[-1]
     factor = loss.scale / scaled.scale if last == len(stages_of(answer)) else np.nan
     stage = f", stage {number}" if len(stages_of(answer)) > 1 else ""
@@ -101,7 +104,7 @@ def _draw(axes: Any, panel: _Panel) -> list[tuple[Cell, ...]]:
         median = panel.factor * median_difference(answer.logits, answer.labels, label)
         shown = np.clip(median, differences[0], differences[-1])
         name = f"{shortened(answer.classes[label], 18)}, {counted(counts[label], 'image')}"
-        style = {"color": COLOURS[place], "label": plain(name)}
+        style = {"color": COLOURS[place], "label": labelled(name)}
         line = {"linestyle": "none" if panel.loss is None else "-"}
         at = [] if np.isnan(shown) else [int(np.abs(differences - shown).argmin())]
         axes.plot(differences, curve, **style, **line, marker=MARKERS[place], markevery=at, markersize=8)

@@ -32,14 +32,15 @@ def _verdict(answers: Sequence[Answer], choices: Sequence[Choice]) -> Iterator[s
     every = experiments(answers)
     yield from (over_seeds(seeds) for seeds in every if len(seeds) > 1)
     if len(every) > 1:
-        yield from ranking([seeds[0] for seeds in every])
-        yield by_group(every[0][0], every[-1][0])
+        yield from ranking(every)
+        yield by_group(every[0], every[-1])
 
 
 def _cautions(answers: Sequence[Answer]) -> Iterator[str]:
     """Sentences on what must be known to read the numbers."""
-    if len(answers) > 1:
-        yield "Intervals are at 95 %; those of differences come from a paired bootstrap over the test images, not over seeds."
+    if len(experiments(answers)) > 1:
+        seeds = ", and over seeds" if len(experiments(answers)) < len(answers) else ", not over seeds"
+        yield f"Intervals are at 95 %; those of differences come from a paired bootstrap over the test images{seeds}."
     else:
         yield "Intervals are at 95 % and speak of the test images, not of other seeds."
     for answer in answers:

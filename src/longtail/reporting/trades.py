@@ -22,9 +22,9 @@ BY_LOGITS = ("as_trained", "logit_adjusted", "temperature_scaled", "rebalanced")
 Members = Mapping[str, Sequence[int]]
 HOW = (
     "Logit adjustment with a strength tau moves predictions from common classes to rare ones: along a curve the recall of "
-    "rare classes rises and that of common ones falls. The curves are drawn on the test images to show the trade; nothing was "
-    "chosen by them. A network that was trained with a balancing loss is adjusted once more: its tau = 0 is the network as "
-    "trained."
+    "rare classes rises at first and that of common ones falls. The curves are drawn on the test images to show the trade; "
+    "nothing was chosen by them. A network that was trained with a balancing loss is adjusted once more: its tau = 0 is the "
+    "network as trained."
 )
 
 

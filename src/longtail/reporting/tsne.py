@@ -10,13 +10,14 @@ from numpy.typing import NDArray
 
 from longtail.reporting.answer import Answer
 from longtail.reporting.outlook import unit_rows
-from longtail.reporting.plotting import COLOURS, GREY, MARKERS, WIDTH, new_figure, plain
+from longtail.reporting.plotting import COLOURS, GREY, MARKERS, WIDTH, labelled, new_figure, plain
 from longtail.reporting.section import Cell, Drawing, Table
 from longtail.reporting.subset import asked_classes, shortened
 
 Array = NDArray[Any]
 MOST_IMAGES = 500  # of each class; a panel of four classes then takes seconds
 PERPLEXITY = 30.0
+ALIKE = 1e-6  # difference below which features are equal
 CAPTION = (
     "t-SNE of the test images' features, scaled to unit length, of a few classes (training images in brackets); each panel is a "
     "run. Which images lie together means something; sizes of groups and distances between them do not."
@@ -57,6 +58,8 @@ def embedding_figure(answers: Sequence[Answer], asked: Sequence[str]) -> Drawing
 def laid_out(features: Array) -> Array:
     """Places (M, 2) in the plane of features (M, D) of unit length, by t-SNE from a start by PCA and with a fixed seed.
 
+    Fewer than four images, and those whose features are all alike, lie in a row.
+
     The perplexity is 30, but at most a third of the other images, since it is a number of neighbours. One thread computes, so
     that the places do not depend on the number of threads; for so few images more of them are slower.
     """
@@ -64,7 +67,7 @@ def laid_out(features: Array) -> Array:
     from threadpoolctl import threadpool_limits
 
     unit = unit_rows(features)
-    if len(unit) < 4:
+    if len(unit) < 4 or np.ptp(unit, axis=0).max() < ALIKE:
         return np.column_stack([np.arange(len(unit)), np.zeros(len(unit))])
     start = "pca" if min(unit.shape) >= 2 else "random"
     layout = TSNE(perplexity=min(PERPLEXITY, (len(unit) - 1) / 3), init=start, random_state=0)
@@ -78,7 +81,7 @@ def _draw(axes: Any, answer: Answer, points: Array, labels: Array, shown: Sequen
     for place, label in enumerate(shown):
         own = points[labels == label]
         style = {"color": COLOURS[place % len(COLOURS)], "marker": MARKERS[place % len(MARKERS)]}
-        name = plain(f"{shortened(answer.classes[label])} ({counts[label]:,})")
+        name = labelled(f"{shortened(answer.classes[label])} ({counts[label]:,})")
         axes.scatter(*own.T, s=12, alpha=0.75, linewidths=0, **style, label=name)
     axes.set(xticks=[], yticks=[])
     axes.set_title(plain(answer.name), color=GREY, fontsize=10)

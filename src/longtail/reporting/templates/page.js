@@ -1,4 +1,6 @@
 "use strict";
+const GROUPS = ["many", "medium", "few"];
+const PRINTED = 1000; // rows up to which a table is printed whole
 // Tables that sort by a click on a heading, search, and show one page of rows at a time.
 for (const figure of document.querySelectorAll("figure.table")) {
   const data = JSON.parse(figure.querySelector("script").textContent);
@@ -21,13 +23,15 @@ for (const figure of document.querySelectorAll("figure.table")) {
   const compare = (a, b) => {
     const x = a[sorted.column], y = b[sorted.column];
     if (x === null || y === null) return (x === null) - (y === null);
-    const order = kinds[sorted.column] === "text" ? x.localeCompare(y, "en", { numeric: true }) : x - y;
+    const places = [GROUPS.indexOf(x), GROUPS.indexOf(y)];
+    const texts = () => (Math.min(...places) < 0 ? x.localeCompare(y, "en", { numeric: true }) : places[0] - places[1]);
+    const order = kinds[sorted.column] === "text" ? texts() : x - y;
     return sorted.up ? order : -order;
   };
 
-  const draw = () => {
-    const end = Math.min(start + data.page, found.length);
-    body.replaceChildren(...found.slice(start, end).map((row) => {
+  const draw = (all = false) => {
+    const end = all ? found.length : Math.min(start + data.page, found.length);
+    body.replaceChildren(...found.slice(all ? 0 : start, end).map((row) => {
       const line = document.createElement("tr");
       row.forEach((value, column) => {
         const cell = line.insertCell();
@@ -48,7 +52,7 @@ for (const figure of document.querySelectorAll("figure.table")) {
 
   const select = () => {
     const wanted = search ? search.value.trim().toLowerCase() : "";
-    found = wanted ? data.rows.filter((row) => texts.some((column) => row[column].toLowerCase().includes(wanted))) : [...data.rows];
+    found = wanted ? data.rows.filter((row) => texts.some((column) => (row[column] ?? "").toLowerCase().includes(wanted))) : [...data.rows];
     if (sorted.column >= 0) found.sort(compare);
     start = 0;
     draw();
@@ -65,6 +69,8 @@ for (const figure of document.querySelectorAll("figure.table")) {
     draw();
   }));
   if (search) search.addEventListener("input", select);
+  addEventListener("beforeprint", () => draw(data.rows.length <= PRINTED));
+  addEventListener("afterprint", () => draw());
   const tools = figure.querySelector(".tools");
   if (tools) tools.hidden = false;
   select();
