@@ -102,7 +102,7 @@ def test_a_logarithmic_axis_of_few_counts_is_not_labelled_with_rounded_ones():
     assert all(float(text) == place for place, text in shown.items() if text)
 
 
-def test_no_two_of_36_answers_have_the_same_colour_and_marker():
+def test_no_two_of_36_answers_look_alike():
     assert len({tuple(mark(place).values()) for place in range(36)}) == 36
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from longtail.reporting.answer import Answer
-from longtail.reporting.plotting import COLOURS, MARKERS, WIDTH, labelled, legend_above, mark, new_figure, restyle
+from longtail.reporting.plotting import WIDTH, labelled, legend_above, mark, new_figure, restyle
 
 LINES = ("-", (0, (5, 1.5)), (0, (1.2, 1.2)), (0, (5, 1.5, 1.2, 1.5)), (0, (8, 2, 2, 2)))
 Look = dict[str, Any]
@@ -19,9 +19,7 @@ def looks(names: Sequence[str]) -> dict[str, Look]:
 
 
 def _look(name: str, place: int) -> Look:
-    marks = mark(place)
-    line = LINES[(MARKERS.index(marks["marker"]) + place // len(COLOURS)) % len(LINES)]
-    return {**marks, "linestyle": line, "label": labelled(name), "markersize": 4.5, "linewidth": 1.6}
+    return {**mark(place), "linestyle": LINES[place % len(LINES)], "label": labelled(name), "markersize": 4.5, "linewidth": 1.6}
 
 
 def looks_of(answers: Sequence[Answer]) -> dict[str, Look]:

@@ -11,6 +11,7 @@ from longtail.text import visible
 GREY = "#7a7a7a"  # contrast 4.3 both on white and on the page's dark background
 COLOURS = ("#1f7fbf", "#d55e00", "#12936f", "#b5629a", "#9a7416", "#7a7a7a")
 MARKERS = "osD^vP"
+FILLINGS = ("full", "none", "left", "top", "right", "bottom")
 GROUP_COLOURS = {"many": "#1f7fbf", "medium": "#9a7416", "few": "#d55e00"}
 WIDTH, HEIGHT = 5.2, 3.4  # inches
 FONT = 11
@@ -77,9 +78,9 @@ def plain(name: str) -> str:
 
 
 def mark(place: int) -> dict[str, str]:
-    """Colour and marker of the answer at this place; no two of the first 36 are alike."""
-    turn = place // len(COLOURS)
-    return {"color": COLOURS[place % len(COLOURS)], "marker": MARKERS[(place + turn) % len(MARKERS)]}
+    """Colour, marker and filling of the answer at this place; no two of the first 36 are alike."""
+    turn = place // len(COLOURS) % len(FILLINGS)
+    return {"color": COLOURS[place % len(COLOURS)], "marker": MARKERS[place % len(MARKERS)], "fillstyle": FILLINGS[turn]}
 
 
 def labelled(name: str) -> str:
