@@ -201,3 +201,14 @@ def test_runs_may_be_a_list_and_paths_may_begin_with_the_home_folder(made, tmp_p
     assert longtail.write_report_page(from_home[0], "~/one.html", pictures=False) == tmp_path / "one.html"
     with pytest.raises(UserError, match="Give the folder of at least one run"):
         longtail.write_report_page([])
+
+
+def test_contents_that_one_run_did_not_look_at_tell_no_images_apart(made):
+    """A run that was trained with `--check header` lists its images without the hash of their content."""
+    first, other = made("ce", 0), made("gcl", 0, wrong=range(9))
+    for folder, content in ((first, "ab"), (other, "")):
+        rows = list(csv.reader((folder / "split.csv").read_text().splitlines()))
+        with (folder / "split.csv").open("w", newline="") as file:
+            csv.writer(file).writerows([["path", "label", "split", "content"], *([*row[:3], content] for row in rows[1:])])
+    lost = longtail.compare(first, other).contests[0].numbers["accuracy"]
+    assert lost.after < lost.before

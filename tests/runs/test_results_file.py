@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
@@ -9,6 +10,7 @@ import longtail
 from commands import longtail as command
 from longtail.errors import MissingFileError
 from longtail.papers import read_table
+from longtail.runs.locks import locked, silent
 from longtail.runs.results_file import add_results, line_of, results_below, results_in, without_copies
 from made_results import made
 
@@ -90,6 +92,19 @@ def test_adding_keeps_lines_that_cannot_be_read_and_replaces_those_of_the_same_e
     assert add_results(file, [made(CE, 0.7, experiment="a"), made(CE, 0.6, experiment="b"), made(CE, 0.6, experiment="b")]) == 1
     assert file.read_text().splitlines()[0] == "# measured by hand"
     assert [each.report.test.mean_recall for each in results_in([file])] == [0.7, 0.6]
+
+
+def test_two_that_add_to_one_file_wait_for_each_other(tmp_path):
+    file = tmp_path / "results.jsonl"
+    add_results(file, [made(CE, 0.5, experiment="a")])
+    with locked(file.with_name(".results.jsonl.lock"), "it", note=silent):
+        other = Thread(target=add_results, args=(file, [made(CE, 0.6, experiment="b")]))
+        other.start()
+        other.join(0.3)
+        assert other.is_alive()
+        file.write_text(file.read_text() + line_of(made(CE, 0.7, experiment="c")) + "\n")
+    other.join(30)
+    assert [each.report.test.mean_recall for each in results_in([file])] == [0.5, 0.7, 0.6]
 
 
 def test_the_table_of_a_setting_reads_them_beside_the_runs(runs, tmp_path):

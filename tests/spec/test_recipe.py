@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from longtail import inference, recipes, settings, weighting
+from longtail import inference, recipes, settings, steps, weighting
 from longtail.errors import UserError
 from longtail.losses import FocalLoss, clouds
 from longtail.spec.description import change, checked, describe, digest, parameters_of
@@ -251,6 +251,29 @@ def test_views_do_not_change_what_is_trained_unless_epochs_are_judged_with_them(
 def test_a_part_without_a_name_of_its_own_has_no_description():
     with pytest.raises(UserError, match=r"<lambda>' is defined inside a function, so that its name does not say what it does"):
         describe(replace(recipes.ce(settings.digits_lt()), inference=lambda predictions: predictions.logits))
+
+
+class Factor:
+    """An object with a method that a user may take for a function."""
+
+    def __init__(self, factor):
+        self.factor = factor
+
+    def step(self, model, loss, batch, progress):
+        return self.factor * loss(model(batch.images), batch.labels)
+
+
+@pytest.mark.parametrize(
+    ("step", "said"),
+    [
+        (partial(steps.mixup, 0.4), "arguments without a name.*pass them as keywords"),
+        (Factor(0.1).step, "is the method of an object"),
+    ],
+)
+def test_what_a_description_would_not_hold_is_refused(step, said):
+    recipe = recipes.ce(settings.digits_lt())
+    with pytest.raises(UserError, match=said):
+        describe(replace(recipe, stages=(replace(recipe.stages[0], step=step),)))
 
 
 def test_stages_are_shared_by_rules_unless_they_hold_what_a_rule_measured(tmp_path):

@@ -13,6 +13,7 @@ from commands import longtail, paint
 from longtail.errors import UserError
 from longtail.runs.folder import RunFolder
 from longtail.runs.report import read_report
+from longtail.streams import epoch_seed
 from longtail.workflow.train import train
 from longtail.workflow.watcher import Silent
 
@@ -199,6 +200,23 @@ def test_fresh_keeps_the_old_run_until_the_new_one_is_whole(tmp_path, truth):
     assert not (first.folder / "fresh").exists()
     assert longtail("verify", tmp_path).text.endswith(" 0 damaged.")
     assert (tmp_path / "digits_lt" / "stages" / stage.name).exists()
+
+
+def test_a_kill_before_the_pages_of_the_old_weights_are_gone_leaves_none(tmp_path, monkeypatch):
+    first = trained("digits_lt", tmp_path)
+    (first.folder / "report.html").write_text("of the old weights")
+    monkeypatch.setattr("longtail.engine.batches.epoch_seed", lambda *parts: epoch_seed(*parts, 1))
+    with monkeypatch.context() as patch:
+        patch.setattr("longtail.runs.anew.drop_derived", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            trained("digits_lt", tmp_path, fresh=True)
+    assert (first.folder / "report.html").exists()
+    again = trained("digits_lt", tmp_path)
+    assert not (again.folder / "report.html").exists()
+
+
+def interrupted(*_):
+    raise KeyboardInterrupt
 
 
 def test_verify_says_what_is_damaged_and_how_it_is_made_again(tmp_path):

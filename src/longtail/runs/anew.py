@@ -49,6 +49,8 @@ def finish_taking(run: Run) -> None:
     """Moves the rest of a finished training anew that was stopped while its files were moved."""
     anew = run.beside()
     if anew.finished and not run.finished:
+        drop_derived(run, weights_before(run), weights_before(anew))
+        shutil.rmtree(run.folder / BOARD, ignore_errors=True)
         _move(run, anew)
 
 

@@ -147,8 +147,10 @@ def _aligned(run: Answers, first: Answers) -> Answers:
         if not torch.equal(first.labels, run.labels):
             raise UserError(f"{both} were not evaluated on the same test images: their classes differ.")
         return run
-    place = {image: index for index, image in enumerate(run.images)}
-    missing = [image for image in first.images if image not in place]
+    known = all(image[2] for image in (*first.images, *run.images))  # else the contents of some were not looked at
+    here, there = (images if known else [(path, label, "") for path, label, _ in images] for images in (first.images, run.images))
+    place = {image: index for index, image in enumerate(there)}
+    missing = [image for image in here if image not in place]
     if missing or len(run.images) != len(first.images):
         number, such_as = (
             len(missing) or abs(len(run.images) - len(first.images)),
@@ -158,7 +160,7 @@ def _aligned(run: Answers, first: Answers) -> Answers:
             f"{both} were not evaluated on the same test images: {number} of {len(first.images)} differ{such_as}. Train with "
             f"`split={first.folder / 'split.csv'}` to have the same."
         )
-    order = torch.tensor([place[image] for image in first.images])
+    order = torch.tensor([place[image] for image in here])
     adjusted = None if run.adjusted is None else run.adjusted[order]
     return replace(run, images=first.images, labels=run.labels[order], hits=run.hits[order], adjusted=adjusted)
 

@@ -12,7 +12,7 @@ from longtail.errors import DamagedFile, MissingFileError, UserError
 from longtail.runs.files import encoded, read_bytes, sweep_dead, write_bytes
 from longtail.runs.folder import RunFolder
 from longtail.runs.layout import chosen_run
-from longtail.runs.locks import Note, silent
+from longtail.runs.locks import Note, locked, silent
 from longtail.runs.report import VERSION as REPORT_VERSION
 from longtail.runs.report import EpochResult, RunReport, StageResult, read_report, report_from
 from longtail.runs.seals import json_text, parsed, plain
@@ -74,8 +74,13 @@ def without_copies(results: Iterable[StoredResult]) -> list[StoredResult]:
 def add_results(file: Path, results: Sequence[StoredResult], *, note: Note = silent) -> int:
     """Adds results to a JSONL file, each in place of one of the same experiment; returns how many the file had not.
 
-    Lines of the file that cannot be read are kept as they are.
+    Lines of the file that cannot be read are kept as they are. Another process that adds to the file is waited for.
     """
+    with locked(file.with_name(f".{file.name}.lock"), str(file), note=note, wait=True):
+        return _add(file, results, note)
+
+
+def _add(file: Path, results: Sequence[StoredResult], note: Note) -> int:
     lines = _lines(file) if file.exists() else []
     known = {str(result.record["experiment"]): index for index, result in _numbered(file, lines, note)}
     added = 0

@@ -42,6 +42,7 @@ def describe(thing: Any) -> Any:
         described = (f for f in fields(thing) if not (f.metadata.get("prose") or _is_unset(thing, f)))
         return {f.metadata.get("recorded_as", f.name): describe(getattr(thing, f.name)) for f in described}
     if isinstance(thing, partial):
+        _check_keywords_alone(thing)
         given = {name: describe(value) for name, value in thing.keywords.items() if not _is_usual(name, value)}
         return {"call": _recorded(thing.func), **_defaults(thing.func), **given}
     if callable(thing):
@@ -72,12 +73,26 @@ def _is_unset(thing: Any, part: Field[Any]) -> bool:
 def _recorded(function: Callable[..., Any]) -> str:
     """The name, refused where it does not tell the function from others, which would then be taken for the same experiment."""
     name = name_of(function)
+    if inspect.ismethod(function) and not isinstance(function.__self__, type):
+        raise UserError(
+            f"'{name}' is the method of an object, whose values its name does not say: write a function, and pass what varies as "
+            f"keywords with `functools.partial`."
+        )
     if "<" in name:
         raise UserError(
             f"'{name}' is defined inside a function, so that its name does not say what it does and a stored model could not "
             f"find it again: define it at the top of its file, and pass what varies as keywords with `functools.partial`."
         )
     return name
+
+
+def _check_keywords_alone(thing: partial[Any]) -> None:
+    """Refuses arguments without a name, which a description does not hold."""
+    if thing.args:
+        raise UserError(
+            f"`functools.partial` of '{name_of(thing.func)}' has arguments without a name, which would be part of no "
+            f"description, so that two experiments would be taken for one: pass them as keywords."
+        )
 
 
 def public_path(function: Callable[..., Any]) -> str:

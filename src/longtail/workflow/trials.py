@@ -146,7 +146,7 @@ class Trials:
             add_start(run, job.start)
             self.watcher.begin(experiment)
             with naming_dead_workers():
-                model, _ = train_stages(experiment, run, job.compute, watch=self.watcher.step, fast=job.fast)
+                model, _ = train_stages(experiment, run, job.compute, watch=self.watcher.step, fast=job.fast, replay=job.replay)
                 passes = ForwardPasses(model, experiment.data, job.compute, views=experiment.setting.views)
                 passes.over("val")
             return passes
