@@ -3,6 +3,7 @@
 import csv
 import io
 import statistics
+from dataclasses import replace
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from commands import paint
 from longtail.engine.devices import deterministic, make_compute
 from longtail.errors import UserError
 from longtail.runs.places import take
+from longtail.runs.report import read_report, write_report
 from longtail.runs.table import rows_of
 from made_runs import made_run
 
@@ -171,3 +173,14 @@ def test_runs_of_different_views_are_rows_of_their_own(tmp_path):
     assert sorted(row.differs for row in rows) == ["setting.views = 8", "setting.views = –"]
     printed = command("table", "digits_lt", "--runs", tmp_path)
     assert "digits_lt · paper budget · clean protocol · 1 epoch · last epoch · test images, %" in printed.text
+
+
+def test_a_seed_that_comes_again_and_another_rule_of_groups_are_rows_of_their_own(tmp_path):
+    folder = tmp_path / "digits_lt" / "ce"
+    for name, seed in {"0-aaaaaa": 0, "0-bbbbbb": 0, "1-aaaaaa": 1, "2-aaaaaa": 2}.items():
+        made_run(folder / name, [9, 3], [0, 1], [0, seed % 2], seed=seed)
+    write_report(folder / "2-aaaaaa", replace(read_report(folder / "2-aaaaaa"), group_rule="auto"))
+    rows = {row.differs: [each.seed for each in row.reports] for row in rows_of(tmp_path, "digits_lt")}
+    assert sorted(rows.values()) == [[0], [0, 1], [2]]
+    assert any("code or libraries = those of another" in differs for differs in rows)
+    assert any("groups = auto" in differs for differs in rows)

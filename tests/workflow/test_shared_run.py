@@ -133,10 +133,10 @@ def test_the_first_host_of_a_list_without_scontrol(monkeypatch, nodes, host):
     assert first_host(nodes) == host
 
 
-@pytest.mark.parametrize("given", ["0", "-1", "soon", "nan"])
+@pytest.mark.parametrize("given", ["0", "-1", "soon", "nan", "inf"])
 def test_a_time_that_is_none(monkeypatch, given):
     monkeypatch.setenv("LONGTAIL_TIMEOUT", given)
-    with pytest.raises(ValueError, match=f"LONGTAIL_TIMEOUT is a number of minutes above 0; got '{given}'"):
+    with pytest.raises(ValueError, match=f"LONGTAIL_TIMEOUT is a number of minutes above 0 and below a year; got '{given}'"):
         minutes()
 
 

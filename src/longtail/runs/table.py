@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import statistics
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,8 @@ from longtail.spec.own_code import is_own, own_function
 from longtail.text import for_shell
 
 IDENTITY = ("split", "recipe", "setting", "protocol", "precision")
+VERSIONS = ("those of one version", "those of another", "those of a further one")
+Key = tuple[str, str, int]  # what makes an experiment, the rule of its groups, and how many rows of both have its seeds already
 
 
 @dataclass(frozen=True)
@@ -72,7 +75,6 @@ def rows_of(
         MissingFileError: there is no finished run of the setting below `runs`.
     """
     kept, left_out = _name_of(runs, setting), False
-    found: dict[str, list[StoredResult]] = {}
     results = list[StoredResult]()
     for folder in finished_runs(runs, kept):
         try:
@@ -83,16 +85,15 @@ def rows_of(
             left_out = True
         else:
             results.append(result)
-    for result in without_copies([*results, *(each for each in further if each.record["setting"].get("name") == kept)]):
-        if budget in (None, result.report.budget):
-            found.setdefault(_identity(result.record), []).append(result)
+    every = without_copies([*results, *(each for each in further if each.record["setting"].get("name") == kept)])
+    found = _gathered(result for result in every if budget in (None, result.report.budget))
     if not found:
         at = f" at the budget '{budget}'" if budget is not None else ""
         raise MissingFileError(
             f"No {'other ' if left_out else ''}finished run{at} lies in '{runs / kept}'; train some with "
             f"`{for_shell('longtail', 'train', data_behind(runs, setting))} --method NAME`."
         )
-    rows = [_row(results, differs) for results, differs in zip(found.values(), _differences(found.values()), strict=True)]
+    rows = [_row(results, differs) for results, differs in zip(found.values(), _differences(found), strict=True)]
     return sorted(rows, key=lambda row: row.mean("mean_recall"))
 
 
@@ -102,10 +103,25 @@ def _row(results: Sequence[StoredResult], differs: str) -> Row:
     return Row(reports[0].method, differs, reports, _augmented(record["setting"]), str(record["split"]), folder)
 
 
-def _differences(experiments: Iterable[Sequence[StoredResult]]) -> list[str]:
-    first = [results[0] for results in experiments]
-    records = [{name: result.record[name] for name in IDENTITY} for result in first]
-    return differences_of(records, [result.report.images for result in first])
+def _gathered(results: Iterable[StoredResult]) -> dict[Key, list[StoredResult]]:
+    """The results of each row: equal experiments with classes in groups by one rule, each seed once.
+
+    A seed that comes again was trained with other code or libraries, and begins another row.
+    """
+    found, taken = dict[Key, list[StoredResult]](), Counter[tuple[str, str, int]]()
+    for result in results:
+        identity, rule, seed = _identity(result.record), result.report.group_rule, result.report.seed
+        found.setdefault((identity, rule, taken[identity, rule, seed]), []).append(result)
+        taken[identity, rule, seed] += 1
+    return found
+
+
+def _differences(found: Mapping[Key, Sequence[StoredResult]]) -> list[str]:
+    records = [
+        {**{name: results[0].record[name] for name in IDENTITY}, "groups": rule, "code or libraries": VERSIONS[min(again, 2)]}
+        for (_, rule, again), results in found.items()
+    ]
+    return differences_of(records, [results[0].report.images for results in found.values()])
 
 
 def _augmented(setting: Any) -> list[str]:
