@@ -5,35 +5,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from small_runs import SMALL, contents, train
 
 from commands import longtail, paint, truncated
 from longtail import losses
 from longtail.runs.seals import read_json, write_json
 
-SMALL = {"apple": 8, "berry": 4, "citron": 3}
 DIGITS = ("train", "digits_lt", "--method", "ce", "--epochs", "1")
 CRT = (*DIGITS, "--method", "crt", "--with")
-
-
-def train(path, runs_at, *more):
-    return longtail(
-        "train", path, "--method", "ce", "--epochs", 1, "--size", 8, "--backbone", "resnet8", "--runs", runs_at, *more
-    )
-
-
-@pytest.fixture(scope="module")
-def photos(tmp_path_factory):
-    return paint(tmp_path_factory.mktemp("data") / "photos", SMALL)
-
-
-@pytest.fixture(scope="module")
-def finished(photos):
-    """A finished run, which no mistake may touch."""
-    return Path(train(photos, photos.parent / "runs").folder)
-
-
-def contents(folder):
-    return {path: path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
 def empty(root):

@@ -8,20 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from test_bad_input import SMALL, contents, train
+from small_runs import contents, train
 
-from commands import longtail, paint
-
-
-@pytest.fixture(scope="module")
-def photos(tmp_path_factory):
-    return paint(tmp_path_factory.mktemp("data") / "photos", SMALL)
-
-
-@pytest.fixture(scope="module")
-def finished(photos):
-    """A finished run, which no mistake may touch."""
-    return Path(train(photos, photos.parent / "runs").folder)
+from commands import longtail
 
 
 @pytest.mark.parametrize("survived", [0, 3, 7])

@@ -15,7 +15,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from commands import ended, longtail, paint
+from commands import ended, longtail
 from longtail.errors import UserError
 from longtail.runs.layout import jobs_folder
 from longtail.runs.seals import read_json
@@ -23,10 +23,11 @@ from longtail.workflow import cluster
 from longtail.workflow.cluster import run_requests
 from longtail.workflow.cluster_job import carry_out
 from longtail.workflow.request import Request
-from longtail.workflow.schedulers import Local, Slurm
+from longtail.workflow.schedulers import Local
 from longtail.workflow.stored import LOCK, Submitted, stored
 from longtail.workflow.watcher import Silent
 
+pytestmark = pytest.mark.usefixtures("quick")
 TINY = {"epochs": 1, "size": 8, "backbone": "resnet8", "device": "cpu", "precision": "32-true", "symmetry": "none"}
 
 
@@ -36,17 +37,6 @@ class Notes(Silent):
 
     def note(self, text):
         self.texts.append(text)
-
-
-@pytest.fixture
-def photos(tmp_path):
-    return paint(tmp_path / "photos", {"apple": 24, "berry": 12, "citron": 6})
-
-
-@pytest.fixture(autouse=True)
-def quick(monkeypatch):
-    monkeypatch.setattr(Slurm, "poll", 0.1)
-    monkeypatch.setattr(cluster, "LATE", 0.0)
 
 
 def table_of(photos, runs, **options):

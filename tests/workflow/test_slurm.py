@@ -5,14 +5,14 @@ import os
 import pytest
 from test_cluster import TINY, table_of
 
-from commands import longtail, paint
+from commands import longtail
 from longtail.errors import UserError
 from longtail.runs.layout import jobs_folder
-from longtail.workflow import cluster
 from longtail.workflow.cluster import run_requests
-from longtail.workflow.schedulers import Slurm, minutes_of
+from longtail.workflow.schedulers import minutes_of
 from longtail.workflow.watcher import Silent
 
+pytestmark = pytest.mark.usefixtures("quick")
 SBATCH = """#!/usr/bin/env python3
 import pathlib, subprocess, sys, os
 here = pathlib.Path(__file__).parent
@@ -38,17 +38,6 @@ SQUEUE = """#!/bin/bash
 state=$(ps -o state= -p $(cat ${0%/*}/job 2>/dev/null) 2>/dev/null)
 if [ -n "$state" ] && [ "$state" != Z ]; then echo 7_0; fi
 """
-
-
-@pytest.fixture
-def photos(tmp_path):
-    return paint(tmp_path / "photos", {"apple": 24, "berry": 12, "citron": 6})
-
-
-@pytest.fixture(autouse=True)
-def quick(monkeypatch):
-    monkeypatch.setattr(Slurm, "poll", 0.1)
-    monkeypatch.setattr(cluster, "LATE", 0.0)
 
 
 @pytest.fixture

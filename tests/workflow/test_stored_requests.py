@@ -19,11 +19,6 @@ from longtail.workflow.stored import END, as_plain, read_request, stored
 from longtail.workflow.watcher import Silent
 
 
-@pytest.fixture
-def photos(tmp_path):
-    return paint(tmp_path / "photos", {"apple": 24, "berry": 12, "citron": 6})
-
-
 def test_a_request_travels_as_text_and_back(photos, tmp_path):
     request = Request(
         photos,

@@ -152,7 +152,7 @@ def _pillow_silenced() -> Iterator[None]:
     would stay as they are here.
     """
     warnings.filterwarnings("ignore", module=READERS)
-    (entry,) = (each for each in warnings.filters[:1])
+    entry = warnings.filters[0]
     try:
         yield
     finally:

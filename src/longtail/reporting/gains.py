@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import torch
 
 from longtail.reporting.answer import Answer
-from longtail.reporting.pairs import Contender, experiments
+from longtail.reporting.pairs import experiments, name_of_experiment
 from longtail.reporting.plotting import FONT, GREY, GROUP_COLOURS, legend, new_axes, new_figure, plain
 from longtail.reporting.section import Drawing, Table
 from longtail.results import GROUPS
@@ -24,7 +23,7 @@ def gains(answers: Sequence[Answer]) -> list[Drawing]:
     if len(every) < 2:
         return []
     rows = gain_rows(every[0], every[-1])
-    before, after = (Contender(runs, torch.ones(1)).name for runs in (every[0], every[-1]))
+    before, after = name_of_experiment(every[0]), name_of_experiment(every[-1])
     seeds = " (means over seeds)" if max(map(len, every)) > 1 else ""
     caption = (
         f"Who gained and who paid: difference of each class's recall from {before} to {after}{seeds}, in points, sorted: "

@@ -34,9 +34,8 @@ class Contender:
 
     @property
     def name(self) -> str:
-        """Name of the run; of several, what their names have in common."""
-        first = self.runs[0]
-        return first.name.replace(f", seed {first.report.seed}", "", 1) if len(self.runs) > 1 else first.name
+        """Name of the experiment."""
+        return name_of_experiment(self.runs)
 
     @property
     def value(self) -> float:
@@ -54,10 +53,9 @@ class Contender:
         """The value, with its interval where there is one run, and with the number of seeds where there are several."""
         if len(self.runs) > 1:
             return f"{percent(self.value, unit=' %')} over {len(self.runs)} seeds"
-        interval = recall_interval(
-            torch.tensor(self.runs[0].report.test.recalls), torch.tensor(self.runs[0].report.test.test_counts)
-        )
-        return share_with(self.value, interval) if bool((self.shares == self.shares[0]).all()) else percent(self.value, unit=" %")
+        if bool((self.shares == self.shares[0]).all()):
+            return share_with(self.value, interval_of(self.runs[0].report))
+        return percent(self.value, unit=" %")
 
 
 def ranking(every: Sequence[Sequence[Answer]]) -> Iterator[str]:
@@ -100,13 +98,20 @@ def experiments(answers: Sequence[Answer]) -> list[list[Answer]]:
     return [sorted(runs, key=lambda run: run.report.seed) for runs in found.values()]
 
 
+def name_of_experiment(runs: Sequence[Answer]) -> str:
+    """Name of a run; of several that differ in the seed, what their names have in common."""
+    first = runs[0]
+    return first.name.replace(f", seed {first.report.seed}", "", 1) if len(runs) > 1 else first.name
+
+
 def by_group(first: Sequence[Answer], last: Sequence[Answer]) -> str:
     """Sentence on the recall of each group with two experiments, means over seeds; "" where no class was evaluated."""
     before, after = ([run.report.test.group_recalls for run in runs] for runs in (first, last))
     names = [name for name in reversed(GROUPS) if name in before[0].keys() & after[0]]
     parts = [f"{name} {_mean(before, name)} to {_mean(after, name)}" for name in names]
-    ends = [Contender(runs, torch.ones(1)).name for runs in (first, last)]
-    return f"From {ends[0]} to {ends[1]}, mean recall in %: {', '.join(parts)}." if parts else ""
+    return (
+        f"From {name_of_experiment(first)} to {name_of_experiment(last)}, mean recall in %: {', '.join(parts)}." if parts else ""
+    )
 
 
 def _mean(recalls: Sequence[Mapping[str, float]], name: str) -> str:
