@@ -33,7 +33,7 @@ def plain(step):
     return partial(named, alpha=0) if named is steps.mixup_experts else step
 
 
-def exact(backbone):
+def exact(*, backbone):
     """The backbone, which takes images in float32 and computes in float64."""
     network = backbone()
     next(network.children()).register_forward_pre_hook(in_double)
@@ -50,7 +50,7 @@ class InterruptedRun(Exception):  # noqa: N818
 
 def experiment_of(method, epochs, batch_size=33):
     """Few epochs of each stage without augmentation, in batches that two processes cannot halve."""
-    setting = replace(SETTING, backbone=partial(exact, SETTING.backbone))
+    setting = replace(SETTING, backbone=partial(exact, backbone=SETTING.backbone))
     recipe = getattr(recipes, method)(setting)
     stages = [replace(each, epochs=epochs, augment=(), batch_size=batch_size, step=plain(each.step)) for each in recipe.stages]
     return Experiment(replace(recipe, stages=tuple(stages)), setting, DATA)
@@ -94,7 +94,7 @@ def test_two_processes_train_as_one(pair, tmp_path, method):
 
 def drawn(folder, synchronised):
     """All numbers of a model whose images are mirrored and mixed."""
-    setting = replace(SETTING, augment=(random_flip,), backbone=partial(exact, SETTING.backbone))
+    setting = replace(SETTING, augment=(random_flip,), backbone=partial(exact, backbone=SETTING.backbone))
     recipe = recipes.mixup(setting)
     recipe = replace(recipe, stages=tuple(replace(stage, epochs=1) for stage in recipe.stages))
     model, history = in_float64(Experiment(recipe, setting, DATA), folder, synchronised=synchronised)
