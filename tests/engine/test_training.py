@@ -16,7 +16,7 @@ from longtail.engine.batches import epoch_indices
 from longtail.engine.building import new_model, trained_until
 from longtail.engine.evaluation import predict
 from longtail.engine.optimizers import parameter_groups
-from longtail.errors import TrainingFailed
+from longtail.errors import TrainingFailed, UserError
 from longtail.heads import CosineHead, LinearHead
 from longtail.networks.backbones import CifarResNet
 from longtail.networks.classifier import Classifier
@@ -231,6 +231,19 @@ def test_learning_rates_are_factors_and_what_is_not_named_is_frozen():
         (0.2, [id(model.head.weight)]),
     ]
     assert {name.split(".")[0] for name, p in model.named_parameters() if not p.requires_grad} == {"backbone"}
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_of_several_patterns_the_narrowest_decides_in_any_order(order):
+    rates = dict([("*", 1.0), ("head.*", 2.0), ("*.bias", 3.0), ("head.bias", 0.5)][::order])
+    model = Classifier(CifarResNet(depth=8), LinearHead(64, 10))
+    groups = parameter_groups(model, nn.Identity(), replace(recipes.ce(SETTING).stages[0], learning_rates=rates))
+    assert [group["lr"] for group in groups] == pytest.approx([0.05, 0.3, 0.2, 0.1])
+    assert [id(p) for p in groups[0]["params"]] == [id(model.head.bias)]
+    assert [id(p) for p in groups[2]["params"]] == [id(model.head.weight)]
+    del rates["head.bias"]
+    with pytest.raises(UserError, match=r"which both name 'head.bias', and neither contains the other; add 'head.bias'"):
+        parameter_groups(model, nn.Identity(), replace(recipes.ce(SETTING).stages[0], learning_rates=rates))
 
 
 def test_a_stage_that_is_not_stored_is_named(data, compute, tmp_path):

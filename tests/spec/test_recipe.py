@@ -7,10 +7,11 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from torchvision.transforms.v2 import ColorJitter
 
 from longtail import inference, recipes, settings, steps, weighting
 from longtail.errors import UserError
-from longtail.losses import FocalLoss, clouds
+from longtail.losses import CrossEntropyLoss, FocalLoss, clouds
 from longtail.spec.description import change, checked, describe, digest, parameters_of
 from longtail.spec.experiment import Experiment
 from longtail.spec.parts import restore
@@ -268,12 +269,24 @@ class Factor:
     [
         (partial(steps.mixup, 0.4), "arguments without a name.*pass them as keywords"),
         (Factor(0.1).step, "is the method of an object"),
+        (ColorJitter(0.1), "An object of ColorJitter has no name that says what it does.*write a function that calls it"),
     ],
 )
 def test_what_a_description_would_not_hold_is_refused(step, said):
     recipe = recipes.ce(settings.digits_lt())
     with pytest.raises(UserError, match=said):
         describe(replace(recipe, stages=(replace(recipe.stages[0], step=step),)))
+
+
+def softened(class_counts, *, smoothing=0.1):
+    """A loss of a user's own, whose default is not that of the package's keyword of the same name."""
+
+
+def test_a_keyword_that_was_added_later_is_described_where_the_default_is_another():
+    assert len({digest(partial(softened, smoothing=value)) for value in (0.0, 0.1, 0.2)}) == 3
+    assert digest(partial(softened, smoothing=0.1)) == digest(softened)
+    assert digest(partial(CrossEntropyLoss, smoothing=0.0)) == digest(CrossEntropyLoss)
+    assert "smoothing" not in describe(CrossEntropyLoss)
 
 
 def test_stages_are_shared_by_rules_unless_they_hold_what_a_rule_measured(tmp_path):

@@ -52,6 +52,7 @@ def test_numbers_with_commas_are_numbers(text):
         ("power(exponent=-1/2)", weighting.uniform, weighting.power, {"exponent": -0.5}),
         ("GCLLoss(scale=20, cloud=power)", GCLLoss, GCLLoss, {"scale": 20, "cloud": clouds.power}),
         ("SGD(lr=0.2, nesterov=True)", partial(SGD, lr=0.1), SGD, {"lr": 0.2, "nesterov": True}),
+        ("SGD(lr=0.2, momentum=0.9)", partial(SGD, lr=0.1), SGD, {"lr": 0.2, "momentum": 0.9}),
         ("deferred(rule=effective_number)", weighting.uniform, weighting.deferred, {"rule": weighting.effective_number}),
     ],
 )

@@ -1,8 +1,10 @@
 """What makes an experiment another one: its images, the versions of libraries, the source of functions."""
 
+import linecache
 import os
 import sys
 from functools import partial
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -87,3 +89,19 @@ def test_the_source_of_a_function_of_another_module_is_part_of_the_experiment(tm
     assert before[1] != after[1]
     assert identity.sources(recipes.gcl(digits), digits) == {}
     del sys.modules["mine_of_this_test"]
+
+
+def test_of_a_notebook_every_function_is_part_of_the_experiment(monkeypatch):
+    def cell(number, body):
+        source = f"def part_{number}():\n    return {body}\n"
+        file = f"<cell {number} {body}>"
+        monkeypatch.setitem(linecache.cache, file, (len(source), None, source.splitlines(True), file))
+        scope = {"__name__": "notebook_of_this_test"}
+        exec(compile(source, file, "exec"), scope)
+        return scope[f"part_{number}"]
+
+    monkeypatch.setitem(sys.modules, "notebook_of_this_test", ModuleType("notebook_of_this_test"))
+    alike = identity.sources(cell(1, 1), cell(2, 1))
+    assert identity.sources(cell(2, 1), cell(1, 1)) == alike
+    assert len({*alike.values(), *identity.sources(cell(1, 5), cell(2, 1)).values()}) == 2
+    assert len({*alike.values(), *identity.sources(cell(1, 1), cell(2, 5)).values()}) == 2

@@ -55,6 +55,18 @@ def test_a_job_is_another_one_when_its_result_would_be(photos, tmp_path):
     assert stored(replace(request, jobs=7, fresh=True), tmp_path).folder.name == names[-1]
 
 
+def test_a_job_is_another_one_when_what_its_code_imports_is(photos, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    helper, own = tmp_path / "helper_of_this_test.py", tmp_path / "mine.py"
+    helper.write_text("from longtail.recipes import ce as softer")
+    own.write_text("import os\nfrom helper_of_this_test import softer\n\n\ndef mine(setting):\n    return softer(setting)\n")
+    request = Request(photos, f"{own}:mine", runs=tmp_path, **TINY)
+    before = stored(request, tmp_path).folder.name
+    assert stored(request, tmp_path).folder.name == before
+    helper.write_text("from longtail.recipes import gcl as softer")
+    assert stored(request, tmp_path).folder.name != before
+
+
 def test_a_job_is_another_one_when_an_image_is_replaced_at_the_same_size_and_time(photos, tmp_path):
     request, image = Request(photos, "ce", runs=tmp_path, **TINY), photos / "apple" / "000.png"
     before, name = image.stat(), stored(request, tmp_path).folder.name

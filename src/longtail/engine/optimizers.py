@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -29,15 +30,17 @@ def new_optimizer(stage: Stage, groups: list[dict[str, Any]], device: torch.devi
 def parameter_groups(model: Classifier, loss: nn.Module, stage: Stage) -> list[dict[str, Any]]:
     """Builds one optimizer group per learning-rate factor, and freezes what no pattern names; `loss.*` are the loss's names.
 
+    The order of the groups follows from the patterns alone, as the hash of an experiment does.
+
     Raises:
-        UserError: the loss needs another head, or a pattern names no parameter.
+        UserError: the loss needs another head, a pattern names no parameter, or no pattern of a parameter's is the narrowest.
     """
     check_head_of(loss, model.head)
     named = [*model.named_parameters(), *((f"loss.{name}", parameter) for name, parameter in loss.named_parameters())]
     patterns = stage.learning_rates or {"*": 1.0}
-    members: dict[str, list[nn.Parameter]] = {pattern: [] for pattern in patterns}
+    members: dict[str, list[nn.Parameter]] = {pattern: [] for pattern in sorted(patterns, key=lambda p: (-len(p), p))}
     for name, parameter in named:
-        pattern = next((p for p in patterns if fnmatchcase(name, p)), None)
+        pattern = _narrowest(name, members)
         parameter.requires_grad_(pattern is not None)
         if pattern is not None:
             members[pattern].append(parameter)
@@ -55,6 +58,21 @@ def parameter_groups(model: Classifier, loss: nn.Module, stage: Stage) -> list[d
         for name, parameters in members.items()
         for factor in sorted({depth.get(parameter, 1.0) for parameter in parameters}, reverse=True)
     ]
+
+
+def _narrowest(name: str, patterns: Iterable[str]) -> str | None:
+    """The pattern that decides about a parameter: the one that every other pattern of the parameter's contains; None for none."""
+    fitting = [pattern for pattern in patterns if fnmatchcase(name, pattern)]
+    if not fitting:
+        return None
+    for pattern in fitting:
+        if all(fnmatchcase(pattern, other) for other in fitting):
+            return pattern
+    listed = " and ".join(f"'{pattern}'" for pattern in fitting[:2])
+    raise UserError(
+        f"learning_rates has {listed}, which both name '{name}', and neither contains the other; add '{name}' with a factor of "
+        f"its own, or a pattern that both contain."
+    )
 
 
 def layer_factors(backbone: nn.Module, decay: float) -> dict[nn.Parameter, float]:

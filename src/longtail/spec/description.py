@@ -27,7 +27,7 @@ MOVED = {
     "longtail.starts.class_means": "longtail.steps.class_means",
 }
 ADDED = {"smoothing": 0.0, "interpolation": "bilinear", "fit": "pad", "zero_init_last": True}
-"""Keywords that were added later: descriptions leave them out while they have these defaults, so that hashes from before hold."""
+"""Keywords that were added later, with their defaults: descriptions leave these defaults out, so that hashes from before hold."""
 RECORDED = {today: recorded for recorded, today in MOVED.items()}
 
 
@@ -43,7 +43,8 @@ def describe(thing: Any) -> Any:
         return {f.metadata.get("recorded_as", f.name): describe(getattr(thing, f.name)) for f in described}
     if isinstance(thing, partial):
         _check_keywords_alone(thing)
-        given = {name: describe(value) for name, value in thing.keywords.items() if not _is_usual(name, value)}
+        known = parameters_of(thing.func)
+        given = {name: describe(value) for name, value in thing.keywords.items() if not _is_usual(name, value, known.get(name))}
         return {"call": _recorded(thing.func), **_defaults(thing.func), **given}
     if callable(thing):
         return {"call": _recorded(thing), **_defaults(thing)}
@@ -97,6 +98,11 @@ def _check_keywords_alone(thing: partial[Any]) -> None:
 
 def public_path(function: Callable[..., Any]) -> str:
     """Public import path of a function or class: through its package where the package exports it, else through its module."""
+    if not hasattr(function, "__qualname__"):
+        raise UserError(
+            f"An object of {type(function).__name__} has no name that says what it does, so that two experiments would be taken "
+            f"for one: write a function that calls it, and pass what varies as keywords with `functools.partial`."
+        )
     module, name = function.__module__, function.__qualname__
     package = ".".join(module.split(".")[:2])
     return f"{package if getattr(sys.modules.get(package), name, None) is function else module}.{name}"
@@ -182,12 +188,12 @@ def _defaults(function: Callable[..., Any]) -> dict[str, Any]:
     """Descriptions of the keyword-only hyper-parameters that have a default value, so that the record is complete."""
     signature = inspect.signature(function).parameters.values()
     hyper = (p for p in signature if p.kind is p.KEYWORD_ONLY and p.default is not p.empty and p.default is not None)
-    return {p.name: describe(p.default) for p in hyper if not _is_usual(p.name, p.default)}
+    return {p.name: describe(p.default) for p in hyper if not _is_usual(p.name, p.default, p.default)}
 
 
-def _is_usual(name: str, value: Any) -> bool:
-    """Whether a keyword was added later and has the default that stands for how it was before."""
-    return name in ADDED and isinstance(value, (int, float, str)) and value == ADDED[name]
+def _is_usual(name: str, value: Any, default: Any) -> bool:
+    """Whether a keyword was added later, and has its function's default, which stands for how it was before."""
+    return name in ADDED and all(isinstance(each, (int, float, str)) and each == ADDED[name] for each in (value, default))
 
 
 def _first(thing: Any, path: str) -> tuple[str, str]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import functools
 import hashlib
 import inspect
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
@@ -33,9 +34,27 @@ def sources(*things: Any) -> dict[str, str]:
     Raises:
         UserError: the source of a function cannot be read, so that a change of it could not be noticed.
     """
-    modules = {str(function.__module__): function for thing in things for function in _functions(thing)}
-    foreign = sorted(name for name in modules if name.partition(".")[0] not in VERSIONED and "@" not in name)
-    return {name: _source_hash(name, modules[name]) for name in foreign}
+    modules: dict[str, list[Callable[..., Any]]] = {}
+    for function in _functions(things):
+        modules.setdefault(str(function.__module__), []).append(function)
+    return {name: _file_hash(name) or _typed_hash(modules[name]) for name in sorted(modules) if _is_foreign(name)}
+
+
+def imports(source: bytes) -> dict[str, str]:
+    """Hash of the source file of every module that a user's own file, which was run, imports itself, beside libraries."""
+    names = {name for statement in ast.walk(ast.parse(source)) for name in _imported(statement)}
+    own = {name for name in names if _is_foreign(name) and name.partition(".")[0] not in sys.stdlib_module_names}
+    files = {name: _file_hash(name) for name in sorted(own)}
+    return {name: known for name, known in files.items() if known is not None}
+
+
+def _imported(statement: ast.AST) -> Iterator[str]:
+    """Names of the modules that a statement imports; of `from package import name` both, as the name may be that of a module."""
+    if isinstance(statement, ast.Import):
+        yield from (alias.name for alias in statement.names)
+    elif isinstance(statement, ast.ImportFrom) and statement.module:
+        yield statement.module
+        yield from (f"{statement.module}.{alias.name}" for alias in statement.names)
 
 
 def _version(package: str) -> str:
@@ -62,11 +81,22 @@ def _functions(thing: Any) -> Iterator[Callable[..., Any]]:
         yield thing
 
 
-def _source_hash(module: str, function: Callable[..., Any]) -> str:
+def _is_foreign(module: str) -> bool:
+    return module.partition(".")[0] not in VERSIONED and "@" not in module
+
+
+def _file_hash(module: str) -> str | None:
+    """Hash of a module's source file; None where it has none, as in a notebook."""
     try:
         return hashlib.sha256(Path(inspect.getsourcefile(sys.modules[module]) or "").read_bytes()).hexdigest()
     except (OSError, TypeError, KeyError):
-        return hashlib.sha256(_own_source(function).encode(errors="surrogateescape")).hexdigest()
+        return None
+
+
+def _typed_hash(functions: Iterable[Callable[..., Any]]) -> str:
+    """Hash of the sources of all functions that were typed into one notebook or shell."""
+    typed = sorted({_own_source(function) for function in functions})
+    return hashlib.sha256("\n".join(typed).encode(errors="surrogateescape")).hexdigest()
 
 
 def _own_source(function: Callable[..., Any]) -> str:

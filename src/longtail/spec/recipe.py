@@ -36,7 +36,7 @@ class Stage:
         reweight: rule for weighting the loss, from `longtail.weighting`.
         step: training step, batch -> scalar, from `longtail.steps`.
         learning_rates: pattern of parameter names -> factor of the learning rate; parameters that no pattern names are frozen.
-            None: factor 1 for every parameter.
+            Of several patterns of one parameter the narrowest decides, in any order. None: factor 1 for every parameter.
         layer_decay: factor of the learning rate from each block of a transformer to the block before it; 1 for none.
         average: share of the stage's steps over which an exponential moving average of the weights is taken; the averaged weights
             are those that the stage ends with. 0 for none.

@@ -19,7 +19,8 @@ from longtail.runs.report import RunReport
 from longtail.runs.seals import read_json, write_json
 from longtail.runs.seen import state_of
 from longtail.runs.verify import damaged
-from longtail.spec.identity import libraries
+from longtail.spec.identity import imports, libraries
+from longtail.spec.own_code import imported
 from longtail.workflow.request import Request
 from longtail.workflow.resolve import has_own_data, own_files
 
@@ -88,11 +89,14 @@ class StoredRequest:
 def stored(request: Request, jobs: Path) -> StoredRequest:
     """The request with its folder below `jobs`, which its method, its seed and a hash name.
 
-    The hash is of all that the result depends on: options, versions of libraries, code of the user's own, and the size, times
-    and place of every file of a folder of images, none of which is opened.
+    The hash is of all that the result depends on: options, versions of libraries, code of the user's own with what it imports,
+    and the size, times and place of every file of a folder of images, none of which is opened.
     """
     options = {name: value for name, value in as_plain(request).items() if name not in NO_RESULT}
-    own = {str(file.path): file.sha256 for file in own_files(request)}
+    own = dict[str, str]()
+    for file in own_files(request):
+        imported(file)
+        own |= {str(file.path): file.sha256, **imports(file.source)}
     content = json.dumps([options, own, dict(libraries()), list(_states(request))], sort_keys=True)
     key = hashlib.sha256(content.encode()).hexdigest()
     method = re.sub(r"[^\w.-]+", "_", Path(request.method).name)
