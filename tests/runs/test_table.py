@@ -184,3 +184,16 @@ def test_a_seed_that_comes_again_and_another_rule_of_groups_are_rows_of_their_ow
     assert sorted(rows.values()) == [[0], [0, 1], [2]]
     assert any("code or libraries = those of another" in differs for differs in rows)
     assert any("groups = auto" in differs for differs in rows)
+
+
+def test_groups_hold_the_same_classes_where_a_run_keeps_images_for_validation(tmp_path):
+    labels = [0, 1, 1, 2, 2, 2]
+    made_run(tmp_path / "made" / "ce" / "0", (150, 102, 30), labels, [0, 1, 2, 2, 2, 0])
+    held = made_run(tmp_path / "made" / "tau_norm" / "0", (135, 92, 27), labels, [0, 1, 0, 2, 2, 2], method="tau_norm")
+    write_report(held, replace(read_report(held), images={"train": 254, "val": 28, "test": 6}))
+    assert read_report(held).test.groups["many"].recall == 1.0
+    rows = {row.method: row for row in rows_of(tmp_path, "made")}
+    assert (rows["ce"].values("many"), rows["ce"].values("medium")) == ([0.75], pytest.approx([2 / 3]))
+    assert (rows["tau_norm"].values("many"), rows["tau_norm"].values("medium")) == ([0.75], [1.0])
+    out = command("table", "made", "--runs", tmp_path, columns=80).out
+    assert "2 classes, 3 test images" in " ".join(out.split())

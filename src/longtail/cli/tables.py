@@ -15,7 +15,7 @@ from longtail.cli.show import text
 from longtail.reporting.sheets import Sheet
 from longtail.results import GROUP_RANGES, GROUPS, GroupResult, counted, percent
 from longtail.runs.report import RunReport
-from longtail.runs.table import Row
+from longtail.runs.table import Row, report_of_groups
 
 if TYPE_CHECKING:
     from longtail.workflow.candidates import Candidate
@@ -106,7 +106,7 @@ def rows_table(rows: Sequence[Row]) -> Table:
     conditions = [[*_conditions(row.reports[0]), *row.augmented] for row in rows]
     same = [words for words in conditions[0] if all(words in other for other in conditions)]
     title = " · ".join((first.setting, *same, first.epoch_rule, "test images, %"))
-    table = grid(title, "all", *GROUPS, "accuracy", "ECE", "seconds", "n", caption=_caption(first))
+    table = grid(title, "all", *GROUPS, "accuracy", "ECE", "seconds", "n", caption=_caption(report_of_groups(rows)))
     for row, own in zip(rows, conditions, strict=True):
         differing = ", ".join(words for words in own if words not in same)
         names = (f"{name_in(rows, row)}{_flag(row.reports[0])}", differing)
@@ -131,7 +131,7 @@ def rows_sheet(rows: Sequence[Row]) -> Sheet:
         cells.append([*own, *(cell for pair in pairs for cell in (*pair, "")[:2])])
     first = rows[0].reports[0]
     title = f"{first.setting} · {first.epoch_rule} · test images, %"
-    return Sheet(title, header, cells, (_caption(first),), names=7)
+    return Sheet(title, header, cells, (_caption(report_of_groups(rows)),), names=7)
 
 
 def stage_table(report: RunReport) -> Table:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import inspect
 import json
+import math
 import statistics
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from longtail.data.groups import shot_groups
 from longtail.errors import MissingFileError, UserError, WrongTypeError
 from longtail.results import GROUPS
 from longtail.runs.folder import RunFolder
@@ -40,6 +42,8 @@ class Row:
             setting have none unless they were asked for.
         split: hash of the images, their classes and their size.
         folder: folder of one of the runs; None for results from elsewhere.
+        groups: labels of the classes in each group, where they are those of another run, which kept fewer of the same training
+            images for validation; None for the groups of the reports.
     """
 
     method: str
@@ -48,9 +52,12 @@ class Row:
     augmented: Sequence[str] = ()
     split: str = ""
     folder: Path | None = None
+    groups: Mapping[str, Sequence[int]] | None = None
 
     def values(self, name: str) -> list[float]:
         """Value at each seed: "mean_recall", "accuracy", "calibration_error", a group's recall, or "seconds" of training."""
+        if self.groups is not None and name in GROUPS:
+            return [_mean_recall(report, self.groups[name]) for report in self.reports]
         return [_value(report, name) for report in self.reports]
 
     def mean(self, name: str) -> float:
@@ -94,7 +101,28 @@ def rows_of(
             f"`{for_shell('longtail', 'train', data_behind(runs, setting))} --method NAME`."
         )
     rows = [_row(results, differs) for results, differs in zip(found.values(), _differences(found), strict=True)]
-    return sorted(rows, key=lambda row: row.mean("mean_recall"))
+    return sorted(_in_same_groups(rows), key=lambda row: row.mean("mean_recall"))
+
+
+def report_of_groups(rows: Sequence[Row]) -> RunReport:
+    """The report whose groups of classes the rows share: the first of those with the most training images."""
+    return max((report for row in rows for report in row.reports), key=lambda report: sum(report.class_counts))
+
+
+def _in_same_groups(rows: Sequence[Row]) -> Iterator[Row]:
+    """The rows, with the same classes in a group where their runs keep other parts of the same images for validation."""
+    usual = report_of_groups(rows)
+    for row in rows:
+        own = row.reports[0]
+        same = (own.group_rule, _labelled(own)) == (usual.group_rule, _labelled(usual))
+        groups = shot_groups(usual.class_counts, rule=usual.group_rule)
+        alike = all(shot_groups(report.class_counts, rule=report.group_rule) == groups for report in row.reports)
+        yield replace(row, groups=groups) if same and not alike else row
+
+
+def _labelled(report: RunReport) -> tuple[list[str], int]:
+    """Names of the classes, and number of images that were not test images."""
+    return [entry.name for entry in report.classes], report.images["train"] + report.images.get("val", 0)
 
 
 def _row(results: Sequence[StoredResult], differs: str) -> Row:
@@ -158,6 +186,11 @@ def _identity(record: Record) -> str:
     if missing:
         raise UserError(f"record.json lacks {', '.join(missing)}.")
     return json.dumps([record[name] for name in IDENTITY], sort_keys=True)
+
+
+def _mean_recall(report: RunReport, labels: Sequence[int]) -> float:
+    recalls = [report.test.recalls[label] for label in labels if report.test.test_counts[label]]
+    return statistics.fmean(recalls) if recalls else math.nan
 
 
 def _value(report: RunReport, name: str) -> float:
