@@ -5,16 +5,23 @@ import shlex
 import subprocess
 import sys
 from dataclasses import fields
+from functools import partial
 
 import pytest
 import typer.main
+from torch.optim import SGD
 
 import longtail
 from longtail.cli.app import app
 from longtail.cli.options import as_request, flag, in_flags
 from longtail.errors import UserError
+from longtail.losses import GCLLoss, clouds
+from longtail.recipes import gcl
+from longtail.spec.description import change, digest
+from longtail.weighting import deferred, effective_number, power
 from longtail.workflow.command import command_of
 from longtail.workflow.request import Request
+from longtail.workflow.resolve import chosen_recipe, chosen_setting
 
 NAMES = [each.name for each in fields(Request)]
 COMMANDS = typer.main.get_command(app).commands
@@ -33,12 +40,13 @@ def test_every_field_is_an_option_of_train_with_its_help_and_default(each):
 
 def test_the_python_function_has_the_same_options():
     parameters = inspect.signature(longtail.train).parameters
-    assert [*NAMES, "watcher"] == list(parameters)
-    plain = [each for each in fields(Request)[1:] if each.name not in ("variants", "changes")]
+    of_several = ("jobs", "together")
+    assert [*(name for name in NAMES if name not in of_several), "watcher"] == list(parameters)
+    plain = [each for each in fields(Request)[1:] if each.name not in ("variants", "changes", *of_several)]
     assert {each.name: parameters[each.name].default for each in plain} == {each.name: each.default for each in plain}
     assert parameters["variants"].default == parameters["changes"].default == {}
     assert parameters["epochs"].annotation == int | None
-    for each in fields(Request):
+    for each in (each for each in fields(Request) if each.name not in of_several):
         assert f"{each.name}: {each.metadata['help']}" in longtail.train.__doc__
 
 
@@ -91,6 +99,22 @@ def test_the_recorded_command_leaves_out_what_has_no_part_in_the_result():
     assert command_of(asked) == "longtail train photos --method ce"
     weighed = Request("photos", "logit_adjusted", prior="use.csv", variants={"target": (0.5, 0.5)})
     assert command_of(weighed) == "longtail train photos --method logit_adjusted --with 'target=[0.5, 0.5]'"
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("stages.1.resample", partial(deferred, rule=partial(effective_number, beta=0.99), start=0.25)),
+        ("stages.0.loss", partial(GCLLoss, scale=20.0, cloud=partial(clouds.power, exponent=1 / 3))),
+        ("stages.0.optimizer", partial(SGD, lr=0.2, nesterov=True, momentum=0.9)),
+        ("stages.1.resample", power),
+    ],
+)
+def test_a_changed_function_is_recorded_as_the_command_line_reads_it(path, value):
+    words = shlex.split(command_of(Request("digits_lt", "gcl", changes={path: value})))
+    asked = as_request(COMMANDS["train"].make_context("train", words[2:]).params)
+    setting = chosen_setting(asked)[0]
+    assert digest(chosen_recipe(asked, setting)) == digest(change(gcl(setting), path, value))
 
 
 def test_help_loads_no_torch():

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shlex
 import subprocess
 import sys
 from collections import Counter
@@ -11,11 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from commands import longtail
+from commands import longtail, paint
 from longtail import load, train
 from longtail.cli.options import in_flags
 from longtail.runs.layout import VALIDATION
 from longtail.runs.report import read_report
+from longtail.runs.run import Run
 from longtail.workflow import auto
 from longtail.workflow.auto import choose_method
 from longtail.workflow.one_run import prepared
@@ -116,6 +118,18 @@ def test_without_a_re_fit_the_compared_network_is_used(said, stored, photos, mon
         split_of(Path(again.folder) / json.loads((Path(again.folder) / "answers.json").read_text())["chosen_run"]).values()
     )
     assert {name: where[name, "val"] for name in CLASSES} == {"apple": 2, "berry": 1, "citron": 1, "date": 0}
+
+
+@pytest.mark.parametrize("refit", [True, False])
+def test_the_recorded_command_repeats_the_chosen_run_where_the_data_have_validation_images(tmp_path, refit):
+    for split, count in {"train": 9, "val": 4, "test": 3}.items():
+        paint(tmp_path / "photos" / split, {"apple": count, "berry": count}, seed=count)
+    chosen = train(tmp_path / "photos", candidates="ce", refit=refit, runs=tmp_path / "runs", **SHORT)
+    assert chosen.report.images == ({"train": 26, "test": 6} if refit else {"train": 18, "val": 8, "test": 6})
+    words = shlex.split(chosen.run.record["command"])
+    again = longtail(*words[1:], "--runs", tmp_path / "again")
+    assert again.code == 0, again.err
+    assert Run(Path(again.folder)).record["experiment"] == chosen.run.record["experiment"]
 
 
 def test_fresh_compares_anew_and_leaves_nothing_over(photos, said):

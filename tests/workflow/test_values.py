@@ -1,5 +1,6 @@
 """Options as callers from Python give them; and calls at once from several threads."""
 
+import inspect
 import json
 import threading
 from pathlib import Path
@@ -10,7 +11,7 @@ import torch
 
 import longtail
 from commands import paint
-from longtail.errors import WrongTypeError
+from longtail.errors import UserError, WrongTypeError
 from longtail.spec.description import checked
 from longtail.spec.parsing import parse_value
 from longtail.weighting import effective_number, power
@@ -77,6 +78,22 @@ def test_a_number_within_a_function_is_written_as_its_default():
     found = [parse_value(f"power(exponent={text})", effective_number).keywords["exponent"] for text in ("1", "1.0", "2/2")]
     assert list(map(repr, found)) == ["1.0", "1.0", "1.0"]
     assert parse_value("power", effective_number) is power
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"jobs": 2}, "`jobs` is for several runs, and `longtail.train` trains one; leave it out"),
+        ({"together": "branches"}, "`together` is for several runs"),
+        ({"root": "data"}, "`root` is for the data of named settings; leave it out for '"),
+        ({"download": True}, "`download` is for the data of named settings"),
+    ],
+)
+def test_options_without_a_use_are_refused(tmp_path, options, said):
+    photos = paint(tmp_path / "photos", {"apple": 8, "berry": 6})
+    with pytest.raises((WrongTypeError, UserError), match=said):
+        longtail.train(photos, runs=tmp_path / "runs", **options)
+    assert not set(options) & {"jobs", "together"} & inspect.signature(longtail.train).parameters.keys()
 
 
 SMALL = {"size": 8, "backbone": "resnet8", "device": "cpu"}

@@ -29,14 +29,14 @@ class Shown:
     request: Request
 
 
-def sentences(data, chosen, plain, other, *, hits=(1, 1), cost=1.0, **asked):
+def sentences(data, chosen, plain, other, *, hits=(1, 1), cost=1.0, saved=None, **asked):
     labels = torch.from_numpy(data.train.labels)
     every = [
         Tried(reading, torch.full_like(labels, right).bool()) for reading, right in zip((PLAIN, ADJUSTED), hits, strict=True)
     ]
     candidates = [Candidate(PLAIN, None, 1.0, plain), Candidate(ADJUSTED, 0.9, cost, other)]
     shown = Shown(labels, data, Request("photos", **asked))
-    return [*verdict(every, candidates, chosen, shown), on_test_images(FORMER, shown.request.class_prior)]
+    return [*verdict(every, candidates, chosen, shown, saved or [1.0, cost]), on_test_images(FORMER, shown.request.class_prior)]
 
 
 def test_a_gain_and_what_it_costs(data):
@@ -57,6 +57,8 @@ def test_two_that_cannot_be_told_apart(data):
     said = sentences(data, 0, plain, other, cost=2.0)
     gap = "Post hoc logit adjustment is 2.0 ± 3.0 points ahead, which these images cannot tell from chance"
     assert said[0].endswith(f"{gap}; the cheaper is kept.")
+    short = sentences(data, 0, plain, other, cost=2.0, saved=[0.0, 0.0])[0]
+    assert short.endswith(f"{gap}; the chosen one is expected to be ahead on other images."), "no cost of a short training counts"
     assert sentences(data, 0, plain, other)[0].endswith(f"{gap}; the chosen one is expected to be ahead on other images.")
     assert said[1] == (
         "Re-balancing does not pay here: its gain on 36 validation images cannot be told from chance. More validation images "

@@ -74,7 +74,8 @@ def _compared(run: Run, key: str, trials: Trials, readings: Readings, protocol: 
     if not stored and request.refit:
         _keep_predictions(run, key, trials, readings, candidates[chosen].reading)
     result = _final(trials, candidates[chosen], protocol)
-    said = stored_verdict(run) if stored else verdict(every, candidates, chosen, trials)
+    saved = saved_costs([candidate.cost for candidate in candidates], trials)
+    said = stored_verdict(run) if stored else verdict(every, candidates, chosen, trials, saved)
     _write(run, key, said_of, candidates, chosen, result, said)
     shutil.rmtree(anew, ignore_errors=True)
     return Auto(run, candidates, chosen, result, [*said, on_test_images(result.report, request.class_prior)], trials.data)
@@ -127,7 +128,8 @@ def _keep_predictions(run: Run, key: str, trials: Trials, readings: Readings, ch
 def _final(trials: Trials, chosen: Candidate, protocol: str) -> Result:
     """Trains the chosen method on all labelled images, or takes the network that was compared, and evaluates it."""
     request, asked = trials.request, replace(trials.asked(chosen.reading, chosen.tau), protocol=protocol)
-    held = 0.0 if request.refit else request.val or VAL_SHARE
+    own = trials.data.val is not None and request.val is None
+    held = 0.0 if request.refit else None if own else request.val or VAL_SHARE
     return train_one(replace(asked, val=held), trials.setting, trials.data, watcher=trials.watcher)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
@@ -135,6 +136,9 @@ def _check_for_data(request: Request) -> None:
         raise UserError("A split is used as it is, so that `imbalance` cuts nothing; leave `imbalance` or `split` out.")
     if own:
         _check_named(request, takes)
+    elif Path(request.data).exists():
+        for name in (name for name in ("root", "download") if getattr(request, name)):
+            raise UserError(f"`{name}` is for the data of named settings; leave it out for '{request.data}'.")
 
 
 def _check_named(request: Request, takes: Mapping[str, Any]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import fields
+from functools import partial
 from typing import Any
 
 from longtail.text import for_shell
@@ -50,7 +51,14 @@ def _words(request: Request, name: str) -> Iterator[str]:
 
 
 def _text(value: Any) -> str:
-    """A value of a variant as the command line reads it; of a function its name."""
+    """A value of a variant as the command line reads it; of a function its name, with the keywords that are fixed."""
     if isinstance(value, str):
         return value
+    if isinstance(value, partial):
+        return f"{_text(value.func)}({', '.join(f'{name}={_argument(each)}' for name, each in value.keywords.items())})"
     return getattr(value, "__name__", None) or json.dumps(value, default=str)
+
+
+def _argument(value: Any) -> str:
+    """A keyword within a function, where a text has quotes."""
+    return _text(value) if callable(value) else repr(value)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from longtail.data.opening import limit_pixels
-from longtail.data.splits import Data, hold_out
+from longtail.data.splits import Data, hold_out, with_validation_in_training
 from longtail.engine.devices import make_compute
 from longtail.engine.training import Training, alone
 from longtail.errors import UserError
@@ -121,9 +121,12 @@ def experiment_of(request: Request, setting: Setting, data: Data, watcher: Watch
 def with_validation(request: Request, setting: Setting, data: Data) -> Data:
     """The data with the validation images that the request asks for, or that the method's rule needs.
 
+    With a `val` of 0 there are none, and those that the data come with are trained on, too.
+
     Raises:
         UserError: the rule needs some, and none are held out.
     """
+    data = with_validation_in_training(data) if request.val == 0 else data
     data = hold_out(data, held_out(request, setting), seed=request.split_seed)
     recipe = chosen_recipe(request, setting)
     if needs_validation(recipe) and data.val is None:

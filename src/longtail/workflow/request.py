@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -69,7 +69,10 @@ class Request:
     imbalance: float | None = option(DATA, "Imbalance n_max / n_min that the training images are cut to.")
     split: Path | None = option(DATA, "A stored split.csv whose split is used again.")
     split_seed: int = option(DATA, "Seed of the split and of the cut to an imbalance.", 0)
-    val: float | None = option(DATA, "Share of the training images that is held out for validation.")
+    val: float | None = option(
+        DATA,
+        "Share of the training images that is held out for validation; 0 trains on the data's own validation images, too.",
+    )
     root: Path | None = option(DATA, "Folder that holds the data of named settings; $LONGTAIL_DATA or ./data if not given.")
     download: bool = option(DATA, "Download the data of a named setting if they are missing.", False)
     skip_corrupt: bool = option(DATA, "Leave out images that cannot be read.", False)
@@ -178,20 +181,21 @@ def request_of(cell: Cell, base: Request, *, seed: int = 0) -> Request:
     return replace(base, data=cell.column.setting, method=cell.method, seed=seed, **own)
 
 
-def signature(*further: inspect.Parameter) -> inspect.Signature:
+def signature(*further: inspect.Parameter, leave_out: Collection[str] = ()) -> inspect.Signature:
     """Signature of a Python function that takes a request's fields: data by position, all others by name."""
     hints = get_type_hints(Request)
     parameters = []
-    for each in fields(Request):
+    for each in (each for each in fields(Request) if each.name not in leave_out):
         kind = inspect.Parameter.POSITIONAL_OR_KEYWORD if each.name == "data" else inspect.Parameter.KEYWORD_ONLY
         default = inspect.Parameter.empty if each.name == "data" else default_of(each)
         parameters.append(inspect.Parameter(each.name, kind, default=default, annotation=hints[each.name]))
     return inspect.Signature([*parameters, *further])
 
 
-def documented() -> str:
+def documented(*, leave_out: Collection[str] = ()) -> str:
     """One line about each option, as the `Args:` section of a docstring."""
-    return "\n".join(["Args:", *(f"    {each.name}: {each.metadata['help']}" for each in fields(Request))])
+    told = (each for each in fields(Request) if each.name not in leave_out)
+    return "\n".join(["Args:", *(f"    {each.name}: {each.metadata['help']}" for each in told)])
 
 
 def default_of(option: Any) -> Any:

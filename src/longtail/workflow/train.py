@@ -16,6 +16,7 @@ from longtail.workflow.request import AUTO, Request, documented, signature
 from longtail.workflow.several import together
 from longtail.workflow.watcher import Silent, Watcher
 
+OF_SEVERAL = ("jobs", "together")  # options of several runs, which the command line trains
 _ONE_AT_A_TIME = RLock()  # torch has one global source of random numbers, by which two trainings would change each other
 
 
@@ -35,6 +36,8 @@ def train(data: str | Path, *, method: str = AUTO, watcher: Watcher | None = Non
     for name in options:
         if name not in known:
             raise WrongTypeError(unknown("option", name, known))
+        if name in OF_SEVERAL:
+            raise WrongTypeError(f"`{name}` is for several runs, and `longtail.train` trains one; leave it out.")
     request, watcher = Request(data, method, **options), watcher or Silent()
     with _ONE_AT_A_TIME, together(request):
         if method == AUTO:
@@ -45,6 +48,12 @@ def train(data: str | Path, *, method: str = AUTO, watcher: Watcher | None = Non
 
 
 train.__signature__ = signature(  # type: ignore[attr-defined]
-    inspect.Parameter("watcher", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Watcher | None)
+    inspect.Parameter("watcher", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Watcher | None), leave_out=OF_SEVERAL
 )
-train.__doc__ = f"{inspect.getdoc(train)}\n\n{documented()}\n    watcher: receives the run's progress; None for no reports."
+train.__doc__ = "\n".join(
+    (
+        f"{inspect.getdoc(train)}\n",
+        documented(leave_out=OF_SEVERAL),
+        "    watcher: receives the run's progress; None for no reports.",
+    )
+)

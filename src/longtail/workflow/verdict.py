@@ -23,7 +23,9 @@ NO_TAIL = 3.0
 FEW_IMAGES = 500
 
 
-def verdict(every: Sequence[Tried], candidates: Sequence[Candidate], chosen: int, trials: Trials) -> list[str]:
+def verdict(
+    every: Sequence[Tried], candidates: Sequence[Candidate], chosen: int, trials: Trials, saved: Sequence[float]
+) -> list[str]:
     """Sentences on the choice, on rare and common classes, and on why re-balancing does not pay where it does not.
 
     Args:
@@ -31,9 +33,10 @@ def verdict(every: Sequence[Tried], candidates: Sequence[Candidate], chosen: int
         candidates: the candidates, in the same order.
         chosen: index of the one that was chosen.
         trials: the validation images, and what was asked for.
+        saved: what is saved by not taking each candidate (`weighing.saved_costs`).
     """
     labels, data, request = trials.labels, trials.data, trials.request
-    said = [_choice(candidates, chosen, _measured(request.class_prior, labels, data))]
+    said = [_choice(candidates, chosen, saved, _measured(request.class_prior, labels, data))]
     plain = next((index for index, candidate in enumerate(candidates) if candidate.reading.method == "ce"), None)
     if plain is not None and plain != chosen:
         said.append(_against_cross_entropy(every[plain].hits, every[chosen].hits, labels, data, request.groups))
@@ -69,7 +72,7 @@ def _measure(prior: str) -> str:
     return "mean recall" if prior == "uniform" else f"expected accuracy under the class prior '{prior}'"
 
 
-def _choice(candidates: Sequence[Candidate], chosen: int, measured: str) -> str:
+def _choice(candidates: Sequence[Candidate], chosen: int, saved: Sequence[float], measured: str) -> str:
     """What was chosen, what was measured of it, and how surely it is better than the next.
 
     Args:
@@ -82,9 +85,10 @@ def _choice(candidates: Sequence[Candidate], chosen: int, measured: str) -> str:
     if len(candidates) == 1:
         return f"{begin}."
     if mine.result.behind > 0:
-        best = min(candidates, key=lambda candidate: candidate.result.behind)
+        index = min(range(len(candidates)), key=lambda index: candidates[index].result.behind)
+        best, cheaper = candidates[index], saved[chosen] < saved[index]
         gap = f"{100 * mine.result.behind:.1f} ± {100 * mine.result.standard_error:.1f} points"
-        why = "the cheaper is kept" if mine.cost < best.cost else "the chosen one is expected to be ahead on other images"
+        why = "the cheaper is kept" if cheaper else "the chosen one is expected to be ahead on other images"
         close = f"which these images cannot tell from chance; {why}"
         return f"{begin}. {_capital(best.reading.name)} is {gap} ahead, {close}."
     others = [candidate for index, candidate in enumerate(candidates) if index != chosen]
