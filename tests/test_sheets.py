@@ -2,6 +2,7 @@
 
 import csv
 import io
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
@@ -52,6 +53,12 @@ def test_markdown_keeps_its_columns():
     assert {line.replace(r"\|", "").count("|") for line in lines} == {3}
     assert lines[1] == "| --- | ---: |"
     assert "<script>" not in "".join(lines).replace(r"\<", "")
+
+
+@pytest.mark.parametrize("first", ["[ours] CE", "* starred"])
+def test_a_first_cell_is_no_option_of_the_line_before(first):
+    lines = FORMATS["latex"](replace(SHEET, rows=[[first, *SHEET.rows[0][1:]]])).splitlines()
+    assert lines[lines.index(r"\midrule") + 1].startswith(f"{{}}{first} & ")
 
 
 def test_latex_escapes_what_has_a_meaning():

@@ -13,7 +13,7 @@ from torch.optim import SGD
 
 import longtail
 from longtail.cli.app import app
-from longtail.cli.options import as_request, flag, in_flags
+from longtail.cli.options import as_request, flag, in_flags, names_in
 from longtail.errors import UserError
 from longtail.losses import GCLLoss, clouds
 from longtail.recipes import gcl
@@ -115,6 +115,20 @@ def test_a_changed_function_is_recorded_as_the_command_line_reads_it(path, value
     asked = as_request(COMMANDS["train"].make_context("train", words[2:]).params)
     setting = chosen_setting(asked)[0]
     assert digest(chosen_recipe(asked, setting)) == digest(change(gcl(setting), path, value))
+
+
+@pytest.mark.parametrize(
+    ("line", "names"),
+    [
+        ("", ()),
+        ("auto", ("auto",)),
+        ("a,b c, d", ("a", "b c", "d")),
+        ('"a, b",c', ("a, b", "c")),
+        ('"6"" bar",e', ('6" bar', "e")),
+    ],
+)
+def test_names_of_classes_are_a_line_of_csv(line, names):
+    assert names_in(line) == names
 
 
 def test_help_loads_no_torch():

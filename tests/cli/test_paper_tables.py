@@ -15,6 +15,8 @@ import pytest
 from commands import longtail
 from longtail.cli.paper_runs import chosen_cells
 from longtail.papers import read_table
+from longtail.papers.identities import stored_identity
+from longtail.runs.measured import identity_of
 from longtail.runs.results_file import line_of, results_below
 from longtail.runs.seals import read_json
 from made_results import made
@@ -116,6 +118,23 @@ def test_what_is_there_is_not_planned_again(trained):
     assert "4 cells and 4 runs are missing" in paper.text
 
 
+def test_a_run_on_fewer_images_is_no_result_of_the_cell(trained):
+    runs, _ = trained
+    asked = ("table", TABLE, "--plan", "--runs", runs, "--root", runs, "--only", "ce,digits_lt")
+    assert "0 cells and 0 runs are missing" in longtail(*asked, *SHORT).text
+    assert "1 cell and 1 run are missing" in longtail(*asked, *SHORT, "--val", 0.2).text
+
+
+def test_another_way_to_cut_squares_is_another_experiment(tmp_path):
+    cell = next(each for each in read_table("table2").cells if each.method == "ce" and each.column.setting == "imagenet_lt")
+    short, padded = made(cell, 0.4), made(cell, 0.3, fit="pad")
+    assert identity_of(short.record["recipe"], short.record["setting"]) == stored_identity(cell, "paper")
+    (tmp_path / "results.jsonl").write_text("\n".join(map(line_of, (short, padded))))
+    for fit, recall in {"short_side": "40", "pad": "30"}.items():
+        said = longtail("table", "table2", "--runs", tmp_path, "--results", tmp_path, "--fit", fit, "--format", "csv")
+        assert {row["measured"] for row in records(said) if row["measured"]} == {recall}
+
+
 def test_other_formats_have_the_same_numbers(trained):
     runs, said = trained
     rows = records(longtail("table", TABLE, "--runs", runs, "--format", "csv"))
@@ -125,8 +144,12 @@ def test_other_formats_have_the_same_numbers(trained):
         "50",
         "2",
         "2",
-        "longtail train digits_lt --method ce --imbalance 50 --epochs 2 --budget paper",
+        "longtail train digits_lt --method ce --imbalance 50 --epochs 2 --precision 32-true --budget paper --seeds 2",
     )
+    assert first["seeds"] == "0 1"
+    assert "--epochs 2 --set" not in first["command"]
+    assert all("--set stages.1.epochs=" in row["command"] for row in rows if "+" in row["epochs"])
+    assert any("+" in row["epochs"] for row in rows)
     assert float(first["difference"]) == pytest.approx(float(first["measured"]) - 50, abs=1e-3)
     shown = f"{float(first['measured']):.1f}"
     assert shown in said.out

@@ -39,13 +39,15 @@ def test_spaces_capitals_guards_and_repeated_lines_are_no_matter(tmp_path, text)
         ("label,share\ncat\n", "gives 'cat' the share ''; expected a number, 0 or above."),
         ("label,share,Share \ncat,1,2\n", "has the column share 2 times; keep the one that is meant."),
         ("label;share\ncat;1\n", "needs the header label,share and one line per class."),
+        ("label,share\ncat,1\n=dog,0,5\n", "Line 3 of '{}' has more cells than its header; write numbers with a point, as 1.5"),
+        ("label,share\ncat,1_0\n", "gives 'cat' the share '1_0'; expected a number, 0 or above."),
         ("label,share\ncat,0\n", "must give a share above 0 to a class."),
     ],
 )
 def test_what_a_prior_cannot_be_is_said(tmp_path, text, sentence):
     with pytest.raises(UserError) as caught:
         shares_of(tmp_path, text)
-    assert sentence in str(caught.value)
+    assert sentence.replace("{}", str(tmp_path / "prior.csv")) in str(caught.value)
 
 
 def test_classes_without_a_share_are_named():

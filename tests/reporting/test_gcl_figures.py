@@ -2,6 +2,7 @@
 
 import io
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -146,6 +147,19 @@ def test_points_of_the_saturation_figure_are_in_the_units_of_the_shown_stage():
     assert found == pytest.approx({count: expected[count] for count in found})
     alone = gcl_figures([drawn()]).parts
     assert [part.name for part in alone] == ["saturation"], "no clouds, and t-SNE only on request"
+
+
+@pytest.mark.parametrize("method", ["ce", "gcl"])
+def test_markers_of_one_place_lie_within_each_other_and_none_stands_for_nothing(method):
+    record = drawn(recipe=getattr(recipes, method)(SETTING))
+    shown = record.labels != COUNTS.index(min(COUNTS))
+    record = replace(record, labels=record.labels[shown], logits=np.zeros_like(record.logits[shown]))
+    (axes,) = gcl_figures([record]).parts[0].figure.axes
+    lines = [line for line in axes.lines if line.get_label() != "cross-entropy"]
+    marked = [line for line in lines if line.get_marker() not in ("None", "")]
+    assert (len(lines), len(marked)) == ((3, 3) if method == "ce" else (4, 3))
+    assert len({line.get_markersize() for line in marked}) == 3
+    assert {line.get_fillstyle() for line in marked} == {"none"}
 
 
 def test_thousands_of_classes():

@@ -118,7 +118,8 @@ def test_missing_and_changed_files_are_left_out_and_counted(tmp_path, photos, ro
     os.mkfifo(photos / rows[8][0])
     found = pictures([answer], photos)
     assert "27 of 30" in found.sentences[1]
-    assert any(sentence.startswith("4 images are missing, changed or cannot be opened") for sentence in found.sentences)
+    said = "4 images that were looked for are missing or changed, or cannot be opened, and left out."
+    assert said in found.sentences
 
 
 def test_a_path_that_leaves_the_folder_is_not_opened(tmp_path, photos, rows):

@@ -94,6 +94,16 @@ def test_adding_keeps_lines_that_cannot_be_read_and_replaces_those_of_the_same_e
     assert [each.report.test.mean_recall for each in results_in([file])] == [0.7, 0.6]
 
 
+def test_a_line_ends_with_a_line_feed_alone(tmp_path):
+    file, own = tmp_path / "results.jsonl", "# by hand\u2028on two\u0085lines\u000b"
+    raw = line_of(made(CE, 0.5, experiment="a\u2028b")).replace("\\u2028", "\u2028")
+    file.write_text(f"{own}\r\n{raw}\r\n", newline="")
+    assert [each.report.test.mean_recall for each in results_in([file])] == [0.5]
+    assert add_results(file, [made(CE, 0.6, experiment="b")]) == 1
+    assert file.read_bytes().decode().split("\n")[0] == own
+    assert len(results_in([file])) == 2
+
+
 def test_two_that_add_to_one_file_wait_for_each_other(tmp_path):
     file = tmp_path / "results.jsonl"
     add_results(file, [made(CE, 0.5, experiment="a")])

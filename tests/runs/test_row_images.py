@@ -47,6 +47,18 @@ def test_rows_on_other_test_images_are_named_and_counted(make, tmp_path):
     assert found["gcl"] == ""
 
 
+def test_for_a_named_setting_the_seed_of_the_split_is_advised(tmp_path):
+    data = {"call": "longtail.data.digits.digits_lt", "split_seed": 3}
+    how = {"names": NAMES, "setting": {"name": "made", "data": data}}
+    first = made_run(tmp_path / "made" / "ce" / "0", COUNTS, LABELS, LABELS, contents="uvwxyz", split="a" * 64, **how)
+    other = made_run(
+        tmp_path / "made" / "gcl" / "0", COUNTS, LABELS, LABELS, method="gcl", contents="uvwxqq", split="b" * 64, **how
+    )
+    for words in (("table", "made", "--runs", tmp_path), ("compare", first, other), ("report", first, other)):
+        said = command(*words)
+        assert "rain with --split-seed 3 to have the same." in " ".join((said.out + said.err).split()), words
+
+
 def test_rows_that_learned_from_other_images_are_said_to_be_tested_on_the_same(make, tmp_path):
     make("ce", "uvwxyz", "a" * 64)
     make("gcl", "uvwxyz", "b" * 64, right=4, train=("apple/a.png",))

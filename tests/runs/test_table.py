@@ -87,7 +87,9 @@ def test_the_folder_that_was_trained_on_names_its_runs(tmp_path):
     printed = command("table", photos, "--runs", tmp_path / "runs")
     assert printed.code == 0
     assert f"Next: longtail train '{photos}' --method NAME" in printed.text
-    assert command("table", "my_photos", "--runs", tmp_path / "runs").code == 0
+    for name in ("my_photos", tmp_path / "runs" / "my_photos"):
+        again = command("table", name, "--runs", tmp_path / "runs")
+        assert f"Next: longtail train '{photos}' --method NAME" in again.text
     none = command("table", photos, "--runs", tmp_path).sentence
     assert none == f"No finished run lies in '{tmp_path}/my_photos'; train some with `longtail train '{photos}' --method NAME`."
 

@@ -82,7 +82,7 @@ def _say_classes(contest: Contest) -> None:
     """The classes that differ most among those that differ by more than noise."""
     known = [each for each in contest.classes if each.recall is not None]
     apart = sorted(contest.told_apart, key=_change)
-    chance = f"{0.05 * len(known):.0f} may by chance alone, since 95 % intervals miss one time in twenty"
+    chance = f"about {max(0.05 * len(known), 0.1):.2g} may by chance alone, since 95 % intervals miss one time in twenty"
     differ = f"of {counted(len(known), 'class')} {'differs' if len(apart) == 1 else 'differ'}"
     say(f"{len(apart)} {differ} by more than noise ({chance}).")
     shown = [*apart[:SHOWN], *apart[SHOWN:][-SHOWN:]]

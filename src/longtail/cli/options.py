@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import csv
 import inspect
 import os
 import re
@@ -124,6 +125,11 @@ def _pairs(texts: list[str] | None, name: str) -> dict[str, Any]:
         if "=" not in text:
             raise UserError(f"{flag(name)} takes {FIELDS[name].metadata['metavar']}; got '{text}'.")
     return {name: value for name, _, value in (text.partition("=") for text in texts or [])}
+
+
+def names_in(line: str) -> tuple[str, ...]:
+    """The names in a line of CSV, where a name with a comma stands in double quotes."""
+    return tuple(name for row in csv.reader([line], skipinitialspace=True) for name in row if name)
 
 
 def in_flags(sentence: str) -> str:

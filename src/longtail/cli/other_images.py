@@ -29,7 +29,7 @@ def _sentence(names: Sequence[str], apart: Apart) -> str:
     if not apart.tested:
         record = f"The records of {own} have" if several else f"The record of {own} has"
         return f"{record} another hash of the images than that of {usual}: {its} images are others, or of another size."
-    same = f"; train with `split={apart.split}` to have the same" if apart.split else ""
+    same = f"; train with {apart.option} to have the same" if apart.option else ""
     begin = f"{own} {was} evaluated on other test images than {usual}: {apart.tested}."
     return f"{begin} {its.capitalize()} recalls and those of {usual} cannot be compared{same}."
 

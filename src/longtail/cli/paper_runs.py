@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 KINDS: tuple[Callable[[Cell], str], ...] = (
     lambda cell: cell.method,
     lambda cell: cell.column.setting,
-    lambda cell: str(cell.column.imbalance),
+    lambda cell: str(cell.column.imbalance or ""),
 )
-OF_IDENTITY = ("backbone", "pretrained", "weights", "augment", "symmetry", "split_seed")
+OF_IDENTITY = ("backbone", "pretrained", "weights", "augment", "symmetry", "split_seed", "fit")
 SHARED = ("data", "runs", "budget")  # options that the tables of settings have as well
 
 
@@ -115,7 +115,7 @@ def chosen_cells(table: PaperTable, only: str | None) -> list[Cell]:
         UserError: a name is that of no cell; the message lists those that are.
     """
     asked = {name.strip() for name in only.split(",") if name.strip()} if only else set()
-    known = list(dict.fromkeys(of(cell) for of in KINDS for cell in table.cells))
+    known = [name for name in dict.fromkeys(of(cell) for of in KINDS for cell in table.cells) if name]
     for name in asked - set(known):
         raise UserError(unknown("method, setting or imbalance in this table", name, known))
     kinds = [(of, {of(cell) for cell in table.cells} & asked) for of in KINDS]

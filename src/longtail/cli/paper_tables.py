@@ -28,7 +28,7 @@ RECORD = (
     *("table", "method", "our_method", "variants", "changes", "setting", "imbalance", "backbone", "pretraining"),
     *("published", "printed", "misprint", "published_as", "published_epochs", "published_epoch_rule", "published_seeds"),
     *("published_augmentation", "note", "budget", "epochs", "views", "held_out"),
-    *("measured", "deviation", "n", "best_epoch_on_test", "difference", "command"),
+    *("measured", "deviation", "n", "seeds", "best_epoch_on_test", "difference", "command"),
 )
 
 
@@ -146,19 +146,33 @@ def _published_record(cell: Cell) -> list[Any]:
 def _measured_record(cell: Cell, each: Measured | None, base: Request) -> list[Any]:
     command = command_of(request_of(cell, base)) if cell.method else ""
     if each is None:
-        return [None] * 9 + [command]
+        return [None] * 10 + [command]
     terms = each.terms
-    exact = replace(base, budget=terms.budget, epochs=terms.epochs[0], views=terms.views if terms.views > 1 else base.views)
     conditions = (terms.budget, "+".join(map(str, terms.epochs)), terms.views, terms.held_out)
     return [
         *conditions,
         each.mean,
         each.deviation,
         len(each.reports),
+        " ".join(str(report.seed) for report in each.reports),
         each.best,
         each.difference,
-        command_of(request_of(cell, exact)),
+        _command(each, base),
     ]
+
+
+def _command(each: Measured, base: Request) -> str:
+    """The command that trains the runs of a measured cell, but for a share that was held out for validation."""
+    terms, seeds = each.terms, [report.seed for report in each.reports]
+    own: dict[str, Any] = {"budget": terms.budget, "epochs": terms.epochs[0]}
+    own |= {"views": terms.views} if terms.views > 1 else {}
+    for name in ("protocol", "precision"):
+        values = {getattr(report, name) for report in each.reports}
+        own |= {name: values.pop()} if len(values) == 1 else {}
+    request = request_of(each.cell, replace(base, **own), seed=seeds[0])
+    later = {f"stages.{number}.epochs": epochs for number, epochs in enumerate(terms.epochs) if number}
+    command = command_of(replace(request, changes={**request.changes, **later}))
+    return f"{command} --seeds {len(seeds)}" if len(seeds) > 1 and seeds == list(range(len(seeds))) else command
 
 
 def _cell(value: Any) -> str:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from longtail.cli.options import NO_IMAGES, ON, SLURM, TRUST, Json, as_request, limit, with_options
+from longtail.cli.options import NO_IMAGES, ON, SLURM, TRUST, Json, as_request, limit, names_in, with_options
 
 commands = typer.Typer()
 FOR_TABLES = (
@@ -88,7 +88,7 @@ def report(
     ] = None,
     no_images: NO_IMAGES = False,
     tsne: Annotated[
-        str, typer.Option(help="Draw an embedding of these classes, with commas, or of four (auto).", metavar="CLASSES")
+        str, typer.Option(help="Draw an embedding of these classes, as a line of CSV, or of four (auto).", metavar="CLASSES")
     ] = "",
     trust_code: TRUST = False,
     **asked: Any,
@@ -98,7 +98,7 @@ def report(
 
     limit(asked)
     how: dict[str, Any] = {name: asked[name] for name in ("groups", "prior", "outside", "device")}
-    how |= {"images": images, "pictures": not no_images, "tsne": tuple(filter(None, tsne.split(","))), "trust_code": trust_code}
+    how |= {"images": images, "pictures": not no_images, "tsne": names_in(tsne), "trust_code": trust_code}
     run_report(folders, output, **how)
 
 

@@ -86,6 +86,11 @@ def _rows(prior: str) -> list[tuple[str, str]]:
         raise UserError(f"'{prior}' is not a CSV in UTF-8; expected the header label,share.") from error
     if not rows or not {"label", "share"} <= set(rows[0]):
         raise UserError(f"'{prior}' needs the header label,share and one line per class.")
+    if long := next((number for number, row in enumerate(rows, 2) if None in row), None):
+        raise UserError(
+            f"Line {long} of '{prior}' has more cells than its header; write numbers with a point, as 1.5, and names that hold a "
+            f"comma in double quotes."
+        )
     return [(row["label"] or "", row["share"] or "") for row in rows]
 
 
@@ -106,7 +111,7 @@ def _scaled(shares: Tensor) -> Tensor:
 
 def _share(text: str, label: str, prior: str) -> float:
     try:
-        share = float(text)
+        share = math.nan if "_" in text else float(text)
     except ValueError:
         share = math.nan
     if not 0 <= share < math.inf:

@@ -13,7 +13,7 @@ import numpy as np
 from longtail.errors import DamagedFile, UserError
 from longtail.reporting.answer import Answer, read_answer
 from longtail.runs.layout import ANSWERS, chosen_run
-from longtail.runs.listed import said_of_other
+from longtail.runs.listed import option_for_same_images, said_of_other
 from longtail.runs.seals import REMEDY, read_json
 
 OF_TEST = ", which nothing was chosen on: "  # in the sentence of a choice on its test images
@@ -78,7 +78,8 @@ def _check_comparable(first: Answer, other: Answer) -> None:
     differing = said_of_other(first.images, other.images) if both else ""
     in_order = not both or list(first.files) == list(other.files)
     if differing or not in_order or not np.array_equal(first.labels, other.labels):
-        how = f" {differing}; train with `split={first.folder / 'split.csv'}` to have the same." if differing else ""
+        option = option_for_same_images(first.folder) if differing else ""
+        how = f" {differing}; train with {option} to have the same." if option else f" {differing}." if differing else ""
         raise UserError(f"{_apart(first, other, 'test images')}{how}")
 
 

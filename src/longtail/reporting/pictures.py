@@ -98,8 +98,8 @@ def _sentences(exhibits: Exhibits, training: Outlook, most: int) -> Iterator[str
         yield f"Its network looked at the training and validation images ({share} in one view). {SEEN}"
     if originals.unread:
         unread = len(originals.unread)
-        one = "1 image is missing, changed or cannot be opened, and is left out."
-        yield one if unread == 1 else f"{unread:,} images are missing, changed or cannot be opened, and are left out."
+        were = "1 image that was looked for is" if unread == 1 else f"{unread:,} images that were looked for are"
+        yield f"{were} missing or changed, or cannot be opened, and left out."
     if exhibits.thumbnails.refused:
         refused = exhibits.thumbnails.refused
         yield f"{counted(refused, 'picture')} {'is' if refused == 1 else 'are'} left out, so that the report stays small."

@@ -104,15 +104,22 @@ def _draw(axes: Any, panel: _Panel) -> list[tuple[Cell, ...]]:
         median = panel.factor * median_difference(answer.logits, answer.labels, label)
         shown = np.clip(median, differences[0], differences[-1])
         name = f"{shortened(answer.classes[label], 18)}, {counted(counts[label], 'image')}"
-        style = {"color": COLOURS[place], "label": labelled(name)}
-        line = {"linestyle": "none" if panel.loss is None else "-"}
-        at = [] if np.isnan(shown) else [int(np.abs(differences - shown).argmin())]
-        axes.plot(differences, curve, **style, **line, marker=MARKERS[place], markevery=at, markersize=8)
+        line = "none" if panel.loss is None else "-"
+        style: dict[str, Any] = {"color": COLOURS[place], "label": labelled(name), "linestyle": line}
+        if not np.isnan(shown):
+            style |= {"marker": MARKERS[place], "markevery": [int(np.abs(differences - shown).argmin())], **_ring(place)}
+        if panel.loss is not None or not np.isnan(shown):
+            axes.plot(differences, curve, **style)
         class_cells = (answer.classes[label], counts[label])
         rows += [(*class_cells, float(x), float(y), "curve") for x, y in zip(differences, curve, strict=True)]
         rows.append((*class_cells, None if np.isnan(median) else median, None, "median test image"))
     _dress(axes, panel.title)
     return rows
+
+
+def _ring(place: int) -> dict[str, Any]:
+    """Look of a marker by its place: hollow, each within the one before, so that none hides another."""
+    return {"fillstyle": "none", "markeredgewidth": 1.8, "markersize": 14 - 3 * place}
 
 
 def _dress(axes: Any, title: str) -> None:

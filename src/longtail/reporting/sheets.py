@@ -55,7 +55,7 @@ def as_markdown(sheet: Sheet) -> str:
 def as_latex(sheet: Sheet) -> str:
     """The table as a LaTeX `table` with the lines of the package booktabs."""
     columns = "l" * sheet.names + "r" * (len(sheet.header) - sheet.names)
-    header, *rows = (" & ".join(map(_latex, row)) + r" \\" for row in (sheet.header, *sheet.rows))
+    header, *rows = map(_latex_row, (sheet.header, *sheet.rows))
     body = (rf"\begin{{tabular}}{{{columns}}}", r"\toprule", header, r"\midrule", *rows, r"\bottomrule", r"\end{tabular}")
     caption = " ".join((f"{sheet.title}.", *sheet.caption))
     return "\n".join((r"\begin{table}", r"\centering", *body, rf"\caption{{{_latex(caption)}}}", r"\end{table}")) + "\n"
@@ -96,6 +96,13 @@ def check_format(name: str) -> None:
     """
     if name not in (TEXT, *FORMATS):
         raise UserError(unknown("format", name, [TEXT, *FORMATS]))
+
+
+def _latex_row(row: Sequence[str]) -> str:
+    """A line of a tabular; a first cell that begins with [ or * would be read as an option of the line before."""
+    cells = list(map(_latex, row))
+    guard = "{}" if cells[0].startswith(("[", "*")) else ""
+    return guard + " & ".join(cells) + r" \\"
 
 
 def _latex(text: str) -> str:

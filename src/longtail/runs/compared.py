@@ -16,7 +16,7 @@ from longtail.runs.folder import RunFolder
 from longtail.runs.judged import adjusted_to
 from longtail.runs.judging import judged_again
 from longtail.runs.layout import ANSWERS, chosen_run
-from longtail.runs.listed import Image, listed_images
+from longtail.runs.listed import Image, listed_images, option_for_same_images
 from longtail.runs.report import NAME as REPORT
 from longtail.runs.report import RunReport
 from longtail.runs.table import IDENTITY
@@ -156,9 +156,10 @@ def _aligned(run: Answers, first: Answers) -> Answers:
             len(missing) or abs(len(run.images) - len(first.images)),
             f", such as {missing[0][0]}" if missing else "",
         )
+        option = option_for_same_images(first.folder)
+        same = f" Train with {option} to have the same." if option else ""
         raise UserError(
-            f"{both} were not evaluated on the same test images: {number} of {len(first.images)} differ{such_as}. Train with "
-            f"`split={first.folder / 'split.csv'}` to have the same."
+            f"{both} were not evaluated on the same test images: {number} of {len(first.images)} differ{such_as}.{same}"
         )
     order = torch.tensor([place[image] for image in here])
     adjusted = None if run.adjusted is None else run.adjusted[order]

@@ -5,9 +5,12 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Sequence
+from pathlib import Path
 
+from longtail.runs.folder import RunFolder
 from longtail.text import unguarded
 
+FOLDER_DATA = "longtail.data.folder.folder_data"
 Image = tuple[str, str, str]  # path, class, hash of the content; "" where it is not known
 
 
@@ -37,3 +40,11 @@ def said_of_other(first: Sequence[Image], other: Sequence[Image]) -> str:
     """How many of the first images differ from the others, such as "12 of 60 differ, such as a/1.png"; "" where none does."""
     differing = other_images(first, other)
     return f"{len(differing):,} of {max(len(first), len(other)):,} differ, such as {differing[0][0]}" if differing else ""
+
+
+def option_for_same_images(folder: Path) -> str:
+    """The option that gives another run the images of this one, in backticks: its split, or of named settings its seed."""
+    data = RunFolder(folder).record["setting"].get("data", {})
+    if data.get("call", FOLDER_DATA) == FOLDER_DATA:
+        return f"`split={folder / 'split.csv'}`"
+    return f"`split_seed={data['split_seed']}`" if "split_seed" in data else ""

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from longtail.errors import UserError
 from longtail.runs.files import encoded, read_bytes, write_bytes
-from longtail.runs.layout import data_file, folder_name
+from longtail.runs.layout import data_file, finished_runs, folder_name
 
 
 @dataclass(frozen=True)
@@ -80,8 +80,11 @@ def owner_of(runs: Path, name: str) -> Owner | None:
 def data_behind(runs: Path, what: str) -> str:
     """What `train` takes for more runs like those below `what`: a path that is there, or a setting, as it is.
 
-    In place of the name of a folder of runs it is the place of their data, which may not be there any more.
+    In place of a folder of runs, or of its name, it is the place of their data, which may not be there any more.
     """
+    path = Path(what).expanduser()
+    if path.resolve().parent == runs.resolve() and any(finished_runs(runs, path.name)):
+        what = path.name
     owner = None if Path(what).expanduser().exists() else owner_of(runs, what)
     return what if owner is None else owner.data
 

@@ -135,7 +135,9 @@ def _read_lines(file: Path, note: Note) -> list[StoredResult]:
 
 
 def _lines(file: Path) -> list[str]:
-    return read_bytes(file).decode(errors="surrogateescape").splitlines()
+    """The lines of a file, which end with a line feed alone: a text within them may hold other line breaks."""
+    text = read_bytes(file).decode(errors="surrogateescape").replace("\r\n", "\n").removesuffix("\n")
+    return text.split("\n") if text else []
 
 
 def _numbered(file: Path, lines: Sequence[str], note: Note) -> Iterator[tuple[int, StoredResult]]:

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from longtail.errors import UserError
 from longtail.runs.folder import RunFolder
-from longtail.runs.listed import listed_images, other_images, said_of_other
+from longtail.runs.listed import listed_images, option_for_same_images, other_images, said_of_other
 from longtail.runs.seals import sha256
 from longtail.runs.table import Row
 
@@ -23,14 +22,14 @@ class Apart:
         usual: index of the first row that is on the images of most rows.
         tested: how many test images differ, such as "12 of 60 differ, such as a/1.png"; "" where none does.
         trained: numbers of training images of these rows and of the usual ones, where the test images are the same.
-        split: the split.csv of the usual rows; None where no run folder of theirs was read.
+        option: the option that trains on the images of the usual rows; "" where no run folder of theirs was read.
     """
 
     rows: tuple[int, ...]
     usual: int
     tested: str
     trained: tuple[int, int] | None
-    split: Path | None
+    option: str
 
 
 def rows_apart(rows: Sequence[Row]) -> list[Apart]:
@@ -64,11 +63,11 @@ def _lists(rows: Sequence[Row]) -> dict[str, bytes]:
 def _apart(rows: Sequence[Row], own: tuple[int, ...], usual: int, lists: dict[str, bytes]) -> Apart | None:
     mine, theirs = (lists.get(rows[index].split) for index in (own[0], usual))
     folder = rows[usual].folder
-    split = None if folder is None else folder / "split.csv"
+    option = "" if folder is None else option_for_same_images(folder)
     if mine is None or theirs is None:
-        return Apart(own, usual, "", None, split)
+        return Apart(own, usual, "", None, option)
     tested = said_of_other(listed_images(theirs), listed_images(mine))
     if tested:
-        return Apart(own, usual, tested, None, split)
+        return Apart(own, usual, tested, None, option)
     learned, shown = (listed_images(listed, "train") for listed in (mine, theirs))
-    return Apart(own, usual, "", (len(learned), len(shown)), split) if other_images(learned, shown) else None
+    return Apart(own, usual, "", (len(learned), len(shown)), option) if other_images(learned, shown) else None

@@ -112,12 +112,15 @@ def report_of_groups(rows: Sequence[Row]) -> RunReport:
 def _in_same_groups(rows: Sequence[Row]) -> Iterator[Row]:
     """The rows, with the same classes in a group where their runs keep other parts of the same images for validation."""
     usual = report_of_groups(rows)
+    groups = _groups(usual)
     for row in rows:
-        own = row.reports[0]
-        same = (own.group_rule, _labelled(own)) == (usual.group_rule, _labelled(usual))
-        groups = shot_groups(usual.class_counts, rule=usual.group_rule)
-        alike = all(shot_groups(report.class_counts, rule=report.group_rule) == groups for report in row.reports)
-        yield replace(row, groups=groups) if same and not alike else row
+        same = row.reports[0].group_rule == usual.group_rule and _labelled(row.reports[0]) == _labelled(usual)
+        yield replace(row, groups=groups) if same and any(_groups(report) != groups for report in row.reports) else row
+
+
+def _groups(report: RunReport) -> Mapping[str, Sequence[int]]:
+    """Labels of the classes in each group; none of a result from a file, which has no classes."""
+    return shot_groups(report.class_counts, rule=report.group_rule) if report.classes else {}
 
 
 def _labelled(report: RunReport) -> tuple[list[str], int]:

@@ -19,6 +19,7 @@ from longtail.runs.run import Run
 from longtail.settings import cifar10_lt
 from longtail.spec.cost import plain_size, stage_costs
 from longtail.spec.description import digest, parameters_of
+from longtail.spec.own_code import is_own
 from longtail.spec.recipe import Recipe, Setting
 from longtail.workflow.cells import Cells
 from longtail.workflow.checks import check
@@ -87,7 +88,7 @@ def plan_of(cells: Sequence[Cell], measured: Iterable[Measured], base: Request, 
         setting, recipe = experiments.setting(cell), experiments.recipe(cell)
         terms = Terms(setting.budget, tuple(stage.epochs for stage in recipe.stages), setting.views)
         stages, needs_weights = _stages(recipe, setting, base), bool(parameters_of(setting.backbone).get("pretrained"))
-        for seed in sorted(set(range(seeds)) - _seeds_of(cell, terms, done, base)):
+        for seed in sorted(set(range(seeds)) - _seeds_of(cell, terms, done, base, _holds_out(cell, recipe, setting, base))):
             planned = PlannedRun(cell, experiments.request(cell, seed=seed), terms, math.nan, needs_weights)
             runs.append((planned, {(name, seed): cost for name, cost in stages.items()}))
     unreadable = _unreadable({run.cell.column.setting: run.request for run, _ in runs})
@@ -117,11 +118,24 @@ def _result(outcome: Outcome) -> Result | UserError:
     return Result(Run(outcome.folder), outcome.report)
 
 
-def _seeds_of(cell: Cell, terms: Terms, measured: Iterable[Measured], base: Request) -> set[int]:
-    """Seeds at which the cell has been measured under the terms, whatever was held out for validation."""
+def _seeds_of(cell: Cell, terms: Terms, measured: Iterable[Measured], base: Request, holds_out: bool | None) -> set[int]:
+    """Seeds at which the cell has been measured under the terms.
+
+    Args:
+        holds_out: whether training images are held out for validation; None where results with and without count alike.
+    """
     own = [each for each in measured if each.cell == cell and replace(each.terms, held_out=0) == terms]
+    own = [each for each in own if holds_out in (None, each.terms.held_out > 0)]
     reports = [report for each in own for report in each.reports]
     return {report.seed for report in reports if base.protocol == "clean" or report.protocol == base.protocol}
+
+
+def _holds_out(cell: Cell, recipe: Recipe, setting: Setting, base: Request) -> bool | None:
+    """Whether a run holds training images out; None where the data may come with validation images of their own."""
+    own = {name: published for name, published in PUBLISHED.items() if "val" in published.images}
+    if is_own(cell.column.setting) or parameters_of(setting.data).get("name") in own:
+        return None
+    return bool(base.val) if base.val is not None else reference_of(recipe.inference) == "val"
 
 
 def _stages(recipe: Recipe, setting: Setting, base: Request) -> dict[str, float]:
