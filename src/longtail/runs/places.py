@@ -77,14 +77,17 @@ def owner_of(runs: Path, name: str) -> Owner | None:
         return None
 
 
+def name_below(runs: Path, path: Path) -> str | None:
+    """Name of a setting's folder of finished runs that the path itself is; None for any other path."""
+    return path.name if path.resolve().parent == runs.resolve() and any(finished_runs(runs, path.name)) else None
+
+
 def data_behind(runs: Path, what: str) -> str:
     """What `train` takes for more runs like those below `what`: a path that is there, or a setting, as it is.
 
     In place of a folder of runs, or of its name, it is the place of their data, which may not be there any more.
     """
-    path = Path(what).expanduser()
-    if path.resolve().parent == runs.resolve() and any(finished_runs(runs, path.name)):
-        what = path.name
+    what = name_below(runs, Path(what).expanduser()) or what
     owner = None if Path(what).expanduser().exists() else owner_of(runs, what)
     return what if owner is None else owner.data
 

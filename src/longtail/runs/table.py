@@ -18,7 +18,7 @@ from longtail.results import GROUPS
 from longtail.runs.folder import RunFolder
 from longtail.runs.layout import finished_runs
 from longtail.runs.locks import Note, silent
-from longtail.runs.places import data_behind, name_of_trained
+from longtail.runs.places import data_behind, name_below, name_of_trained
 from longtail.runs.report import RunReport, read_report
 from longtail.runs.results_file import StoredResult, without_copies
 from longtail.runs.row_differences import Record, differences_of
@@ -167,7 +167,7 @@ def _name_of(runs: Path, setting: str) -> str:
     if is_own(setting):
         return _own_name(setting)
     path = Path(setting).expanduser()
-    return name_of_trained(runs, path) if path.exists() else setting
+    return name_below(runs, path) or (name_of_trained(runs, path) if path.exists() else setting)
 
 
 def _own_name(text: str) -> str:
