@@ -17,7 +17,8 @@ from longtail.cli.options import as_request, flag, in_flags, names_in
 from longtail.errors import UserError
 from longtail.losses import GCLLoss, clouds
 from longtail.recipes import gcl
-from longtail.spec.description import change, digest
+from longtail.spec.changing import change
+from longtail.spec.description import digest
 from longtail.weighting import deferred, effective_number, power
 from longtail.workflow.command import command_of
 from longtail.workflow.request import Request

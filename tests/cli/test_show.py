@@ -13,7 +13,8 @@ from longtail import recipes, schedules, settings
 from longtail.cli.recipe_lines import Line, gloss_of, rates_in_words
 from longtail.cli.recipe_page import sections_of
 from longtail.losses import GCLLoss
-from longtail.spec.description import change, digest, look_up
+from longtail.spec.changing import change, look_up
+from longtail.spec.description import digest
 from longtail.weighting import Progress
 
 SMALL = {"apple": 30, "berry": 12, "citron": 6}

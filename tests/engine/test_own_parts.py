@@ -17,7 +17,7 @@ from longtail.errors import UserError
 from longtail.heads import CosineHead
 from longtail.losses import GCLLoss
 from longtail.runs.run import Run
-from longtail.spec.description import change
+from longtail.spec.changing import change
 from longtail.spec.experiment import Experiment
 from longtail.weighting import effective_number
 

@@ -21,7 +21,7 @@ from longtail.heads import CosineHead, LinearHead
 from longtail.networks.backbones import CifarResNet
 from longtail.networks.classifier import Classifier
 from longtail.runs.run import Run
-from longtail.spec.description import change
+from longtail.spec.changing import change
 from longtail.spec.experiment import Experiment
 from longtail.steps import classify
 from longtail.weighting import Progress, effective_number, power

@@ -12,7 +12,8 @@ from torchvision.transforms.v2 import ColorJitter
 from longtail import inference, recipes, settings, steps, weighting
 from longtail.errors import UserError
 from longtail.losses import CrossEntropyLoss, FocalLoss, clouds
-from longtail.spec.description import change, checked, describe, digest, parameters_of
+from longtail.spec.changing import change, checked
+from longtail.spec.description import describe, digest, parameters_of
 from longtail.spec.experiment import Experiment
 from longtail.spec.parts import restore
 from longtail.weighting import Progress

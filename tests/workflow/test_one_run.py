@@ -16,7 +16,8 @@ from longtail import recipes, settings, weighting
 from longtail.data.digits import digits_lt as digits_data
 from longtail.errors import UserError
 from longtail.losses import GCLLoss, clouds
-from longtail.spec.description import describe, digest, look_up
+from longtail.spec.changing import look_up
+from longtail.spec.description import describe, digest
 from longtail.spec.recipe import with_augmentation
 from longtail.workflow import one_run as workflow
 from longtail.workflow.checks import check

@@ -12,7 +12,7 @@ import torch
 import longtail
 from commands import paint
 from longtail.errors import UserError, WrongTypeError
-from longtail.spec.description import checked
+from longtail.spec.changing import checked
 from longtail.spec.parsing import parse_value
 from longtail.weighting import effective_number, power
 from longtail.workflow.checks import check

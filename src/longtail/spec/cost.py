@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from longtail.errors import UserError
-from longtail.spec.description import change, parameters_of
+from longtail.spec.changing import change
+from longtail.spec.description import parameters_of
 from longtail.spec.recipe import Recipe, Setting, Stage
 from longtail.steps import bilateral
 

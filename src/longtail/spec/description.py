@@ -1,19 +1,17 @@
-"""Describes recipes as JSON, hashes them, and changes them at a dotted path. All of it works on any plain data."""
+"""Describes recipes as JSON, and hashes them. All of it works on any plain data."""
 
 from __future__ import annotations
 
 import hashlib
 import inspect
 import json
-import math
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import Field, fields, is_dataclass, replace
+from dataclasses import Field, fields, is_dataclass
 from functools import partial
 from typing import Any
 
 from longtail.errors import UserError
-from longtail.text import did_you_mean
 
 # Current import paths of parts that descriptions, and so the hashes of experiments, name by an earlier import path. A part that
 # moves once more gets its new path on the right side; the left side never changes.
@@ -108,73 +106,6 @@ def public_path(function: Callable[..., Any]) -> str:
     return f"{package if getattr(sys.modules.get(package), name, None) is function else module}.{name}"
 
 
-def change(thing: Any, path: str, value: Any) -> Any:
-    """A copy of `thing` with the value at a dotted path replaced, as by `change(recipe, "stages.0.loss.scale", 20)`.
-
-    Raises:
-        UserError: the path names something that does not exist (the message lists what does), or the value does not fit there.
-    """
-    head, rest = _first(thing, path)
-    current = member(thing, head)
-    new = change(current, rest, value) if rest else checked(value, current, head)
-    if isinstance(thing, tuple):
-        index = int(head)
-        return (*thing[:index], new, *thing[index + 1 :])
-    if isinstance(thing, partial):
-        return partial(thing.func, **{**thing.keywords, head: new})
-    if is_dataclass(thing) and not isinstance(thing, type):
-        return replace(thing, **{head: new})
-    if isinstance(thing, Mapping):
-        return {**thing, head: new}
-    return partial(thing, **{head: new})
-
-
-def look_up(thing: Any, path: str) -> Any:
-    """The value at a dotted path, the one that `change` would replace."""
-    head, rest = _first(thing, path)
-    return look_up(member(thing, head), rest) if rest else member(thing, head)
-
-
-def checked(value: Any, current: Any, name: str) -> Any:
-    """Returns `value`, as a float or tuple where it replaces one.
-
-    Args:
-        value: the new value.
-        current: the value that it replaces.
-        name: name of the field or hyper-parameter, for the message.
-
-    Raises:
-        UserError: the value is not finite, has another type than the current one, or is below 1 where it counts epochs or images.
-    """
-    if isinstance(value, float) and not math.isfinite(value):
-        raise UserError(f"'{name}' must be a finite number; got {value}.")
-    if isinstance(current, bool) or current is None or callable(current):
-        fits = isinstance(value, bool) if isinstance(current, bool) else True
-        fits = fits and not (callable(current) and not callable(value) and value is not None)
-    elif isinstance(current, (int, float)):
-        fits = isinstance(value, (int, float)) and not isinstance(value, bool)
-        fits = fits and not (isinstance(current, int) and float(value) != int(value) and name != "scale")
-    else:
-        fits = isinstance(value, type(current)) or (isinstance(current, tuple) and isinstance(value, list))
-    if not fits:
-        raise UserError(f"'{name}' is {_shown(current)} and cannot become {_shown(value)}.")
-    if name in ("epochs", "batch_size") and value < 1:
-        raise UserError(f"'{name}' must be at least 1; got {value}.")
-    if isinstance(value, (list, tuple)) and isinstance(current, tuple):
-        return tuple(_as_number(each, current[0] if current else None) for each in value)
-    return tuple(value) if isinstance(value, list) else _as_number(value, current)
-
-
-def _as_number(value: Any, current: Any) -> Any:
-    """A number as the one that it replaces is written, so that 1 and 1.0 are the same experiment; anything else as it is."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or isinstance(current, bool):
-        return value
-    if isinstance(current, float):
-        return float(value)
-    whole = isinstance(value, float) and value.is_integer() and (current is None or isinstance(current, int))
-    return int(value) if whole else value
-
-
 def parameters_of(function: Callable[..., Any]) -> dict[str, Any]:
     """Hyper-parameters of a function, class or partial with their values: fixed by the partial, else the default, else None."""
     fixed = dict(function.keywords) if isinstance(function, partial) else {}
@@ -196,46 +127,8 @@ def _is_usual(name: str, value: Any, default: Any) -> bool:
     return name in ADDED and all(isinstance(each, (int, float, str)) and each == ADDED[name] for each in (value, default))
 
 
-def _first(thing: Any, path: str) -> tuple[str, str]:
-    """The first name of a path, and the rest; in a mapping the whole path, as its keys (parameter patterns) may contain dots."""
-    if isinstance(thing, Mapping):
-        return path, ""
-    head, _, rest = path.partition(".")
-    return head, rest
-
-
-def member(thing: Any, name: str) -> Any:
-    """The value of one field or hyper-parameter, which is one step of a dotted path.
-
-    Raises:
-        UserError: there is no such field or hyper-parameter; the message lists those that exist.
-    """
-    known = _members(thing)
-    if name not in known and isinstance(thing, tuple):
-        raise UserError(f"There is no entry '{name}' in a list whose entries are {', '.join(known) or 'none'}.")
-    if name not in known:
-        owner = thing.func if isinstance(thing, partial) else thing
-        label = getattr(owner, "__name__", type(owner).__name__)
-        raise UserError(f"{label} has no '{name}'.{did_you_mean(name, known)} It has {', '.join(known) or 'nothing to change'}.")
-    return known[name]
-
-
-def _members(thing: Any) -> dict[str, Any]:
-    if isinstance(thing, tuple):
-        return {str(index): item for index, item in enumerate(thing)}
-    if is_dataclass(thing) and not isinstance(thing, type):
-        return {f.name: getattr(thing, f.name) for f in fields(thing)}
-    if isinstance(thing, Mapping):
-        return dict(thing)
-    return parameters_of(thing) if callable(thing) else {}
-
-
 def _is_hyper_parameter(parameter: inspect.Parameter) -> bool:
     if parameter.kind is parameter.KEYWORD_ONLY:
         return True
     named = parameter.kind is parameter.POSITIONAL_OR_KEYWORD and parameter.default is not parameter.empty
     return named and parameter.name != "progress"
-
-
-def _shown(value: Any) -> str:
-    return name_of(value.func if isinstance(value, partial) else value) if callable(value) else repr(value)

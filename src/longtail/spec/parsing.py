@@ -12,7 +12,8 @@ from types import ModuleType
 from typing import Any
 
 from longtail.errors import UserError
-from longtail.spec.description import checked, parameters_of
+from longtail.spec.changing import checked
+from longtail.spec.description import parameters_of
 from longtail.text import unknown
 
 

@@ -13,7 +13,8 @@ from longtail.data.listing import holds_images
 from longtail.data.priors import read_prior
 from longtail.data.splits import Data
 from longtail.errors import UserError, WrongTypeError
-from longtail.spec.description import change, checked, look_up, parameters_of
+from longtail.spec.changing import change, checked, look_up
+from longtail.spec.description import parameters_of
 from longtail.spec.own_code import OwnFile, file_of, in_use, is_own, own_function
 from longtail.spec.parsing import parse_value
 from longtail.spec.recipe import Recipe, Setting, with_augmentation, with_epochs
