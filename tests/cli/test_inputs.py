@@ -175,6 +175,20 @@ def test_inspect_names_the_step_that_is_needed_before_training(tmp_path):
     assert "First:" not in longtail("inspect", root).out
 
 
+@pytest.mark.parametrize(
+    ("counts", "said"),
+    [
+        ({"train/apple": 4}, "add images of a second class"),
+        ({"train/apple": 3, "train/berry": 3, "test/apple": 2, "test/durian": 2}, "add training images of durian, or remove"),
+        ({"apple": 1, "berry": 1}, "with one per class none is left for test"),
+    ],
+)
+def test_inspect_names_what_training_would_refuse(tmp_path, counts, said):
+    root = paint(tmp_path / "photos", counts)
+    assert said in next(line for line in longtail("inspect", root).out.splitlines() if line.startswith("First: "))
+    assert train(root, tmp_path).code == 2
+
+
 def test_images_that_lose_their_contrast_are_named(tmp_path):
     for k, name in enumerate(("cold", "hot")):
         (tmp_path / "thermal" / name).mkdir(parents=True)

@@ -263,7 +263,10 @@ def test_a_folder_is_shown_as_it_is_trained(asked, tmp_path):
     page = as_json("crt", path, *words)
     assert record["recipe"] == page["recipe"]
     assert record["setting"] == page["setting"]
-    assert "symmetry as found --symmetry training images are looked at" in shown("crt", path, "--size", 8).text
+    found = shown("crt", path, "--size", 8).text
+    assert "symmetry as found --symmetry training images are looked at" in found
+    assert "views in evaluation those of the symmetry --views" in found
+    assert "views in evaluation 2 --views" in shown("crt", path, "--size", 8, "--views", 2).text
     assert "symmetry as found" not in shown("crt", "digits_lt", "--augment", "strong").text
     departures = page["departures"]
     assert record["departures"] == [*departures["recipe"], *departures["stages"][0], *departures["stages"][1]]

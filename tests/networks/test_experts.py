@@ -125,7 +125,7 @@ def test_experts_are_restored_from_their_state():
 
 def test_experts_do_not_start_from_the_weights_of_another_kind_of_network(tmp_path):
     torch.save(ExpertsBackbone(cifar()).state_dict(), tmp_path / "experts.pt")
-    with pytest.raises(UserError, match="does not hold the weights of this backbone"):
+    with pytest.raises(UserError, match="holds a network of several experts, with which no single network can start"):
         load_backbone(cifar(), tmp_path / "experts.pt")
 
 

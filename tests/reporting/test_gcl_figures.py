@@ -18,7 +18,7 @@ from longtail.reporting.gcl_figures import gcl_figures
 from longtail.reporting.losses import cloud_sigmas, clouded_losses
 from longtail.reporting.plotting import image_of
 from longtail.reporting.saturation import clouded_gradient, median_difference, plain_gradient
-from longtail.reporting.subset import asked_classes, classes_of_figure, spread_classes
+from longtail.reporting.subset import asked_classes, classes_of_figure, shortened, spread_classes
 from longtail.reporting.tsne import laid_out
 from shown_runs import shown_run
 
@@ -106,6 +106,15 @@ def test_the_classes_that_are_shown():
     assert classes_of_figure(COUNTS, [True, True, True, True, False]) == [0, 1, 2, 3], "the largest class is smaller than 500"
     assert classes_of_figure([900, 800, 3, 2], [True] * 4) == [0, 1, 2, 3], "no classes of about 200 and 100"
     assert asked_classes(["b", "a", "b"], ["a", "b"], [9, 5], [True, True]) == [1, 0]
+
+
+def test_no_two_shortened_names_are_alike():
+    alike = ["copepod_cyclopoid_oithona", "copepod_cyclopoid_oithona_eggs", "short"]
+    assert shortened(alike, 18) == ["copepod_c…_oithona", "copepod_c…ona_eggs", "short"]
+    assert shortened(["copepod_cyclopoid_oithona", "short"], 18) == ["copepod_cyclopoid…", "short"]
+    middle = ["a" * 20 + "1" + "b" * 20, "a" * 20 + "2" + "b" * 20]
+    assert shortened(middle, 18) == middle
+    assert all(len(name) <= 18 for name in shortened(alike, 18))
 
 
 @pytest.mark.parametrize(("asked", "said"), [("e", "no class 'e'"), ("b", "no test images")])

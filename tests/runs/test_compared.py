@@ -149,6 +149,8 @@ def test_what_the_command_prints_and_writes(made, tmp_path):
     assert "gcl (seed 0) against ce (seed 0)" in said.out
     assert f"{len(contest.told_apart)} of 10 classes differ by more than noise" in said.out
     assert "those of single runs do not show how much another seed would change" in said.text
+    several = command("compare", first, second, made("gcl", 1), made("gala", 0)).text
+    assert "intervals over test images, and over seeds where a method has several" in several
     with (tmp_path / "all.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["name"] for row in rows if row["kind"] == "class"] == [each.name for each in contest.classes]

@@ -64,6 +64,17 @@ def test_all_readings_of_the_candidates_are_printed_and_one_is_marked(said, stor
     assert said.out.splitlines()[-1] == f"Next: longtail predict {said.folder} IMAGES  (uses {stored['chosen']})"
 
 
+def test_the_table_of_candidates_names_what_it_measures(said, stored, photos):
+    assert "recall" in said.out.partition("candidates ·")[2].partition("cross-entropy")[0]
+    assert "±standard error" in said.out.replace("± ", "±").replace("\n", " ")
+    assert f"The chosen run, with its record, split, model card and model: {Path(said.folder).parents[1]}" in said.text
+    train_prior = longtail(
+        "train", photos, *QUICK, "--candidates", "ce,la", "--prior", "train", "--no-refit", "--runs", photos.parent / "runs"
+    )
+    assert "expected accuracy under the class prior 'train'; set on these" in train_prior.text
+    assert "recall" not in train_prior.out.partition("candidates ·")[2].partition("last epoch")[0]
+
+
 def test_the_chosen_is_the_one_expected_ahead_within_one_standard_error(stored):
     """Trainings as short as these cost nothing."""
     close = [each for each in stored["candidates"] if each["behind"] <= each["standard_error"]]

@@ -53,6 +53,17 @@ def test_without_a_pretrained_network_left_and_right_are_told_apart_by_pixels(ki
     assert notes.texts == [f"{seen}: symmetry {name}{rest} (`symmetry`)."]
 
 
+@pytest.mark.parametrize("draw", range(5))
+def test_pixels_that_tell_no_class_say_nothing(draw):
+    """Of few images, or of such in which pixels are no better than a guess, a symmetry is not taken for granted."""
+    generator, counts = torch.Generator().manual_seed(draw), (24, 12, 8, 8)
+    pixels = torch.randint(0, 256, (sum(counts), 3, 16, 16), dtype=torch.uint8, generator=generator)
+    split = Split(tuple(map(str, range(sum(counts)))), np.repeat(range(4), counts), pixels)
+    data, notes = Data(split, split, tuple("abcd"), 16, (0.4,) * 3, (0.2,) * 3), Notes()
+    assert found_symmetry(SETTING, data, Request("noise"), notes) == "none"
+    assert "says nothing, as guesses are right about as often: symmetry none, which is safe" in notes.texts[0]
+
+
 class Heights(nn.Module):
     """A network that sees what is above and below, and the colour, but not left and right."""
 

@@ -108,8 +108,9 @@ def _classes_table(entries: Sequence[ComparedClass], *, whole: bool) -> Table:
 
 def _how(found: Comparison) -> str:
     single = [contest for contest in found.contests if len(contest.seeds) == 1 and len(found.baseline_seeds) == 1]
-    over = "over test images; those of single runs do not show how much another seed would change" if single else ""
-    over = over or "over test images and seeds"
+    alone = "over test images; those of single runs do not show how much another seed would change"
+    mixed = "over test images, and over seeds where a method has several; of two seeds they say little"
+    over = "over test images and seeds" if not single else alone if len(single) == len(found.contests) else mixed
     under = "" if found.prior is None else f" Under {text(found.prior)}: expected accuracy for these class frequencies."
     return f"Differences are in points, intervals {over}. Groups by training images ({text(found.report.group_rule)}).{under}"
 

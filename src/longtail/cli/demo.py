@@ -35,6 +35,8 @@ def run_demo(request: Request, *, seeds: int, report: bool = False, pictures: bo
     figure = recall_figure(results, demo_figure(request.runs, first.setting))
     say(f"Figure: {text(figure)}")
     page = demo_page(request.runs, first.setting)
+    if seeds > 1:
+        say(f"The page shows the first of {seeds} seeds, so that its numbers differ from these means.")
     firsts = [runs[0].folder for runs in results.values()]
     add_report(firsts, wanted=report, groups=request.groups, output=page, pictures=pictures)
     say_next(results["gcl"][0].folder, "longtail train FOLDER", "your own images, one folder per class")

@@ -36,12 +36,27 @@ def run_inspect(path: Path, *, outside: bool = False, max_pixels: int | None = N
     for title, groups in (("Identical files, different labels", found.conflicts), ("Identical files in two splits", found.leaks)):
         for files in groups[:SHOWN]:
             say(f"  {title}: {text(' = '.join(files))}")
+        if len(groups) > SHOWN:
+            say(f"  … and {len(groups) - SHOWN:,} more")
     for file, why in list(found.corrupt.items())[:SHOWN]:
         say(f"  Corrupt: {text(file)} ({text(in_flags(why))})")
-    if found.empty_classes:
-        say(f"First: {text(_to_fill(found.empty_classes))}")
+    if needed := _needed(found):
+        say(f"First: {text(needed)}")
     command = for_shell("longtail", "train", path, *_flags(found, outside=outside, max_pixels=max_pixels))
     console.print(f"Next: [bold cyan]{text(command)}[/bold cyan]", highlight=False, soft_wrap=True)
+
+
+def _needed(found: Inspection) -> str:
+    """The step without which training would refuse the images; "" where it would not."""
+    if found.empty_classes:
+        return _to_fill(found.empty_classes)
+    if len(found.counts) < 2:
+        return "add images of a second class; training tells classes apart and refuses one alone."
+    if strange := [name for names in found.unknown.values() for name in names]:
+        return f"add training images of {some(strange)}, or remove the others of these classes; training refuses them so."
+    if not found.splits and max(found.counts.values()) == 1:
+        return "add images; with one per class none is left for test, and training refuses them so."
+    return ""
 
 
 def _to_fill(empty: Sequence[str]) -> str:
@@ -103,7 +118,7 @@ def run_doctor() -> None:
     for package, version in {**versions(), "commit": commit() or "installed package"}.items():
         say(f"{package:18} {text(version)}")
     device = chosen_device("auto")
-    name = torch.cuda.get_device_name() if device == "cuda" else f"{torch.get_num_threads()} threads"
+    name = torch.cuda.get_device_name() if device == "cuda" else counted(torch.get_num_threads(), "thread")
     say(f"{'device':18} {device} ({text(name)})")
     say(f"{'bfloat16':18} {'native' if has_bfloat16(device) else 'not native here, so --precision auto means 32-true'}")
     if device == "cpu":

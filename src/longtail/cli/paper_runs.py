@@ -104,7 +104,8 @@ def run_paper_table(
         if run or not plan:
             _show(table, cells, _measured(cells, base, results) if run else measured, base, form)
         if form == TEXT:
-            say(f"Next: {text(again)} {'--run' if plan and not run else '--plan'}")
+            where = " with --root DIR or --download" if plan and missing.unreadable and not (base.root or base.download) else ""
+            say(f"Next: {text(again)} {'--run' if plan and not run else '--plan'}{where}")
     return int(failures > 0)
 
 

@@ -10,6 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 from longtail.cli.options import in_flags
 from longtail.cli.show import console, text
+from longtail.results import counted
 
 if TYPE_CHECKING:
     from longtail.spec.experiment import Experiment
@@ -62,8 +63,10 @@ class Bars:
         if not self.announced and time.monotonic() - self.began > 60 and done > self.first:
             self.announced = True
             left = (time.monotonic() - self.began) / (done - self.first) * (sum(self.epochs) - done)
-            self.note(f"{self.label}: about {_duration(left)} more")
+            self.note(f"{self.label}: {_duration(left)} more")
 
 
 def _duration(seconds: float) -> str:
-    return f"{seconds / 60:.0f} minutes" if seconds < 5400 else f"{seconds / 3600:.1f} hours"
+    if seconds < 60:
+        return "less than a minute"
+    return f"about {counted(round(seconds / 60), 'minute')}" if seconds < 5400 else f"about {seconds / 3600:.1f} hours"

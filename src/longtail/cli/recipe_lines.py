@@ -71,7 +71,8 @@ def setting_lines(setting: Setting) -> list[Line]:
         lines.append(Line("symmetry", setting.symmetry, "--symmetry"))
     elif setting.augmentation and getattr(setting.data, "func", None) is folder_data:
         lines.append(Line("symmetry", "as found", "--symmetry", "training images are looked at when training begins"))
-    lines += [Line("views in evaluation", setting.views, "--views")]
+    as_found = lines[-1].value == "as found" and setting.views == 1
+    lines += [Line("views in evaluation", "those of the symmetry" if as_found else setting.views, "--views")]
     largest = "a quarter of the training images; a method's larger batch shrinks to it, and the learning rate with the batch"
     return [*lines, Line("largest batch", setting.largest_batch, gloss=largest)] if setting.largest_batch else lines
 

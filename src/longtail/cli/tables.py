@@ -71,10 +71,21 @@ def trained_tables(reports: Sequence[RunReport]) -> Iterator[Table]:
             yield stage_table(report)
 
 
-def candidates_table(candidates: Sequence[Candidate], chosen: int) -> Table:
-    """One row per candidate: its recall on the validation images with an interval, its distance from the best, its cost."""
-    headings = ("set on these", "recall", "95 % interval", "behind", "cost")
-    table = grid("candidates · validation images, %", *headings)
+def candidates_table(candidates: Sequence[Candidate], chosen: int, prior: str) -> Table:
+    """One row per candidate: its result on the validation images with an interval, its distance from the best, its cost.
+
+    Args:
+        candidates: the candidates.
+        chosen: index of the one that was chosen.
+        prior: name of the class frequencies in use.
+    """
+    measure = "recall" if prior == "uniform" else "expected\naccuracy"
+    caption = "set on these: strength of the rule; behind: points, ± standard error; cost: passes over the training images"
+    table = grid(
+        "candidates · validation images, %",
+        *("set on these", measure, "95 %\ninterval", "behind", "cost"),
+        caption=caption if prior == "uniform" else f"expected accuracy under the class prior '{prior}'; {caption}",
+    )
     for index, candidate in enumerate(candidates):
         result = candidate.result
         low, high = (percent(end) for end in result.interval)

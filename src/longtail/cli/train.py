@@ -85,12 +85,13 @@ def _train_auto(request: Request, *, report: bool, pictures: bool) -> None:
     with Bars() as bars:
         auto = choose_method(request, bars)
     chosen = auto.candidates[auto.chosen].reading.name
-    say(candidates_table(auto.candidates, auto.chosen))
+    say(candidates_table(auto.candidates, auto.chosen, request.class_prior))
     say(result_table({chosen: auto.result.report}))
     for sentence in auto.verdict:
         say(text(in_flags(sentence)))
     shown = {"pictures": pictures, "data": auto.data, **_as_trained(request)}
     add_report([auto.run.folder], wanted=report, groups=request.groups, **shown)
+    say(f"The chosen run, with its record, split, model card and model: {text(auto.result.folder)}")
     say_next(auto.run.folder, to_predict(auto.run.folder), f"uses {chosen}")
 
 

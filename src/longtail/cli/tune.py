@@ -75,4 +75,8 @@ def _gain(found: Tuning) -> str:
     gain = found.gain
     noise = ", within noise" if gain.within_noise else ""
     kept = "" if found.tuned.strength or found.tuned.target else " The rule is kept: no other strength did better."
-    return f"Gain: {100 * gain.value:+.1f} points, 95 % interval {100 * gain.low:+.1f} to {100 * gain.high:+.1f}{noise}.{kept}"
+    before, after = (found.tuned.before["nll"], found.tuned.after["nll"])
+    doubt = " These images show no gain, and the probabilities fit them less well: --undo may be the better choice."
+    worse = doubt if gain.within_noise and after > before and not kept else ""
+    ends = f"{100 * gain.low:+.1f} to {100 * gain.high:+.1f}"
+    return f"Gain: {100 * gain.value:+.1f} points, 95 % interval {ends}{noise}.{kept}{worse}"

@@ -106,7 +106,7 @@ def _planned(listing: Listing, imbalance: float | None, split_seed: int) -> _Pla
     if listing.splits is None:
         chosen = stratified(labels, len(classes), 0.2, seed=split_seed, at_least_one_of=2)
         if not len(chosen):
-            raise BadFolder(f"'{listing.root}' has one image per class, so that none is left for test; add images.")
+            raise BadFolder("There is one image per class, so that none is left for test; add images.")
         splits = {"train": whole.take(np.setdiff1d(np.arange(len(labels)), chosen)), "test": whole.take(chosen)}
     else:
         names = np.array(listing.splits)

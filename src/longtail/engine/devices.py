@@ -10,6 +10,7 @@ import torch
 from longtail.engine.compute import PRECISIONS, Compute
 from longtail.engine.group import own_place
 from longtail.errors import UserError
+from longtail.results import counted
 from longtail.runs.devices import chosen_device
 from longtail.text import unknown
 from longtail.together import world
@@ -76,4 +77,4 @@ def device_name(device: Any) -> str:
 
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    return f"CPU {platform.machine()}, {torch.get_num_threads()} threads"
+    return f"CPU {platform.machine()}, {counted(torch.get_num_threads(), 'thread')}"

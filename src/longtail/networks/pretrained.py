@@ -29,6 +29,11 @@ def load_backbone(backbone: nn.Module, path: Path) -> int:
     own = {_bare(name): name for name in backbone.state_dict()}
     matching = {own[bare]: tensor for bare, tensor in found.items() if bare in own and _fits(backbone, own[bare], tensor)}
     missing = [name for name in backbone.state_dict() if name not in matching and not name.endswith("num_batches_tracked")]
+    if missing and any("experts" in name.split(".") for name in found):
+        raise UserError(
+            f"'{path}' holds a network of several experts, with which no single network can start; give the run of a method with "
+            f"one network, such as ce."
+        )
     if missing:
         raise UserError(
             f"'{path}' does not hold the weights of this backbone: {len(missing)} of its {len(own)} tensors are missing or have "

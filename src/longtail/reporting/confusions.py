@@ -10,6 +10,7 @@ import numpy as np
 from longtail.reporting.answer import Answer, Array
 from longtail.reporting.plotting import FONT, GREY, new_axes, new_figure, plain
 from longtail.reporting.section import Cell, Drawing, Section, Table
+from longtail.reporting.subset import shortened
 from longtail.results import counted, percent, wilson
 
 PAIRS = 30
@@ -60,13 +61,15 @@ def _sentences(answers: Sequence[Answer], found: Mapping[str, Mapping[Pair, int]
     for answer in answers:
         pairs, classes = found[answer.name], answer.classes
         if pairs:
-            true, other = max(pairs, key=lambda pair: pairs[pair])
+            true, other = max(pairs, key=lambda pair: (pairs[pair], pairs[pair] / answer.report.test.test_counts[pair[0]]))
+            alike = sum(images == pairs[true, other] for images in pairs.values()) - 1
+            also = f", and as often in {counted(alike, 'other pair')}" if alike else ""
             images, of = pairs[true, other], answer.report.test.test_counts[true]
             wrong = sum(pairs.values())
             yield (
                 f"{answer.name}: {wrong:,} of {counted(len(answer.labels), 'test image')} {'is' if wrong == 1 else 'are'} taken "
                 f"for another class; most often '{classes[true]}' for '{classes[other]}', {images:,} of {counted(of, 'image')} "
-                f"({percent(images / of, unit=' %')})."
+                f"({percent(images / of, unit=' %')}){also}."
             )
 
 
@@ -132,16 +135,17 @@ def _matrix(answer: Answer, index: int) -> Drawing:
 
 def _matrix_figure(shares: Array, names: Sequence[str]) -> Any:
     classes, size = len(names), FONT - 1 if len(names) <= 30 else FONT - 3
+    short = list(map(plain, shortened(names, NAME)))
     figure = new_figure(height=max(2.4, 0.9 + classes * max(0.135, min(0.36, 4 / classes))))
     axes = new_axes(figure, xlabel="predicted class", ylabel="true class")
     axes.imshow(_tints(shares), interpolation="nearest", aspect="auto")
     axes.grid(visible=False)
     if classes <= BY_NAME:
-        axes.set_yticks(range(classes), [plain(_short(name)) for name in names], fontsize=size)
-        axes.set_xticks(range(classes), [plain(_short(name)) for name in names], fontsize=size, rotation=90)
+        axes.set_yticks(range(classes), short, fontsize=size)
+        axes.set_xticks(range(classes), short, fontsize=size, rotation=90)
     else:
         axes.set(xlabel="predicted class, by its place from above")
-        numbered = [f"{plain(_short(name))} ({place})" for place, name in enumerate(names, 1)]
+        numbered = [f"{name} ({place})" for place, name in enumerate(short, 1)]
         axes.set_yticks(range(classes), numbered, fontsize=size)
         axes.set_xticks(range(4, classes, 5), [f"({place})" for place in range(5, classes + 1, 5)], fontsize=size)
     if classes <= WRITTEN:
@@ -171,7 +175,3 @@ def _tints(shares: Array) -> Array:
     tints = np.concatenate([np.where(right, to_rgb(RIGHT), to_rgb(WRONG)), np.sqrt(shares)[..., None]], axis=2)
     tints[np.isnan(shares)] = (*to_rgb(GREY), 0.3)
     return tints
-
-
-def _short(name: str) -> str:
-    return name if len(name) <= NAME else f"{name[: NAME - 1]}…"

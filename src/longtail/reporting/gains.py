@@ -11,6 +11,7 @@ from longtail.reporting.answer import Answer
 from longtail.reporting.pairs import experiments, name_of_experiment
 from longtail.reporting.plotting import FONT, GREY, GROUP_COLOURS, legend, new_axes, new_figure, plain
 from longtail.reporting.section import Drawing, Table
+from longtail.reporting.subset import shortened
 from longtail.results import GROUPS
 
 NAMED = 30  # classes up to which each bar has a name
@@ -67,12 +68,8 @@ def _label(axes: Any, rows: Sequence[Row], named: bool) -> None:
     difference = "difference of recall in points"
     if named:
         axes.set(xlabel=difference, ylim=(len(rows) - 0.5, -0.5))
-        axes.set_yticks(range(len(rows)), [plain(_short(row[0])) for row in rows], fontsize=FONT - 1)
+        axes.set_yticks(range(len(rows)), list(map(plain, shortened([row[0] for row in rows]))), fontsize=FONT - 1)
         axes.axvline(0, color=GREY, linewidth=0.8)
     else:
         axes.set(ylabel=difference, xlabel="classes, largest gain first", xlim=(-0.5, len(rows) - 0.5))
         axes.axhline(0, color=GREY, linewidth=0.8)
-
-
-def _short(name: str) -> str:
-    return name if len(name) <= 24 else f"{name[:23]}…"

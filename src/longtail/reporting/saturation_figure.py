@@ -99,11 +99,13 @@ def _draw(axes: Any, panel: _Panel) -> list[tuple[Cell, ...]]:
     answer, differences = panel.answer, panel.differences
     counts, rows = answer.report.class_counts, list[tuple[Cell, ...]]()
     axes.plot(differences, plain_gradient(differences), color=GREY, linestyle="--", label="cross-entropy", zorder=3)
-    for place, label in enumerate(spread_classes(counts)):
+    chosen = spread_classes(counts)
+    names = shortened([answer.classes[label] for label in chosen], 18)
+    for place, label in enumerate(chosen):
         curve = panel.gradient(differences, label)
         median = panel.factor * median_difference(answer.logits, answer.labels, label)
         shown = np.clip(median, differences[0], differences[-1])
-        name = f"{shortened(answer.classes[label], 18)}, {counted(counts[label], 'image')}"
+        name = f"{names[place]}, {counted(counts[label], 'image')}"
         line = "none" if panel.loss is None else "-"
         style: dict[str, Any] = {"color": COLOURS[place], "label": labelled(name), "linestyle": line}
         if not np.isnan(shown):

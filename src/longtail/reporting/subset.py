@@ -53,6 +53,12 @@ def asked_classes(asked: Sequence[str], names: Sequence[str], counts: Sequence[i
     return [names.index(name) for name in dict.fromkeys(asked)]
 
 
-def shortened(name: str, length: int = 24) -> str:
-    """A name that fits into a legend."""
-    return name if len(name) <= length else f"{name[: length - 1]}…"
+def shortened(names: Sequence[str], length: int = 24) -> list[str]:
+    """Names that fit into a legend: cut at their ends, those that would be alike in the middle, and no two alike."""
+    cut = [name if len(name) <= length else f"{name[: length - 1]}…" for name in names]
+    half = length // 2
+    middle = [
+        short if cut.count(short) == 1 else f"{name[:half]}…{name[half - length + 1 :]}"
+        for name, short in zip(names, cut, strict=True)
+    ]
+    return [short if middle.count(short) == 1 else name for name, short in zip(names, middle, strict=True)]

@@ -78,10 +78,11 @@ def laid_out(features: Array) -> Array:
 
 def _draw(axes: Any, answer: Answer, points: Array, labels: Array, shown: Sequence[int]) -> None:
     counts = answer.report.class_counts
+    names = shortened([answer.classes[label] for label in shown])
     for place, label in enumerate(shown):
         own = points[labels == label]
         style = {"color": COLOURS[place % len(COLOURS)], "marker": MARKERS[place % len(MARKERS)]}
-        name = labelled(f"{shortened(answer.classes[label])} ({counts[label]:,})")
+        name = labelled(f"{names[place]} ({counts[label]:,})")
         axes.scatter(*own.T, s=12, alpha=0.75, linewidths=0, **style, label=name)
     axes.set(xticks=[], yticks=[])
     axes.set_title(plain(answer.name), color=GREY, fontsize=10)

@@ -64,8 +64,7 @@ def found_symmetry(setting: Setting, data: Data, request: Request, watcher: Watc
     if request.weights is not None or request.pretrained:
         features = _features(setting, request)
         upright, quarter, back = (_recognised(features, images, labels, view) for view in (_same, _turned, _back))
-        seen = upright.mean() - 1 / len(data.classes) > 3 * upright.std() / len(upright) ** 0.5  # better than by chance
-        if seen and (quarter.mean() + back.mean()) / 2 >= KEPT * upright.mean():
+        if _beyond_chance(upright, data) and (quarter.mean() + back.mean()) / 2 >= KEPT * upright.mean():
             watcher.note("Images turned by 90 degrees are recognised about as well: symmetry square (`symmetry`).")
             return "square"
     plain, mirrored = (_recognised(_pixels, images, labels, view) for view in (_same, _mirrored))
@@ -74,12 +73,18 @@ def found_symmetry(setting: Setting, data: Data, request: Request, watcher: Watc
     rates = (
         f"{plain.mean():.0%} of {len(images)} training images are recognised, and {mirrored.mean():.0%} of their mirror images"
     )
-    if clearly:
+    if clearly or not _beyond_chance(plain, data):
+        why = "" if clearly else ", which says nothing, as guesses are right about as often"
         safe = "symmetry none, which is safe; choose another where left and right mean nothing"
-        watcher.note(f"By their pixels, {rates}: {safe} (`symmetry`).")
+        watcher.note(f"By their pixels, {rates}{why}: {safe} (`symmetry`).")
         return "none"
     watcher.note(f"By their pixels, {rates}: symmetry mirror (`symmetry`).")
     return "mirror"
+
+
+def _beyond_chance(recognised: Float[Tensor, " images"], data: Data) -> bool:
+    """Whether images are clearly recognised more often than by a guess among all classes."""
+    return bool(recognised.mean() - 1 / len(data.classes) > 3 * recognised.std() / len(recognised) ** 0.5)
 
 
 def _sample(data: Data) -> tuple[Tensor, Tensor]:
