@@ -23,6 +23,7 @@ def test_a_row_says_first_what_few_others_have():
         ("32-true", "32-true"),
         (0.5, "0.5"),
         (None, "None"),
+        ("", "none"),
     ],
 )
 def test_a_part_of_ones_own_is_shown_with_the_version_of_its_file(value, shown):

@@ -18,6 +18,7 @@ from longtail.data.splits import Data, Split
 from longtail.errors import DamagedFile, OutOfSpace
 from longtail.inference import Predictions, as_trained
 from longtail.runs import provenance as runs
+from longtail.runs.folder import RunFolder
 from longtail.runs.judged import stored_predictions
 from longtail.runs.run import Run
 from longtail.runs.seals import MARK, read_tensors, sha256, write_tensors
@@ -131,6 +132,14 @@ def test_another_experiment_is_refused(run):
     with pytest.raises(ValueError, match=r"'.*run' holds another experiment .*Choose another folder with `runs=DIR`, or move it"):
         run.open({"experiment": "b"})
     assert run.read_json("record.json") == {"experiment": "a"}
+
+
+def test_in_a_folder_of_runs_one_is_named(tmp_path):
+    (tmp_path / "photos" / "ce" / "0-abc").mkdir(parents=True)
+    (tmp_path / "photos" / "ce" / "0-abc" / "report.json").write_text("{}")
+    for folder in (tmp_path / "photos", tmp_path / "photos" / "ce"):
+        with pytest.raises(FileNotFoundError, match=r"it is a folder of runs; give one of them, such as '.*photos/ce/0-abc'\.$"):
+            RunFolder(folder).record  # noqa: B018
 
 
 @pytest.mark.parametrize("name", ["record.json", "report.json", "model/config.json"])

@@ -11,7 +11,7 @@ from typing import Any
 from longtail.errors import DamagedFile, MissingFileError, UserError
 from longtail.runs.files import encoded, read_bytes, sweep, write_bytes
 from longtail.runs.locks import Note, locked, silent
-from longtail.runs.seals import REMEDY, is_sealed, json_text, parsed, read_json, sha256, write_json
+from longtail.runs.seals import REMEDY, is_sealed, json_text, no_run, parsed, read_json, sha256, write_json
 
 RECORD, REPORT, CHECKSUMS = "record.json", "report.json", "checksums.json"
 
@@ -146,7 +146,7 @@ class RunFolder:
         if not (self.folder / name).exists():
             if self.finished and name in self.checksums:
                 raise DamagedFile(f"'{self.folder / name}' is missing. {REMEDY}")
-            raise MissingFileError(f"'{self.folder}' has no {name}: it is not a longtail run, or the run has not written it yet.")
+            raise no_run(self.folder, name)
         content = read_bytes(self.folder / name)
         expected = self.checksums.get(name) if self.finished else None
         if expected is not None and sha256(content) != expected:

@@ -86,5 +86,7 @@ def short(name: str, value: Any) -> str:
     """
     if isinstance(value, str) and len(value) == 64 and not set(value) - set("0123456789abcdef"):
         return value[:6]
+    if value == "":
+        return "none"
     module, _, own = value.rpartition(".") if isinstance(value, str) and name.endswith("call") else ("", "", str(value))
     return f"{own} ({module})" if "@" in module else own

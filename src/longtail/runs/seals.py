@@ -44,6 +44,14 @@ def write_json(folder: Path, name: str, content: Any) -> Path:
     return write_text(folder / name, json_text(content))
 
 
+def no_run(folder: Path, name: str) -> MissingFileError:
+    """The error of a folder without a file that runs have; of a folder of runs it names one."""
+    inside = min((report.parent for depth in ("*", "*/*") for report in folder.glob(f"{depth}/report.json")), default=None)
+    if inside is not None:
+        return MissingFileError(f"'{folder}' has no {name}: it is a folder of runs; give one of them, such as '{inside}'.")
+    return MissingFileError(f"'{folder}' has no {name}: it is not a longtail run, or the run has not written it yet.")
+
+
 def read_json(folder: Path, name: str) -> Any:
     """Reads the JSON file `name` of a run folder, and checks its seal; release 0.1.0 wrote files without one.
 
@@ -54,9 +62,7 @@ def read_json(folder: Path, name: str) -> Any:
     try:
         return parsed(read_bytes(folder / name), folder / name)
     except MissingFileError as error:
-        raise MissingFileError(
-            f"'{folder}' has no {name}: it is not a longtail run, or the run has not written it yet."
-        ) from error
+        raise no_run(folder, name) from error
 
 
 def parsed(content: bytes, path: Path) -> Any:
