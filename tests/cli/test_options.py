@@ -122,6 +122,7 @@ def test_a_changed_function_is_recorded_as_the_command_line_reads_it(path, value
     ("line", "names"),
     [
         ("", ()),
+        ("a\nb", ("a", "b")),
         ("auto", ("auto",)),
         ("a,b c, d", ("a", "b c", "d")),
         ('"a, b",c', ("a, b", "c")),

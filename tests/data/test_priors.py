@@ -22,6 +22,7 @@ def shares_of(tmp_path, text):
         " Label , SHARE \n cat , 2 \n =dog,1\neel ,1\n",
         'share,label,note\n20,cat,x\n10,"=dog",\n10,eel \n',
         "label,share\ncat, 2\n'=dog,1\neel ,1\ncat,2.0\n",
+        "label,share\ncat,2,\n\n=dog,1,,\neel ,1\n",
         b"\xef\xbb\xbflabel,share\r\ncat,2\r\n\r\n=dog,1\r\neel ,1\r\n",
     ],
 )
@@ -39,7 +40,10 @@ def test_spaces_capitals_guards_and_repeated_lines_are_no_matter(tmp_path, text)
         ("label,share\ncat\n", "gives 'cat' the share ''; expected a number, 0 or above."),
         ("label,share,Share \ncat,1,2\n", "has the column share 2 times; keep the one that is meant."),
         ("label;share\ncat;1\n", "needs the header label,share and one line per class."),
-        ("label,share\ncat,1\n=dog,0,5\n", "Line 3 of '{}' has more cells than its header; write numbers with a point, as 1.5"),
+        (
+            "label,share\ncat,1\n=dog,0,5\n",
+            "The line of '=dog' in '{}' has more cells than its header; write numbers with",
+        ),
         ("label,share\ncat,1_0\n", "gives 'cat' the share '1_0'; expected a number, 0 or above."),
         ("label,share\ncat,0\n", "must give a share above 0 to a class."),
     ],

@@ -8,7 +8,9 @@ import torch
 from digits_runs import SETTING, InterruptedRun, cut_off, equal, log_of, two_stages, with_val, without_clock
 from torch import nn
 
+from commands import paint
 from longtail import recipes
+from longtail.data import folder
 from longtail.engine.devices import make_compute
 from longtail.engine.training import train_stages
 from longtail.networks.backbones import CifarResNet
@@ -172,15 +174,20 @@ class Dropped(CifarResNet):
         return nn.functional.dropout(super().forward(images), training=self.training)
 
 
-def test_what_layers_draw_depends_on_the_seed_alone_and_continues(data, compute, tmp_path):
+@pytest.mark.parametrize("read", ["in memory", "from files"])
+def test_what_layers_draw_depends_on_the_seed_alone_and_continues(read, data, compute, tmp_path, monkeypatch):
+    if read == "from files":
+        monkeypatch.setattr(folder, "MEMORY_LIMIT", 0)
+        data = folder.folder_data(paint(tmp_path / "photos", {"apple": 90, "berry": 60}), size=12)
+        assert data.train.pixels is None
     setting = replace(SETTING, backbone=partial(Dropped, depth=8, width=4))
 
-    def end(folder, seed=0, watch=None):
-        torch.rand(len(folder))  # the program draws numbers of its own
+    def end(name, seed=0, watch=None):
+        torch.rand(len(name))  # the program draws numbers of its own
         before = torch.get_rng_state()
         experiment = Experiment(recipes.ce(setting), setting, data, seed=seed)
         try:
-            return train_stages(experiment, Run(tmp_path / folder), compute, watch=watch)[0].state_dict()
+            return train_stages(experiment, Run(tmp_path / name), compute, watch=watch)[0].state_dict()
         finally:
             assert torch.equal(torch.get_rng_state(), before)
 

@@ -15,7 +15,7 @@ from longtail.engine import training
 from longtail.engine.batches import epoch_indices
 from longtail.engine.building import new_model, trained_until
 from longtail.engine.evaluation import predict
-from longtail.engine.optimizers import parameter_groups
+from longtail.engine.optimizers import _narrowest, parameter_groups
 from longtail.errors import TrainingFailed, UserError
 from longtail.heads import CosineHead, LinearHead
 from longtail.networks.backbones import CifarResNet
@@ -238,12 +238,26 @@ def test_of_several_patterns_the_narrowest_decides_in_any_order(order):
     rates = dict([("*", 1.0), ("head.*", 2.0), ("*.bias", 3.0), ("head.bias", 0.5)][::order])
     model = Classifier(CifarResNet(depth=8), LinearHead(64, 10))
     groups = parameter_groups(model, nn.Identity(), replace(recipes.ce(SETTING).stages[0], learning_rates=rates))
-    assert [group["lr"] for group in groups] == pytest.approx([0.05, 0.3, 0.2, 0.1])
-    assert [id(p) for p in groups[0]["params"]] == [id(model.head.bias)]
-    assert [id(p) for p in groups[2]["params"]] == [id(model.head.weight)]
+    rate = {id(parameter): group["lr"] for group in groups for parameter in group["params"]}
+    assert rate[id(model.head.bias)] == pytest.approx(0.05)
+    assert rate[id(model.head.weight)] == pytest.approx(0.2)
+    named = {name: rate[id(parameter)] for name, parameter in model.backbone.named_parameters()}
+    assert named == pytest.approx({name: 0.3 if name.endswith(".bias") else 0.1 for name in named})
     del rates["head.bias"]
     with pytest.raises(UserError, match=r"which both name 'head.bias', and neither contains the other; add 'head.bias'"):
         parameter_groups(model, nn.Identity(), replace(recipes.ce(SETTING).stages[0], learning_rates=rates))
+
+
+@pytest.mark.parametrize(
+    ("patterns", "narrowest"),
+    [
+        (("a.layer[34].conv*", "a.layer[34].*"), "a.layer[34].conv*"),
+        (("a.*", "a.layer3.conv?"), "a.layer3.conv?"),
+        (("a.layer3.*", "*", "a.*"), "a.layer3.*"),
+    ],
+)
+def test_the_narrowest_pattern_is_known_by_its_text(patterns, narrowest):
+    assert {_narrowest("a.layer3.conv1", order) for order in (patterns, patterns[::-1])} == {narrowest}
 
 
 def test_a_stage_that_is_not_stored_is_named(data, compute, tmp_path):

@@ -5,7 +5,7 @@ from importlib import import_module
 import pytest
 import torch
 
-from longtail.losses import CrossEntropyLoss, GCLLoss
+from longtail.losses import CrossEntropyLoss, GALALoss, GCLLoss
 
 pytest.importorskip("transformers", reason="transformers is not installed")
 transformers = import_module("longtail.integrations.transformers")
@@ -39,3 +39,13 @@ def test_a_batch_without_labels_adds_nothing_to_accumulated_ones(logits, first):
     expected = torch.nn.functional.cross_entropy(logits[:4], first)
     torch.testing.assert_close(total, expected)
     torch.testing.assert_close(logits.grad, torch.autograd.grad(expected, logits)[0])
+
+
+def test_gala_learns_nothing_from_a_batch_without_labels(logits):
+    loss = GALALoss([100, 10, 1])
+    before = {name: value.clone() for name, value in loss.state_dict().items()}
+    total = transformers.loss_function(loss)({"logits": logits[:4]}, IGNORED, torch.tensor(8))
+    total.backward()
+    assert total == 0
+    assert not logits.grad.any()
+    assert all(torch.equal(value, before[name]) for name, value in loss.state_dict().items())

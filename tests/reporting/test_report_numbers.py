@@ -13,7 +13,7 @@ from longtail.reporting.class_table import class_rows, class_shares, class_table
 from longtail.reporting.gains import gain_rows, gains
 from longtail.reporting.gathering import Choice, read_answers
 from longtail.reporting.group_recalls import group_recalls, group_rows
-from longtail.reporting.pairs import Contender, ahead, experiments
+from longtail.reporting.pairs import Contender, ahead, experiments, name_of_experiment
 from longtail.reporting.summary import facts, summary
 from longtail.results import wilson
 from longtail.runs.comparison import compare
@@ -116,12 +116,21 @@ def test_one_answer_is_said_with_its_interval(answers):
     assert "over 3 of 4 classes with 10 test images: many 100.0 %, medium 66.7 %, few 0.0 %." in said
 
 
+def test_experiments_of_one_method_at_other_seeds_have_other_names(tmp_path):
+    first = [made_run(tmp_path / f"{s}-aaa", COUNTS, LABELS, RIGHT_ON_RARE, seed=s) for s in (0, 1)]
+    other = [made_run(tmp_path / f"{s}-bbb", COUNTS, LABELS, RIGHT_ON_COMMON, seed=s, precision="bf16-mixed") for s in (2, 3)]
+    every = experiments(read_answers([*first, *other], groups="shots"))
+    assert list(map(name_of_experiment, every)) == ["ce (aaa)", "ce (bbb)"]
+
+
 def test_seeds_of_one_experiment_are_one_answer_with_a_deviation(tmp_path):
     runs = [made_run(tmp_path / str(s), COUNTS, LABELS, RIGHT_ON_RARE, seed=s) for s in (0, 1)]
     runs.append(made_run(tmp_path / "2", COUNTS, LABELS, RIGHT_ON_COMMON, seed=2))
     seeds = read_answers(runs, groups="shots")
     assert [each.name for each in seeds] == ["ce, seed 0", "ce, seed 1", "ce, seed 2"]
     assert experiments(seeds) == [seeds]
+    copied = read_answers([*runs, made_run(tmp_path / "again", COUNTS, LABELS, RIGHT_ON_RARE, seed=0)], groups="shots")
+    assert [[run.report.seed for run in each] for each in experiments(copied)] == [[0, 1, 2], [0]]
     recalls = [each.report.test.mean_recall for each in seeds]
     mean = sum(recalls) / 3
     deviation = math.sqrt(sum((recall - mean) ** 2 for recall in recalls) / 2)

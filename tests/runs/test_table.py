@@ -2,6 +2,7 @@
 
 import csv
 import io
+import shutil
 import statistics
 from dataclasses import replace
 
@@ -184,7 +185,7 @@ def test_a_seed_that_comes_again_and_another_rule_of_groups_are_rows_of_their_ow
     write_report(folder / "2-aaaaaa", replace(read_report(folder / "2-aaaaaa"), group_rule="auto"))
     rows = {row.differs: [each.seed for each in row.reports] for row in rows_of(tmp_path, "digits_lt")}
     assert sorted(rows.values()) == [[0], [0, 1], [2]]
-    assert any("code or libraries = those of another" in differs for differs in rows)
+    assert any("trained = again" in differs for differs in rows)
     assert any("groups = auto" in differs for differs in rows)
 
 
@@ -199,3 +200,15 @@ def test_groups_hold_the_same_classes_where_a_run_keeps_images_for_validation(tm
     assert (rows["tau_norm"].values("many"), rows["tau_norm"].values("medium")) == ([0.75], [1.0])
     out = command("table", "made", "--runs", tmp_path, columns=80).out
     assert "2 classes, 3 test images" in " ".join(out.split())
+    assert "own training images" not in out
+    command("results", held, "-o", tmp_path / "held.jsonl")
+    shutil.rmtree(held)
+    again = made_run(tmp_path / "made" / "ce" / "1", (150, 102, 30), labels, [0, 1, 2, 2, 2, 0], seed=1)
+    command("results", again, "-o", tmp_path / "again.jsonl")
+    shutil.rmtree(again)
+    files = [word for name in ("held", "again") for word in ("--results", tmp_path / f"{name}.jsonl")]
+    said = command("table", "made", "--runs", tmp_path, *files)
+    assert "Groups by their own training images, which may hold other classes: tau_norm." in said.text
+    sheet = command("table", "made", "--runs", tmp_path, *files, "--format", "csv").out
+    seeds = {row["method"]: row["n"] for row in csv.DictReader(io.StringIO(sheet))}
+    assert seeds == {"ce": "2", "tau_norm": "1"}

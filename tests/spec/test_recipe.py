@@ -279,6 +279,12 @@ def test_what_a_description_would_not_hold_is_refused(step, said):
         describe(replace(recipe, stages=(replace(recipe.stages[0], step=step),)))
 
 
+def test_a_change_beside_an_argument_without_a_name_does_not_drop_it():
+    stage = replace(recipes.ce(settings.digits_lt()).stages[0], step=partial(steps.mixup, 0.4))
+    with pytest.raises(UserError, match="arguments without a name"):
+        describe(change(stage, "step.alpha", 0.2))
+
+
 def softened(class_counts, *, smoothing=0.1):
     """A loss of a user's own, whose default is not that of the package's keyword of the same name."""
 

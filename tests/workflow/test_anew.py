@@ -98,6 +98,25 @@ def test_a_kill_while_files_are_moved_leaves_no_mix(first, other_weights, monkey
     assert {finding.state for finding in verify(first.folder)} == {"whole"}
 
 
+def test_a_kill_after_the_new_log_for_tensorboard_was_moved_keeps_it(first, other_weights, monkeypatch):
+    """The folder of the log is moved before the report, which marks the run as finished."""
+
+    def killed(source, target):
+        if source.name == "report.json":
+            raise KeyboardInterrupt
+        target.parent.mkdir(exist_ok=True)
+        source.replace(target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(anew, "rename", killed)
+        with pytest.raises(KeyboardInterrupt):
+            again(first, fresh=True, tensorboard=True)
+    logs = sorted((first.folder / "tensorboard").iterdir())
+    assert logs
+    again(first)
+    assert sorted((first.folder / "tensorboard").iterdir()) == logs
+
+
 def test_a_run_that_is_read_back_says_that_it_was_tuned(first):
     longtail.tune(first.folder)
     watcher = Notes()

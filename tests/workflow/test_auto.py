@@ -131,12 +131,15 @@ def test_without_a_re_fit_the_compared_network_is_used(said, stored, photos, mon
     assert {name: where[name, "val"] for name in CLASSES} == {"apple": 2, "berry": 1, "citron": 1, "date": 0}
 
 
+@pytest.mark.parametrize("own", [True, False], ids=["own val", "held out"])
 @pytest.mark.parametrize("refit", [True, False])
-def test_the_recorded_command_repeats_the_chosen_run_where_the_data_have_validation_images(tmp_path, refit):
+def test_the_recorded_command_repeats_the_chosen_run(tmp_path, refit, own):
     for split, count in {"train": 9, "val": 4, "test": 3}.items():
-        paint(tmp_path / "photos" / split, {"apple": count, "berry": count}, seed=count)
+        if own or split != "val":
+            paint(tmp_path / "photos" / split, {"apple": count, "berry": count}, seed=count)
     chosen = train(tmp_path / "photos", candidates="ce", refit=refit, runs=tmp_path / "runs", **SHORT)
-    assert chosen.report.images == ({"train": 26, "test": 6} if refit else {"train": 18, "val": 8, "test": 6})
+    val, every = (8, 26) if own else (2, 18)
+    assert chosen.report.images == ({"train": every, "test": 6} if refit else {"train": every - val, "val": val, "test": 6})
     words = shlex.split(chosen.run.record["command"])
     again = longtail(*words[1:], "--runs", tmp_path / "again")
     assert again.code == 0, again.err

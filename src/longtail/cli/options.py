@@ -129,7 +129,7 @@ def _pairs(texts: list[str] | None, name: str) -> dict[str, Any]:
 
 def names_in(line: str) -> tuple[str, ...]:
     """The names in a line of CSV, where a name with a comma stands in double quotes."""
-    return tuple(name for row in csv.reader([line], skipinitialspace=True) for name in row if name)
+    return tuple(name for row in csv.reader(line.splitlines(), skipinitialspace=True) for name in row if name)
 
 
 def in_flags(sentence: str) -> str:

@@ -41,7 +41,7 @@ def run_table(setting: str, runs: Path, *, budget: str | None, results: Sequence
 def _next(runs: Path, setting: str) -> str:
     """The command that trains more runs for the table, with the place of the data as the runs know it."""
     data = data_behind(runs, setting)
-    if data != setting and not Path(data).exists():
+    if data not in (setting, Path(setting).name) and not Path(data).exists():
         gone = f"the place of the images, which are not at '{data}' any more, as DATA"
         return f"Next: longtail train DATA --method NAME, with {gone}"
     return f"Next: {for_shell('longtail', 'train', data)} --method NAME"

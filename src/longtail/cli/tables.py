@@ -166,8 +166,10 @@ def mean_and_std(shares: Sequence[float]) -> str:
 
 
 def differences(rows: Sequence[Row]) -> list[str]:
-    """One line for each of several rows of one method: the values in which it differs from the others."""
-    return [f"{name_in(rows, row)}: {row.differs}" for row in rows if row.differs]
+    """One line for each of several rows of one method: the values in which it differs from the others; and for other groups."""
+    own = [name_in(rows, row) for row in rows if row.own_groups]
+    groups = [f"Groups by their own training images, which may hold other classes: {', '.join(own)}."] if own else []
+    return [*(f"{name_in(rows, row)}: {row.differs}" for row in rows if row.differs), *groups]
 
 
 def _over_seeds(shares: Sequence[float]) -> str:

@@ -86,10 +86,10 @@ def _rows(prior: str) -> list[tuple[str, str]]:
         raise UserError(f"'{prior}' is not a CSV in UTF-8; expected the header label,share.") from error
     if not rows or not {"label", "share"} <= set(rows[0]):
         raise UserError(f"'{prior}' needs the header label,share and one line per class.")
-    if long := next((number for number, row in enumerate(rows, 2) if None in row), None):
+    if long := next((row["label"] for row in rows if any(row.get(None, ()))), None):
         raise UserError(
-            f"Line {long} of '{prior}' has more cells than its header; write numbers with a point, as 1.5, and names that hold a "
-            f"comma in double quotes."
+            f"The line of '{long}' in '{prior}' has more cells than its header; write numbers with a point, as 1.5, and "
+            f"names that hold a comma in double quotes."
         )
     return [(row["label"] or "", row["share"] or "") for row in rows]
 

@@ -127,6 +127,7 @@ def loader_of(split: Split, data: Data, order: Order, device: torch.device, work
         pin_memory=device.type == "cuda",
         collate_fn=_stacked,
         worker_init_fn=_end_with_parent if workers else None,
+        generator=torch.Generator(),  # else each new loader would draw a number of the layers' generator
         multiprocessing_context="fork" if workers and sys.platform == "linux" else None,  # in a spawned process, too
     )
 

@@ -30,15 +30,13 @@ def new_optimizer(stage: Stage, groups: list[dict[str, Any]], device: torch.devi
 def parameter_groups(model: Classifier, loss: nn.Module, stage: Stage) -> list[dict[str, Any]]:
     """Builds one optimizer group per learning-rate factor, and freezes what no pattern names; `loss.*` are the loss's names.
 
-    The order of the groups follows from the patterns alone, as the hash of an experiment does.
-
     Raises:
         UserError: the loss needs another head, a pattern names no parameter, or no pattern of a parameter's is the narrowest.
     """
     check_head_of(loss, model.head)
     named = [*model.named_parameters(), *((f"loss.{name}", parameter) for name, parameter in loss.named_parameters())]
     patterns = stage.learning_rates or {"*": 1.0}
-    members: dict[str, list[nn.Parameter]] = {pattern: [] for pattern in sorted(patterns, key=lambda p: (-len(p), p))}
+    members: dict[str, list[nn.Parameter]] = {pattern: [] for pattern in patterns}
     for name, parameter in named:
         pattern = _narrowest(name, members)
         parameter.requires_grad_(pattern is not None)
@@ -65,14 +63,20 @@ def _narrowest(name: str, patterns: Iterable[str]) -> str | None:
     fitting = [pattern for pattern in patterns if fnmatchcase(name, pattern)]
     if not fitting:
         return None
-    for pattern in fitting:
-        if all(fnmatchcase(pattern, other) for other in fitting):
+    for pattern in sorted(fitting, key=lambda each: each.count("*")):
+        if all(pattern == other or _contains(other, pattern) for other in fitting):
             return pattern
     listed = " and ".join(f"'{pattern}'" for pattern in fitting[:2])
     raise UserError(
         f"learning_rates has {listed}, which both name '{name}', and neither contains the other; add '{name}' with a factor of "
         f"its own, or a pattern that both contain."
     )
+
+
+def _contains(pattern: str, other: str) -> bool:
+    """Whether a pattern names whatever another one does, as far as their texts tell."""
+    begin = pattern.removesuffix("*")
+    return fnmatchcase(other, pattern) or (begin != pattern and other.startswith(begin))
 
 
 def layer_factors(backbone: nn.Module, decay: float) -> dict[nn.Parameter, float]:

@@ -11,6 +11,7 @@ from transformers import Trainer, TrainerCallback
 
 from longtail.arguments import IGNORED
 from longtail.errors import UserError
+from longtail.losses import GALALoss
 from longtail.sampling import EpochSampler
 
 
@@ -77,6 +78,9 @@ def loss_function(loss: nn.Module) -> Callable[..., Tensor]:
         valid = (labels != IGNORED).sum()
         if num_items_in_batch is None:
             return _mean(loss.to(logits.device), logits, labels)
+        if isinstance(loss, GALALoss) and not bool(valid):  # it would learn from the images
+            nothing: Tensor = logits.sum() * 0
+            return nothing
         of_some = torch.where(valid == 0, labels.clamp(min=0), labels)  # the mean over no image would be nan
         return _mean(loss.to(logits.device), logits, of_some) * valid / num_items_in_batch
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import statistics
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -90,12 +91,23 @@ def _behind(other: Contender, distance: Difference, *, several: bool) -> str:
 
 
 def experiments(answers: Sequence[Answer]) -> list[list[Answer]]:
-    """The answers of each experiment, which differ in the seed alone."""
-    found: dict[str, list[Answer]] = {}
+    """The answers of each experiment, which differ in the seed alone; a seed that comes again begins another experiment.
+
+    Where experiments would have one name (`name_of_experiment`), their runs' names say the hash of the first run, too.
+    """
+    found, taken = dict[tuple[str, int], list[Answer]](), Counter[tuple[str, int]]()
     for answer in answers:
         identity = json.dumps([answer.record.get(name) for name in IDENTITY], sort_keys=True)
-        found.setdefault(identity, []).append(answer)
-    return [sorted(runs, key=lambda run: run.report.seed) for runs in found.values()]
+        found.setdefault((identity, taken[identity, answer.report.seed]), []).append(answer)
+        taken[identity, answer.report.seed] += 1
+    every = [sorted(runs, key=lambda run: run.report.seed) for runs in found.values()]
+    names = [name_of_experiment(runs) for runs in every]
+    return [_told_apart(runs) if names.count(name) > 1 else runs for runs, name in zip(every, names, strict=True)]
+
+
+def _told_apart(runs: Sequence[Answer]) -> list[Answer]:
+    mark = f" ({runs[0].folder.name.rpartition('-')[2]})"
+    return [replace(run, name=run.name.partition(", seed ")[0] + mark + f", seed {run.report.seed}") for run in runs]
 
 
 def name_of_experiment(runs: Sequence[Answer]) -> str:

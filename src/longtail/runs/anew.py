@@ -50,7 +50,8 @@ def finish_taking(run: Run) -> None:
     anew = run.beside()
     if anew.finished and not run.finished:
         drop_derived(run, weights_before(run), weights_before(anew))
-        shutil.rmtree(run.folder / BOARD, ignore_errors=True)
+        if (anew.folder / RECORD).exists():  # which is moved before the new training's log for TensorBoard
+            shutil.rmtree(run.folder / BOARD, ignore_errors=True)
         _move(run, anew)
 
 

@@ -47,7 +47,7 @@ def write_json(folder: Path, name: str, content: Any) -> Path:
 def no_run(folder: Path, name: str) -> MissingFileError:
     """The error of a folder without a file that runs have; of a folder of runs it names one."""
     inside = min((report.parent for depth in ("*", "*/*") for report in folder.glob(f"{depth}/report.json")), default=None)
-    if inside is not None:
+    if inside is not None and not (folder / "record.json").exists():
         return MissingFileError(f"'{folder}' has no {name}: it is a folder of runs; give one of them, such as '{inside}'.")
     return MissingFileError(f"'{folder}' has no {name}: it is not a longtail run, or the run has not written it yet.")
 

@@ -26,7 +26,7 @@ from longtail.spec.own_code import is_own, own_function
 from longtail.text import for_shell
 
 IDENTITY = ("split", "recipe", "setting", "protocol", "precision")
-VERSIONS = ("those of one version", "those of another", "those of a further one")
+TRAINED = ("first", "again", "once more")
 Key = tuple[str, str, int]  # what makes an experiment, the rule of its groups, and how many rows of both have its seeds already
 
 
@@ -44,6 +44,7 @@ class Row:
         folder: folder of one of the runs; None for results from elsewhere.
         groups: labels of the classes in each group, where they are those of another run, which kept fewer of the same training
             images for validation; None for the groups of the reports.
+        own_groups: whether the groups may hold other classes than those of most rows.
     """
 
     method: str
@@ -53,6 +54,7 @@ class Row:
     split: str = ""
     folder: Path | None = None
     groups: Mapping[str, Sequence[int]] | None = None
+    own_groups: bool = False
 
     def values(self, name: str) -> list[float]:
         """Value at each seed: "mean_recall", "accuracy", "calibration_error", a group's recall, or "seconds" of training."""
@@ -114,8 +116,13 @@ def _in_same_groups(rows: Sequence[Row]) -> Iterator[Row]:
     usual = report_of_groups(rows)
     groups = _groups(usual)
     for row in rows:
-        same = row.reports[0].group_rule == usual.group_rule and _labelled(row.reports[0]) == _labelled(usual)
-        yield replace(row, groups=groups) if same and any(_groups(report) != groups for report in row.reports) else row
+        if all(_groups(report) == groups for report in row.reports):
+            yield row
+        elif all(report.classes and _labelled(report) == _labelled(usual) for report in row.reports):
+            yield replace(row, groups=groups)
+        else:
+            images = {(report.group_rule, tuple(sorted(report.images.items()))) for report in (usual, *row.reports)}
+            yield replace(row, own_groups=len(images) > 1)
 
 
 def _groups(report: RunReport) -> Mapping[str, Sequence[int]]:
@@ -123,9 +130,10 @@ def _groups(report: RunReport) -> Mapping[str, Sequence[int]]:
     return shot_groups(report.class_counts, rule=report.group_rule) if report.classes else {}
 
 
-def _labelled(report: RunReport) -> tuple[list[str], int]:
-    """Names of the classes, and number of images that were not test images."""
-    return [entry.name for entry in report.classes], report.images["train"] + report.images.get("val", 0)
+def _labelled(report: RunReport) -> tuple[str, list[str], int]:
+    """Rule of the groups, names of the classes, and number of images that were not test images."""
+    names = [entry.name for entry in report.classes]
+    return report.group_rule, names, report.images["train"] + report.images.get("val", 0)
 
 
 def _row(results: Sequence[StoredResult], differs: str) -> Row:
@@ -137,10 +145,10 @@ def _row(results: Sequence[StoredResult], differs: str) -> Row:
 def _gathered(results: Iterable[StoredResult]) -> dict[Key, list[StoredResult]]:
     """The results of each row: equal experiments with classes in groups by one rule, each seed once.
 
-    A seed that comes again was trained with other code or libraries, and begins another row.
+    A seed that comes again was trained with other code or libraries, and begins another row; what was trained first comes first.
     """
     found, taken = dict[Key, list[StoredResult]](), Counter[tuple[str, str, int]]()
-    for result in results:
+    for result in sorted(results, key=lambda each: each.since):
         identity, rule, seed = _identity(result.record), result.report.group_rule, result.report.seed
         found.setdefault((identity, rule, taken[identity, rule, seed]), []).append(result)
         taken[identity, rule, seed] += 1
@@ -149,7 +157,11 @@ def _gathered(results: Iterable[StoredResult]) -> dict[Key, list[StoredResult]]:
 
 def _differences(found: Mapping[Key, Sequence[StoredResult]]) -> list[str]:
     records = [
-        {**{name: results[0].record[name] for name in IDENTITY}, "groups": rule, "code or libraries": VERSIONS[min(again, 2)]}
+        {
+            **{name: results[0].record[name] for name in IDENTITY},
+            "groups": rule,
+            "trained": TRAINED[again] if again < 3 else f"{again + 1} times",
+        }
         for (_, rule, again), results in found.items()
     ]
     return differences_of(records, [results[0].report.images for results in found.values()])

@@ -26,7 +26,7 @@ def change(thing: Any, path: str, value: Any) -> Any:
         index = int(head)
         return (*thing[:index], new, *thing[index + 1 :])
     if isinstance(thing, partial):
-        return partial(thing.func, **{**thing.keywords, head: new})
+        return partial(thing.func, *thing.args, **{**thing.keywords, head: new})
     if is_dataclass(thing) and not isinstance(thing, type):
         return replace(thing, **{head: new})
     if isinstance(thing, Mapping):

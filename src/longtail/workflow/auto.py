@@ -104,7 +104,7 @@ def _trials(request: Request, setting: Setting, data: Data, watcher: Watcher) ->
             raise UserError(f"The class prior '{request.class_prior}' gives no share to any class that has {name} images.")
     target = None if request.class_prior == "uniform" else tuple(prior.tolist())
     blind = replace(request, protocol="clean")  # the paper's protocol would read the test images after each epoch
-    return Trials(blind, setting, parts, final, prior, target, request.runs, watcher)
+    return Trials(blind, setting, parts, final, prior, target, request.runs, watcher, own_val=data.val is not None)
 
 
 def _chosen(trials: Trials, readings: Readings) -> tuple[list[Candidate], int, list[Tried]]:
@@ -128,8 +128,7 @@ def _keep_predictions(run: Run, key: str, trials: Trials, readings: Readings, ch
 def _final(trials: Trials, chosen: Candidate, protocol: str) -> Result:
     """Trains the chosen method on all labelled images, or takes the network that was compared, and evaluates it."""
     request, asked = trials.request, replace(trials.asked(chosen.reading, chosen.tau), protocol=protocol)
-    own = trials.data.val is not None and request.val is None
-    held = 0.0 if request.refit else None if own else request.val or VAL_SHARE
+    held = 0.0 if request.refit else None if trials.own_val else request.val or VAL_SHARE
     return train_one(replace(asked, val=held), trials.setting, trials.data, watcher=trials.watcher)
 
 

@@ -78,6 +78,7 @@ class Trials:
         data: what the chosen method is trained on: all labelled images, or those of the networks that are compared.
         prior: class frequencies in use (C,).
         target: the same for rules that add their log; None where all classes are alike.
+        own_val: whether the data come with validation images of their own.
     """
 
     request: Request
@@ -88,6 +89,7 @@ class Trials:
     target: Target
     folder: Path
     watcher: Watcher
+    own_val: bool = False
     _passes: dict[str, ForwardPasses] = field(default_factory=dict)
 
     @property
