@@ -132,7 +132,9 @@ def test_report_shows_runs_side_by_side_where_it_is_told(tmp_path):
 def test_mistakes_are_one_sentence(tmp_path):
     run = made_run(tmp_path / "run", [500, 5], [0, 1], [0, 1])
     other = made_run(tmp_path / "other", [500, 5], [1, 1], [0, 1])
-    assert "is not a longtail run" in longtail("report", tmp_path).sentence
+    assert "it is a folder of runs; give one of them, such as" in longtail("report", tmp_path).sentence
+    (tmp_path / "empty").mkdir()
+    assert "is not a longtail run" in longtail("report", tmp_path / "empty").sentence
     assert "were evaluated on other test images" in longtail("report", run, other).sentence
     assert "give it a name that ends in .html" in longtail("report", run, "-o", tmp_path / "page.pdf").sentence
     assert "no group rule" in longtail("report", run, "--groups", "halves").sentence
