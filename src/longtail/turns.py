@@ -5,7 +5,7 @@ from __future__ import annotations
 import pickle
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import Any, TypeVar, cast
 
@@ -96,8 +96,7 @@ def of_all(name: str, value: Value) -> list[Value]:
 def fails() -> bool:
     """Says that this process fails, and returns whether it is the first one that does, so that one error is shown."""
     if not _ends and _stores:
-        try:
-            _ends.append(bool(_stores[0].compare_set(FAILED, "", str(rank())) == str(rank()).encode()))
-        except RuntimeError:  # the process that holds the store has ended
-            _ends.append(False)
+        _ends.append(False)  # stays where a signal comes meanwhile, or the process that holds the store has ended
+        with suppress(RuntimeError):
+            _ends[0] = bool(_stores[0].compare_set(FAILED, "", str(rank())) == str(rank()).encode())
     return not _ends or _ends[0]

@@ -133,7 +133,7 @@ def _groups(report: RunReport) -> Mapping[str, Sequence[int]]:
 def _labelled(report: RunReport) -> tuple[str, list[str], int]:
     """Rule of the groups, names of the classes, and number of images that were not test images."""
     names = [entry.name for entry in report.classes]
-    return report.group_rule, names, report.images["train"] + report.images.get("val", 0)
+    return report.group_rule, names, report.images.get("train", 0) + report.images.get("val", 0)
 
 
 def _row(results: Sequence[StoredResult], differs: str) -> Row:
