@@ -121,7 +121,7 @@ def _draw(axes: Any, panel: _Panel) -> list[tuple[Cell, ...]]:
 
 def _ring(place: int) -> dict[str, Any]:
     """Look of a marker by its place: hollow, each within the one before, so that none hides another."""
-    return {"fillstyle": "none", "markeredgewidth": 1.8, "markersize": 14 - 3 * place}
+    return {"fillstyle": "none", "markeredgewidth": 1.8, "markersize": 14 - 3 * place, "clip_on": False}
 
 
 def _dress(axes: Any, title: str) -> None:
