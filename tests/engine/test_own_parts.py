@@ -125,7 +125,13 @@ def test_a_head_that_ignores_its_scale_is_refused_before_training(tmp_path):
     ("path", "value", "said"),
     [
         ("stages.1.loss.scale", -15.0, "GCLLoss needs `scale` above 0; got -15"),
-        ("stages.1.optimizer.lr", -1.0, r"The optimizer of stages\.1 cannot be built: Invalid learning rate: -1\.0"),
+        ("stages.1.optimizer.lr", -1.0, r"The optimizer of stages\.1 cannot be used: Invalid learning rate: -1\.0"),
+        ("stages.1.optimizer", partial(torch.optim.LBFGS, lr=1.0), r"optimizer of stages\.1 cannot be used: .*'closure'"),
+        (
+            "stages.1.optimizer",
+            partial(torch.optim.SparseAdam, lr=1.0),
+            r"optimizer of stages\.1 cannot be used: .*dense gradients",
+        ),
     ],
 )
 def test_a_bad_value_of_a_later_stage_is_refused_before_the_first_is_trained(tmp_path, path, value, said):

@@ -12,9 +12,11 @@ from torchvision.transforms.v2 import ColorJitter
 from longtail import inference, recipes, settings, steps, weighting
 from longtail.errors import UserError
 from longtail.losses import CrossEntropyLoss, FocalLoss, clouds
+from longtail.schedules import half_cosine
 from longtail.spec.changing import change, checked
 from longtail.spec.description import describe, digest, parameters_of
 from longtail.spec.experiment import Experiment
+from longtail.spec.parsing import parse_value
 from longtail.spec.parts import restore
 from longtail.weighting import Progress
 from reference.formulas import agrees
@@ -283,6 +285,13 @@ def test_a_change_beside_an_argument_without_a_name_does_not_drop_it():
     stage = replace(recipes.ce(settings.digits_lt()).stages[0], step=partial(steps.mixup, 0.4))
     with pytest.raises(UserError, match="arguments without a name"):
         describe(change(stage, "step.alpha", 0.2))
+
+
+def test_a_function_from_python_is_the_same_experiment_as_one_from_the_command_line():
+    recipe = recipes.ce(settings.digits_lt())
+    given = change(recipe, "stages.0.schedule", partial(half_cosine, warm=0))
+    typed = change(recipe, "stages.0.schedule", parse_value("half_cosine(warm=0)", recipe.stages[0].schedule))
+    assert digest(given) == digest(typed) != digest(recipe)
 
 
 def softened(class_counts, *, smoothing=0.1):

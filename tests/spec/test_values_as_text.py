@@ -4,7 +4,7 @@ from functools import partial
 
 import pytest
 from test_recipe import SETTING
-from torch.optim import SGD
+from torch.optim import SGD, AdamW
 
 from longtail import recipes, steps, weighting
 from longtail.errors import UserError
@@ -32,6 +32,7 @@ from longtail.spec.parsing import parse_value
         ("GCLLoss", CrossEntropyLoss, GCLLoss),
         ("CosineHead", recipes.ce(SETTING).head, CosineHead),
         ("mixup", steps.classify, steps.mixup),
+        ("AdamW", partial(SGD, lr=0.1), AdamW),
     ],
 )
 def test_parse_value_reads_json_and_names(text, current, value):

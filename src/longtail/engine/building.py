@@ -83,14 +83,16 @@ def check_stages(model: Classifier, experiment: Experiment) -> None:
     """Builds every stage's loss and optimizer once, so that a bad value of a later stage is refused before the first is trained.
 
     Raises:
-        UserError: a loss or an optimizer cannot be built with its values.
+        UserError: a loss or an optimizer cannot be built with its values, or the optimizer cannot make a step as the loop does.
     """
     for stage_index, stage in enumerate(experiment.recipe.stages):
         new_loss(model, experiment, stage_index)
+        parameter = nn.Parameter(torch.zeros(1))
+        parameter.grad = torch.zeros(1)
         try:
-            stage.optimizer([nn.Parameter(torch.zeros(1))])
-        except (TypeError, ValueError) as error:
-            raise UserError(f"The optimizer of stages.{stage_index} cannot be built: {error}") from error
+            stage.optimizer([parameter]).step()
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise UserError(f"The optimizer of stages.{stage_index} cannot be used: {error}") from error
 
 
 def new_loss(model: Classifier, experiment: Experiment, stage_index: int) -> nn.Module:

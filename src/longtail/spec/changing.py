@@ -65,6 +65,8 @@ def checked(value: Any, current: Any, name: str) -> Any:
         raise UserError(f"'{name}' is {_shown(current)} and cannot become {_shown(value)}.")
     if name in ("epochs", "batch_size") and value < 1:
         raise UserError(f"'{name}' must be at least 1; got {value}.")
+    if isinstance(value, partial):
+        return _with_floats(value)
     if isinstance(value, (list, tuple)) and isinstance(current, tuple):
         return tuple(_as_number(each, current[0] if current else None) for each in value)
     return tuple(value) if isinstance(value, list) else _as_number(value, current)
@@ -78,6 +80,13 @@ def _as_number(value: Any, current: Any) -> Any:
         return float(value)
     whole = isinstance(value, float) and value.is_integer() and (current is None or isinstance(current, int))
     return int(value) if whole else value
+
+
+def _with_floats(function: partial[Any]) -> partial[Any]:
+    """A function with its keywords as a command line gives them: a whole number is a float where the default is one."""
+    usual = parameters_of(function.func)
+    floats = {key: _as_number(value, usual[key]) for key, value in function.keywords.items() if isinstance(usual.get(key), float)}
+    return partial(function.func, *function.args, **{**function.keywords, **floats})
 
 
 def _first(thing: Any, path: str) -> tuple[str, str]:

@@ -18,7 +18,7 @@ from longtail.text import unknown
 
 
 def parse_value(text: str, current: Any) -> Any:
-    """Parses the text right of the `=` on the command line: JSON, or a public function of the module that `current` comes from.
+    """Parses the text right of the `=` on the command line: JSON, or a public function of the module or package of `current`.
 
     A function is written as `effective_number` or, with hyper-parameters, `effective_number(beta=0.999)`; fractions such as `1/3`
     are understood. Where a tuple of numbers will be replaced, they may be written with commas alone, as `0,1,2`.
@@ -46,7 +46,7 @@ def parse_value(text: str, current: Any) -> Any:
 
 
 def public_functions(module: ModuleType) -> dict[str, Callable[..., Any]]:
-    """Public functions and classes of a module or package of longtail, by name."""
+    """Public functions and classes that a module or a package defines, by name."""
     here = module.__name__
     return {
         name: thing
@@ -113,8 +113,8 @@ def _fraction(text: str) -> Any:
 def _sibling(current: Callable[..., Any], name: str) -> Callable[..., Any]:
     function = current.func if isinstance(current, partial) else current
     module = importlib.import_module(function.__module__)
-    package = importlib.import_module(module.__name__.rpartition(".")[0]) if module.__name__.startswith("longtail.") else module
-    known = public_functions(module) | (public_functions(package) if package.__name__ != "longtail" else {})
+    package = importlib.import_module(module.__name__.rpartition(".")[0]) if module.__name__.count(".") > 1 else module
+    known = public_functions(module) | public_functions(package)
     if name not in known:
         raise UserError(unknown(f"function in {module.__name__}", name, sorted(known)))
     return known[name]
