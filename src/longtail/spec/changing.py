@@ -85,8 +85,8 @@ def _as_number(value: Any, current: Any) -> Any:
 def _with_floats(function: partial[Any]) -> partial[Any]:
     """A function with its keywords as a command line gives them: a whole number is a float where the default is one."""
     usual = parameters_of(function.func)
-    floats = {key: _as_number(value, usual[key]) for key, value in function.keywords.items() if isinstance(usual.get(key), float)}
-    return partial(function.func, *function.args, **{**function.keywords, **floats})
+    floats = {k: float(value) for k, value in function.keywords.items() if type(value) is int and isinstance(usual.get(k), float)}
+    return partial(function.func, *function.args, **{**function.keywords, **floats}) if floats else function
 
 
 def _first(thing: Any, path: str) -> tuple[str, str]:
