@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from test_show import as_json, shown
 
 from commands import longtail, paint, truncated
 
@@ -26,16 +27,6 @@ def softer(setting, *, gamma: float = 2.0):
     stage = first_stage(setting, loss=partial(FocalLoss, gamma=gamma), optimizer=optimizer, departures=("[Ours] alone.",))
     return Recipe("softer", (stage,))
 '''
-
-
-def shown(*words):
-    said = longtail("show", *words)
-    assert said.code == 0, said.err
-    return said
-
-
-def as_json(*words):
-    return json.loads(shown(*words, "--json").out)
 
 
 def trained(path, runs, *words):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from test_judging import COUNTS, FORMER, OPTIONS
 
 import longtail
 from commands import longtail as command
@@ -16,14 +17,6 @@ from longtail.errors import UserError
 from longtail.runs import labelled
 from longtail.runs.judging import regrouped_report
 from longtail.runs.on_images import evaluated_on_images, report_on_images
-
-FORMER = Path(__file__).parents[1] / "fixtures" / "runs_0_1_0" / "digits_lt"
-
-
-OPTIONS = {"epochs": 2, "size": 8, "backbone": "resnet8", "device": "cpu", "val": 0.2}
-
-
-COUNTS = {"apple": 60, "berry": 12, "citron": 6}
 
 
 @pytest.fixture(scope="module")
