@@ -125,20 +125,25 @@ def lightning(job: Job) -> dict[str, Any]:
         def configure_optimizers(self) -> torch.optim.Optimizer:
             return torch.optim.SGD(self.network.parameters(), lr=0.1)
 
-    def fit(checkpoint: str | None = None, workers: int = 0) -> Module:
+    def fit(checkpoint: str | None = None, workers: int = 0, max_steps: int = -1) -> Module:
         module, sampler = Module(), job.sampler()
         callbacks = [SamplerPlace(sampler), EpochWeights(module.loss, partial(deferred, rule=power, start=0.5))]
         if checkpoint is None:
-            callbacks.append(ModelCheckpoint(job.folder, filename="{step}", every_n_train_steps=job.stop, save_top_k=-1))
+            kept = {"filename": "{step}", "every_n_train_steps": job.stop, "save_top_k": -1}
+            callbacks.append(ModelCheckpoint(job.folder, **kept if max_steps == -1 else {"save_last": True}))
         quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
         place = {"accelerator": "cpu", "devices": job.world, "strategy": "ddp" if job.world > 1 else "auto"}
-        trainer = Trainer(**place, **quiet, max_epochs=job.epochs, callbacks=callbacks, enable_checkpointing=checkpoint is None)
+        until = {"max_epochs": job.epochs, "max_steps": max_steps}
+        trainer = Trainer(**place, **quiet, **until, callbacks=callbacks, enable_checkpointing=checkpoint is None)
         trainer.fit(module, job.loader(sampler, workers), ckpt_path=checkpoint)
         return module
 
     kept = f"{job.folder}/step={job.stop}.ckpt"
     whole, resumed, worked = fit(), fit(kept), fit(kept, workers=1)
+    fit(max_steps=job.stop)
+    stopped, also = fit(f"{job.folder}/last.ckpt"), fit(f"{job.folder}/last.ckpt", workers=1)
     shown = {"whole": whole.network.shown, "resumed": resumed.network.shown, "resumed with workers": worked.network.shown}
+    shown |= {"after max_steps": stopped.network.shown, "after max_steps with workers": also.network.shown}
     refused = [
         message_of(lambda: SamplerPlace(job.sampler()).on_train_start(SimpleNamespace(train_dataloader=[1]), whole)),
         message_of(lambda: EpochWeights(whole.loss, power).on_train_start(SimpleNamespace(max_epochs=-1), whole)),

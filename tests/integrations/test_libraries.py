@@ -59,7 +59,9 @@ def test_two_processes_are_shown_the_batches_of_one(jobs, library):
         assert len(batch) == BATCH or (number % STEPS == STEPS - 1 and len(batch) == 4 and library in STRIDED)
 
 
-BROKEN_OFF = [(name, "resumed") for name in IMPORTS] + [("lightning", "resumed with workers")]
+BROKEN_OFF = [(name, "resumed") for name in IMPORTS] + [
+    ("lightning", how) for how in ("resumed with workers", "after max_steps", "after max_steps with workers")
+]
 
 
 @pytest.mark.parametrize(("library", "run"), BROKEN_OFF, indirect=["library"])

@@ -29,7 +29,8 @@ class SamplerPlace(Callback):  # type: ignore[misc]
 
     Without it, the Trainer begins the epoch of a mid-epoch checkpoint at its first image again, and a DataLoader with workers
     shows the first epoch once more. Images are counted as batches trained on, times the batch of all processes, so indices that
-    workers took ahead do not count, and a run may continue with another number of processes that share the same batch.
+    workers took ahead do not count, and a run may continue with another number of processes that share the same batch. What
+    `max_steps` left of an epoch comes next, in an epoch of the same number.
 
     Args:
         sampler: the sampler of the Trainer's one training DataLoader.
@@ -42,18 +43,34 @@ class SamplerPlace(Callback):  # type: ignore[misc]
         self.sampler = sampler
         self.place = sampler.state_dict()
 
+    def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
+        """Begins a training that continues no other in epoch 0."""
+        if trainer.global_step == 0:
+            self.place = {"epoch": 0, "offset": self.sampler.offset if self.sampler.epoch == 0 else 0}
+        self.sampler.load_state_dict(self.place)
+
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
-        """Refuses training images whose batches cannot be counted."""
+        """Refuses training images whose batches cannot be counted, and has the Trainer go on with an epoch that it broke off."""
         if not isinstance(getattr(trainer.train_dataloader, "batch_size", None), int):
             raise UserError("SamplerPlace needs one training DataLoader, built with `batch_size` and `sampler`.")
+        progress = trainer.fit_loop.epoch_progress.current
+        if self.place["offset"] and progress.processed == self.place["epoch"] + 1:  # it counts as done after `max_steps`
+            progress.processed = progress.completed = self.place["epoch"]
+
+    def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
+        """Has the sampler continue at the place, also where the Trainer counts epochs in another way."""
+        self.sampler.load_state_dict(self.place)
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Counts the images of a batch."""
-        done, epoch = batch_idx + 1, trainer.current_epoch
-        if done >= trainer.num_training_batches:
-            self.place = {"epoch": epoch + 1, "offset": 0}
+        loader = trainer.train_dataloader
+        images = loader.batch_size * self.sampler.world
+        whole = min(trainer.num_training_batches * images, len(self.sampler.labels))
+        offset = self.place["offset"] + images
+        if offset + (images - 1 if loader.drop_last else 0) >= whole:
+            self.place = {"epoch": self.place["epoch"] + 1, "offset": 0}
         else:
-            self.place = {"epoch": epoch, "offset": done * trainer.train_dataloader.batch_size * self.sampler.world}
+            self.place = {"epoch": self.place["epoch"], "offset": offset}
 
     def state_dict(self) -> dict[str, int]:
         """The place, as `EpochSampler.load_state_dict` takes it."""
