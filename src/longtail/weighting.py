@@ -45,7 +45,7 @@ class Progress:
 
 
 def as_counts(class_counts: Counts) -> Weights:
-    """Returns the training images per class as a float64 vector (C,); raises an error if a class has none.
+    """Returns the training images per class as a new float64 vector (C,); raises an error if a class has none.
 
     Args:
         class_counts: one number per class, in the order of the class indices; or a dict or Counter whose keys are the indices.
@@ -57,7 +57,7 @@ def as_counts(class_counts: Counts) -> Weights:
     given = as_tensor("A loss or rule", in_order("class_counts", class_counts), "class_counts")
     if given.is_complex() or given.dtype == torch.bool:
         raise WrongTypeError(f"class_counts must be real numbers; got {described(given)}.")
-    counts = exact(given).detach()
+    counts = exact(given).detach().clone()
     if counts.ndim != 1 or len(counts) == 0:
         raise UserError(f"class_counts must be a vector with one count per class; got shape {tuple(counts.shape)}.")
     if not has_values(counts):

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from longtail.heads import CosineHead, LinearHead, ScaledHead
+from longtail.heads import CosineHead, ExpertsHead, LinearHead, ScaledHead
 from reference.formulas import agrees
 
 WEIGHT = torch.tensor([[3, 4], [0, 2], [0.6, 0.8]], dtype=torch.float64)
@@ -75,6 +75,11 @@ def test_scale_multiplies_the_logits_and_is_saved(kind):
     head.scale.fill_(30.0)
     torch.testing.assert_close(head(features), 30 * plain)
     assert head.state_dict()["scale"] == 30
+
+
+@pytest.mark.parametrize("kind", [LinearHead, CosineHead, ExpertsHead, lambda d, c: ScaledHead(CosineHead(d, c))])
+def test_a_batch_without_images_has_no_logits(kind):
+    assert kind(6, 4)(torch.zeros(0, 6)).shape == (0, 4)
 
 
 @pytest.mark.parametrize("kind", [LinearHead, CosineHead, lambda d, c: ScaledHead(CosineHead(d, c))])

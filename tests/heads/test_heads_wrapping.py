@@ -147,3 +147,10 @@ def test_wrappers_follow_the_head_they_wrap(wrapper):
     assert {p.dtype for p in built.parameters()} == {torch.float64}
     assert built(drawn(3, 6)).dtype == torch.float64
     assert {p.device.type for p in wrapper(LinearHead(6, 4).to("meta")).parameters()} == {"meta"}
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("wrapper", [ScaledHead, AlignedHead, MetaHead])
+def test_wrappers_of_torch_s_own_layer_compute_in_float32(wrapper, dtype):
+    built = wrapper(torch.nn.Linear(6, 4)).to(dtype)
+    assert built(drawn(3, 6).to(dtype)).dtype == torch.float32

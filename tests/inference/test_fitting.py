@@ -44,6 +44,17 @@ def test_a_rule_of_one_s_own_is_fitted_on_the_split_it_declares(split):
     assert ready(predictions([[1, 1, 1]], labels=(0,))).tolist() == [[0, -1, -2]]
 
 
+@pytest.mark.parametrize("rule", [inference.retrained, inference.nearest_class_mean])
+def test_a_rule_that_learns_classes_needs_an_image_of_each(rule):
+    with pytest.raises(UserError, match=rf"{rule.__name__} is fitted on images of every class; there are none .* \[1\]"):
+        fitted(rule, predictions([[2, 1, 0], [0, 3, 6]], labels=(0, 2)))
+
+
+def test_nothing_is_fitted_on_no_images():
+    with pytest.raises(UserError, match="own cannot be fitted on no images"):
+        fitted(declared(), predictions(torch.zeros(0, 3), labels=torch.zeros(0, dtype=torch.int64)))
+
+
 def test_a_partial_keeps_its_other_keywords():
     ready = fitted(partial(declared(), strength=2.0), TWO)
     assert ready(predictions([[1, 1, 1]], labels=(0,))).tolist() == [[-1, -3, -5]]

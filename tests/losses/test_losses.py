@@ -4,7 +4,17 @@ import numpy as np
 import pytest
 import torch
 
-from longtail.losses import ClassBalancedLoss, CrossEntropyLoss, FocalLoss, GCLAngularLoss, GCLLoss, clouds
+from longtail.losses import (
+    ClassBalancedLoss,
+    CrossEntropyLoss,
+    FocalLoss,
+    GALALoss,
+    GCLAngularLoss,
+    GCLLoss,
+    LDAMLoss,
+    LogitAdjustedLoss,
+    clouds,
+)
 from reference import formulas
 from reference.formulas import agrees
 
@@ -282,6 +292,13 @@ def test_focal_gradient_is_finite_where_the_class_is_certain(form, gamma):
     [
         (lambda: GCLLoss(COUNTS, scale=0.0), "GCLLoss needs `scale` above 0; got 0"),
         (lambda: GCLAngularLoss(COUNTS, scale=-1.0), "GCLAngularLoss needs `scale` above 0"),
+        (lambda: GCLLoss(COUNTS, scale=float("inf")), "GCLLoss needs a finite number as `scale`; got inf"),
+        (lambda: GCLLoss(COUNTS, gamma=-1.0), "GCLLoss needs a finite number of at least 0 as `gamma`; got -1.0"),
+        (lambda: FocalLoss(COUNTS, gamma=-1.0), "FocalLoss needs a finite number of at least 0 as `gamma`"),
+        (lambda: ClassBalancedLoss(COUNTS, gamma=-1.0), "ClassBalancedLoss needs a finite number of at least 0 as `gamma`"),
+        (lambda: LDAMLoss(COUNTS, max_margin=-0.5), "LDAMLoss needs a finite number of at least 0 as `max_margin`"),
+        (lambda: LogitAdjustedLoss(COUNTS, tau=float("nan")), "LogitAdjustedLoss needs a finite number as `tau`; got nan"),
+        (lambda: GALALoss(COUNTS, lambda_2=float("inf")), "GALALoss needs a finite number as `lambda_2`; got inf"),
         (lambda: ClassBalancedLoss(COUNTS, beta=1.0), r"`beta` in \[0, 1\); got 1"),
         (lambda: CrossEntropyLoss(COUNTS, weight=[1.0, 2.0]), r"of shape \(3,\); got torch.*of shape \(2,\)"),
         (lambda: CrossEntropyLoss(COUNTS, weight=[1.0, -2.0, 1.0]), "non-negative"),

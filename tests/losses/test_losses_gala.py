@@ -271,3 +271,12 @@ def test_gala_in_two_processes_is_gala_in_one(tmp_path):
 def test_gala_leaves_the_increment_of_one_process():
     increment = torch.tensor([0.1, 0.2])
     assert torch.equal(GALALoss(COUNTS).reduced(increment), increment)
+
+
+def test_a_batch_that_overflowed_teaches_nothing():
+    loss, fresh = GALALoss(COUNTS), GALALoss(COUNTS)
+    classes = len(COUNTS)
+    assert loss(torch.full((2, classes), float("nan")), torch.tensor([0, 1])).isnan()
+    logits, labels = torch.eye(2, classes), torch.tensor([0, 1])
+    assert torch.equal(loss(logits, labels), fresh(logits, labels))
+    assert torch.equal(loss.theta, fresh.theta)

@@ -1,5 +1,7 @@
 """What every public loss takes and refuses: labels of any integer type and container, shapes, ignored images, half precision."""
 
+import subprocess
+import sys
 from collections import Counter
 
 import jaxtyping
@@ -221,6 +223,21 @@ def test_logits_that_are_no_cosines_are_named_once(loss, values):
             built(wide, labels)
     built(wide, labels)
     assert loss.takes_cosines == (loss.requires_head is not None and loss is not losses.ExpertsLoss)
+
+
+def test_the_warning_names_the_line_that_calls_the_loss():
+    """In a process of its own, where no checks of types stand between the caller and the loss."""
+    code = "import torch, longtail.losses as losses\nlosses.LDAMLoss([2, 1])(torch.tensor([[9.0, 0.0]]), [0])"
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stderr
+    assert said.startswith("<string>:2: UserWarning: LDAMLoss was given a logit of size 9")
+
+
+@every_loss
+def test_a_loss_keeps_counts_of_its_own(loss, values):
+    counts = torch.tensor(COUNTS, dtype=torch.float64)
+    built = made(loss, counts, **values)
+    counts.reciprocal_()
+    assert built.class_counts.tolist() == list(COUNTS)
 
 
 def test_on_another_device_one_batch_is_looked_at():

@@ -45,7 +45,9 @@ def as_file(pixels, path):
 # --- Images in, names out --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", ["pil", "grey pil", "path", "text", "uint8", "int64", "float", "one channel", "float64"])
+@pytest.mark.parametrize(
+    "kind", ["pil", "grey pil", "path", "text", "uint8", "int64", "float", "one channel", "float64", "array", "grey array"]
+)
 def test_every_kind_of_image_gets_the_same_answer(predictor, data, tmp_path, kind):
     pixels = data.test.pixels[3]
     path = as_file(pixels, tmp_path / "a.png")
@@ -53,7 +55,7 @@ def test_every_kind_of_image_gets_the_same_answer(predictor, data, tmp_path, kin
         image = opened.copy()
     kinds = {"pil": image, "grey pil": image.convert("L"), "path": path, "text": str(path)}
     kinds |= {"uint8": pixels, "int64": pixels.long(), "float": pixels / 255, "one channel": pixels[:1]}
-    kinds |= {"float64": pixels.double() / 255}
+    kinds |= {"float64": pixels.double() / 255, "array": np.asarray(image), "grey array": np.asarray(image)[..., 0]}
     expected = predictor.scores(pixels[None]).softmax(1)[0]
     prediction = predictor.predict(kinds[kind])
     assert isinstance(prediction, Prediction)
@@ -97,8 +99,9 @@ def test_images_of_any_size_are_made_to_fit(predictor):
 @pytest.mark.parametrize(
     ("thing", "words"),
     [
-        (3, r"Expected a PIL image, a path or a tensor \(3, H, W\); got int"),
-        (np.zeros((3, 8, 8)), "got ndarray"),
+        (3, r"Expected a PIL image, a path, a tensor \(3, H, W\) or an array \(H, W, 3\); got int"),
+        (np.zeros((3, 8, 8)), r"shape \(H, W, 3\), in the order red, green, blue, or \(H, W\); got float64 of shape \(3, 8, 8\)"),
+        (np.full((8, 8), "a"), r"hold numbers.*got <U1 of shape \(8, 8\)"),
         (torch.zeros(2, 3, 8, 8), r"shape \(3, H, W\) or \(1, H, W\); got \(2, 3, 8, 8\)"),
         (torch.zeros(8, 8, 3), r"got \(8, 8, 3\)"),
     ],
@@ -196,9 +199,12 @@ def test_what_a_rule_has_learned_is_stored(digits_run, method):
 
 
 def test_the_package_loads_and_a_comparison_answers_with_its_chosen_run(digits_run, data, tmp_path):
-    folder = digits_run("ce").folder
+    result = digits_run("ce")
+    folder = result.folder
     (tmp_path / "answers.json").write_text(json.dumps({"chosen_run": str(folder)}))
     scores = longtail.load(folder).scores(data.test.pixels[:5])
+    assert torch.equal(longtail.load(result, device=torch.device("cpu")).scores(data.test.pixels[:5]), scores)
+    assert longtail.untune(result) is False
     assert torch.equal(longtail.load(str(tmp_path)).scores(data.test.pixels[:5]), scores)
 
 

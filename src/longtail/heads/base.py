@@ -151,6 +151,12 @@ def class_vectors(head: nn.Module) -> Float[Tensor, "classes features"]:
     return weight
 
 
+def logits_of(head: nn.Module, features: Features) -> Logits:
+    """The logits of a head that another wraps; a plain `nn.Linear` computes them in the precision of the features too."""
+    logits: Logits = linear(features, head) if type(head) is nn.Linear else head(features)
+    return logits
+
+
 def linear(features: Features, layer: nn.Linear) -> Logits:
     """A linear layer in the precision of the features, also where its own is lower."""
     bias = None if layer.bias is None else layer.bias.to(features.dtype)

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from longtail.errors import UserError
-from longtail.heads.base import Features, Head, Logits, class_vectors, linear
+from longtail.heads.base import Features, Head, Logits, class_vectors, linear, logits_of
 
 Start = Literal["released", "paper"]
 
@@ -53,7 +53,7 @@ class AlignedHead(Head):
     def forward(self, features: Features) -> Logits:
         features = self.checked(features, class_vectors(self).shape[1])
         with torch.autocast(features.device.type, enabled=False):
-            logits, confidence = self.inner(features), linear(features, self.confidence).sigmoid()
+            logits, confidence = logits_of(self.inner, features), linear(features, self.confidence).sigmoid()
             scale, shift = self.class_scale.to(features.dtype), self.class_shift.to(features.dtype)
             aligned: Logits = (1 + confidence * scale) * logits + confidence * shift
             return aligned * self.scale

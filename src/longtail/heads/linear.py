@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import nn
 
-from longtail.heads.base import Features, Head, Logits, class_vectors
+from longtail.heads.base import Features, Head, Logits, class_vectors, logits_of
 
 
 class LinearHead(Head):
@@ -75,5 +75,5 @@ class ScaledHead(Head):
     def forward(self, features: Features) -> Logits:
         features = self.checked(features, class_vectors(self).shape[1])
         with torch.autocast(features.device.type, enabled=False):
-            logits: Logits = self.inner(features) * self.class_scale.to(features.dtype) * self.scale
+            logits: Logits = logits_of(self.inner, features) * self.class_scale.to(features.dtype) * self.scale
             return logits

@@ -104,14 +104,16 @@ def fitted(rule: InferenceRule, predictions: Predictions) -> InferenceRule:
         predictions: predictions on the split that `reference_of(rule)` names.
 
     Raises:
-        UserError: a label is -1 although the rule learns from labels, a learned value is not a keyword of the rule, or is of a
-            type that cannot be stored.
+        UserError: there are no images, a label is -1 although the rule learns from labels, a learned value is not a keyword of
+            the rule, or is of a type that cannot be stored.
     """
     fit, keywords = _declared(rule)
     if fit is None or keywords[fit.keyword] is not None:
         return rule
     if fit.reference(keywords) != "test" and bool((predictions.labels < 0).any()):
         raise UserError(f"{_name(rule)} is fitted on images whose class is known; some labels of these predictions are -1.")
+    if not len(predictions.labels):
+        raise UserError(f"{_name(rule)} cannot be fitted on no images.")
     learned = fit.learn(rule, predictions)
     _check(learned, keywords, fit, _name(rule))
     return partial(rule, **learned)

@@ -74,6 +74,19 @@ class Predictions:
             object.__setattr__(self, name, value)
 
 
+def images_per_class(rule: str, train: Predictions) -> Int[Tensor, " classes"]:
+    """Number of images of each class among those that a rule is fitted on.
+
+    Raises:
+        UserError: a class has none, so that nothing is known about it.
+    """
+    counts = torch.bincount(train.labels, minlength=train.logits.shape[1])
+    absent = torch.nonzero(counts == 0).flatten().tolist()
+    if absent:
+        raise UserError(f"{rule} is fitted on images of every class; there are none of the classes {absent[:10]}.")
+    return counts
+
+
 def in_float(values: Tensor) -> Tensor:
     """Values in half precision as float32; float32 and float64 unchanged."""
     return values if values.dtype == torch.float64 else values.float()

@@ -7,7 +7,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from longtail.inference.fitting import fitted_on, not_fitted
-from longtail.inference.predictions import Predictions, Scores
+from longtail.inference.predictions import Predictions, Scores, images_per_class
 
 
 @fitted_on("train", keyword="centroids", learn=lambda rule, train: class_means(train))
@@ -31,5 +31,5 @@ def class_means(train: Predictions) -> dict[str, Tensor]:
     mean = train.features.mean(0)
     unit = F.normalize(train.features - mean, dim=1)
     sums = unit.new_zeros(train.logits.shape[1], unit.shape[1]).index_add_(0, train.labels, unit)
-    images = torch.bincount(train.labels, minlength=len(sums)).to(unit)
-    return {"mean": mean, "centroids": sums / images.clamp(min=1)[:, None]}
+    images = images_per_class("nearest_class_mean", train).to(unit)
+    return {"mean": mean, "centroids": sums / images[:, None]}

@@ -9,7 +9,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from longtail.inference.fitting import fitted_on, keywords_of, not_fitted
-from longtail.inference.predictions import InferenceRule, Predictions, Scores, in_full_precision, like
+from longtail.inference.predictions import InferenceRule, Predictions, Scores, images_per_class, in_full_precision, like
 
 STEPS = 200
 HISTORY = 2**28  # numbers in the vectors of each of the two kinds; 100 steps exceed them above 1,310 classes of 2,048 features
@@ -52,15 +52,15 @@ def balanced_classifier(rule: InferenceRule, train: Predictions) -> dict[str, Te
     """The values that `retrained` learns, by at most 200 steps of L-BFGS, whatever mode of torch its caller is in."""
     with torch.inference_mode(mode=False), torch.enable_grad(), in_full_precision(train):
         features, labels = (each.clone() if each.is_inference() else each.detach() for each in (train.features, train.labels))
-        return _solved(rule, features.float(), labels, train.logits.shape[1])
+        return _solved(rule, features.float(), labels, images_per_class("retrained", train))
 
 
-def _solved(rule: InferenceRule, features: Tensor, labels: Tensor, classes: int) -> dict[str, Tensor]:
+def _solved(rule: InferenceRule, features: Tensor, labels: Tensor, counts: Tensor) -> dict[str, Tensor]:
     """The classifier for the features (N, D), and the mean and deviation that standardise them."""
+    classes = len(counts)
     mean, deviation = features.mean(0), features.std(0).clamp(min=1e-6)
     inputs = (features - mean) / deviation
-    counts = torch.bincount(labels, minlength=classes)
-    share = (1 / (classes * counts.clamp(min=1).float()))[labels]
+    share = (1 / (classes * counts.float()))[labels]
     decay = 1 / (2 * keywords_of(rule).get("strength", 1.0) * len(labels))
     weight = torch.zeros(classes, inputs.shape[1], device=inputs.device, requires_grad=True)
     bias = torch.zeros(classes, device=inputs.device, requires_grad=True)

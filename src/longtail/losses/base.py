@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import ClassVar, TypeVar
 
@@ -145,9 +146,16 @@ class Loss(PreciseModule):
         return given.to(logits.device)
 
     def above_zero(self, name: str, value: float) -> float:
-        """Returns the value of the hyper-parameter `name`; raises an error if it is not above 0."""
-        if not value > 0:
+        """Returns the value of the hyper-parameter `name`; raises an error if it is no finite number above 0."""
+        if self.at_least(-math.inf, name, value) <= 0:
             raise UserError(f"{type(self).__name__} needs `{name}` above 0; got {value}.")
+        return value
+
+    def at_least(self, least: float, name: str, value: float) -> float:
+        """Returns the value of the hyper-parameter `name`; raises an error if it is no finite number, or below `least`."""
+        if not isinstance(value, (int, float)) or not math.isfinite(value) or value < least:
+            wanted = "a finite number" if least == -math.inf else f"a finite number of at least {least:g}"
+            raise UserError(f"{type(self).__name__} needs {wanted} as `{name}`; got {value!r}.")
         return value
 
 

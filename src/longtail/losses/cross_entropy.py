@@ -19,7 +19,9 @@ class CrossEntropyLoss(Loss):
 
     L = sum_i w[y_i] CE(z_i, y_i) / sum_i w[y_i],  CE(z, y) = logsumexp(z) - z[y]
 
-    Source: the maximum-likelihood loss; weighted mean as in torch. Labels may be class probabilities (B, C).
+    Source: the maximum-likelihood loss; for class indices without smoothing the weighted mean is that of torch. Labels may be
+    class probabilities q (B, C): an image then weighs sum_j q_ij w[j], where torch weighs each class's term; with smoothing it
+    weighs w[y_i].
 
     Args:
         class_counts: training images per class (C,).
@@ -62,7 +64,7 @@ class FocalLoss(Loss):
 
     def __init__(self, class_counts: Counts, *, gamma: float = 1.0, form: Form = "softmax", weight: Counts | None = None) -> None:
         super().__init__(class_counts, weight=weight)
-        self.gamma, self.form = gamma, known("form", form, get_args(Form))
+        self.gamma, self.form = self.at_least(0, "gamma", gamma), known("form", form, get_args(Form))
 
     def forward(self, logits: Float[Tensor, "batch classes"], labels: Numbers) -> Float[Tensor, ""]:
         logits, labels = self.checked(logits, labels)
@@ -105,11 +107,11 @@ class ClassBalancedLoss(Loss):
         weight: Counts | None = None,
     ) -> None:
         super().__init__(class_counts, weight=weight)
-        if not 0 <= beta < 1:
+        if not self.at_least(0, "beta", beta) < 1:
             raise UserError(f"ClassBalancedLoss needs `beta` in [0, 1); got {beta}.")
         balanced = effective_number(class_counts, beta=beta)
         self.register_buffer("class_weight", balanced * len(balanced) / balanced.sum())
-        self.beta, self.form, self.gamma = beta, known("form", form, get_args(Form)), gamma
+        self.beta, self.form, self.gamma = beta, known("form", form, get_args(Form)), self.at_least(0, "gamma", gamma)
         self.reduction = known("reduction", reduction, ("weighted", "batch"))
 
     def forward(self, logits: Float[Tensor, "batch classes"], labels: Numbers) -> Float[Tensor, ""]:

@@ -37,7 +37,8 @@ class ExpertsLoss(Loss):
     Args:
         class_counts: training images per class (C,).
         tau: exponent of the class frequencies for each of the E experts, with mean 1; (0, 1, 2) in the paper.
-        scale: factor on the logits; 30 in the paper, whose logits are cosines.
+        scale: factor on the logits; 30 in the paper, whose logits are cosines, as those of `ExpertsHead`: with 1 these cannot
+            grow, and the network hardly learns.
         weight: weight per class (C,). None: all one.
 
     Raises:
@@ -69,8 +70,8 @@ class ExpertsLoss(Loss):
         experts, classes = self.adjustment.shape
         if needs_tensor("ExpertsLoss", logits, "logits").ndim != 3 or logits.shape[1:] != (experts, classes):
             raise UserError(
-                f"ExpertsLoss needs `logits` of shape (B, {experts}, {classes}), for images, experts and classes; got "
-                f"{described(logits)}."
+                f"ExpertsLoss needs `logits` of shape (B, {experts}, {classes}), for images, experts and classes, as "
+                f"`expert_logits` of longtail.heads.ExpertsHead gives them; got {described(logits)}."
             )
         first, labels = self.checked(logits[:, 0], labels, shares=True)
         shifted = self.scale * logits.to(first.dtype) + self.adjustment.to(first.dtype)

@@ -6,6 +6,7 @@ Zhang, Qin, Ren, Wang, Chen, Hong: "Gradient-Aware Logit Adjustment Loss for Lon
 
 from __future__ import annotations
 
+import math
 from typing import ClassVar, Literal, get_args
 
 import torch
@@ -77,6 +78,8 @@ class GALALoss(Loss):
         super().__init__(class_counts, weight=weight)
         for name in ("positive", "negative", "theta", "phi"):
             self.register_buffer(name, torch.zeros_like(self.class_counts))
+        for name, value in (("lambda_1", lambda_1), ("lambda_2", lambda_2)):
+            self.at_least(-math.inf, name, value)
         self.lambda_1, self.lambda_2, self.form = lambda_1, lambda_2, known("form", form, get_args(Form))
 
     def forward(self, logits: Float[Tensor, "batch classes"], labels: Numbers) -> Float[Tensor, ""]:
@@ -104,7 +107,8 @@ class GALALoss(Loss):
         share = weights / weights.sum().clamp(min=torch.finfo(weights.dtype).tiny)
         gradient = (adjusted.softmax(1).to(self.theta.dtype) - own).abs() * share[:, None]
         others = (gradient * (1 - own)).sum(1, keepdim=True)
-        positive, negative = self.reduced(torch.stack([(gradient * own).sum(0), (others * own).sum(0)]))
+        increment = torch.stack([(gradient * own).sum(0), (others * own).sum(0)])
+        positive, negative = self.reduced(increment.nan_to_num(0.0))  # a batch that overflowed in half precision adds nothing
         self.positive += positive
         self.negative += negative
         self.theta += self.positive

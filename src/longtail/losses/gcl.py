@@ -42,7 +42,7 @@ class CloudedLoss(Loss):
     def __init__(self, class_counts: Counts, *, scale: float, gamma: float, cloud: Cloud, weight: Counts | None) -> None:
         super().__init__(class_counts, weight=weight)
         self.register_buffer("cloud_size", cloud(class_counts))
-        self.scale, self.gamma = self.above_zero("scale", scale), gamma
+        self.scale, self.gamma = self.above_zero("scale", scale), self.at_least(0, "gamma", gamma)
 
     def forward(
         self,

@@ -55,7 +55,7 @@ class LDAMLoss(Loss):
         super().__init__(class_counts, weight=weight)
         self.scale = self.above_zero("scale", scale)
         rarity = self.class_counts**-0.25
-        self.register_buffer("margin", max_margin * rarity / rarity.max())
+        self.register_buffer("margin", self.at_least(0, "max_margin", max_margin) * rarity / rarity.max())
 
     def forward(self, logits: Float[Tensor, "batch classes"], labels: Numbers) -> Float[Tensor, ""]:
         logits, labels = self.checked(logits, labels)

@@ -6,6 +6,7 @@ Ren et al.: "Balanced Meta-Softmax for Long-Tailed Visual Recognition", NeurIPS 
 
 from __future__ import annotations
 
+import math
 from typing import ClassVar
 
 from jaxtyping import Float
@@ -46,7 +47,9 @@ class LogitAdjustedLoss(Loss):
     def __init__(self, class_counts: Counts, *, tau: float = 1.0, smoothing: float = 0.0, weight: Counts | None = None) -> None:
         super().__init__(class_counts, weight=weight)
         self.smoothing = checked_smoothing(smoothing)
-        self.register_buffer("adjustment", tau * (self.class_counts / self.class_counts.sum()).log())
+        self.register_buffer(
+            "adjustment", self.at_least(-math.inf, "tau", tau) * (self.class_counts / self.class_counts.sum()).log()
+        )
 
     def forward(self, logits: Float[Tensor, "batch classes"], labels: Numbers) -> Float[Tensor, ""]:
         logits, labels = self.checked(logits, labels, shares=True)

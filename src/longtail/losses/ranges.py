@@ -37,7 +37,7 @@ class OneWarning:
         found = float(self.measure(values.detach().float()))
         if found > self.limit:
             self.done = True
-            warnings.warn(self.sentence.format(found), stacklevel=5)
+            warnings.warn(self.sentence.format(found), stacklevel=6)  # the line that calls the loss
 
     def _may_read(self, values: Tensor) -> bool:
         if readable(values):

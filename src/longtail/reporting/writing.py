@@ -16,14 +16,14 @@ from longtail.reporting.contents import Wanted, sections
 from longtail.reporting.files import folder_of, write_sections
 from longtail.reporting.gathering import read_answers, read_choice
 from longtail.results import counted
-from longtail.runs.layout import as_folders
+from longtail.runs.layout import Folder, as_folders
 from longtail.runs.output import check_output
 
 PAGE = "report.html"
 
 
 def write_report_page(
-    runs: str | Path | Sequence[str | Path],
+    runs: Folder | Sequence[Folder],
     output: str | Path | None = None,
     *,
     groups: str = "shots",
@@ -36,7 +36,8 @@ def write_report_page(
     `longtail.write_report_page(["runs/photos/gcl/0-1a2b3c"])` returns the path of the page.
 
     Args:
-        runs: folders of finished runs, or of comparisons, which share their classes and test images; or one such folder.
+        runs: folders of finished runs or of comparisons, or results of `longtail.train`, which share their classes and test
+            images; or one of these.
         output: page to write, which ends in .html; report.html in the folder of the first run if not given.
         groups: rule that gathers classes in groups: "shots" or "auto".
         prior: class prior that the scores are adjusted to: uniform, train, or a CSV label,share; None to leave them as they are.

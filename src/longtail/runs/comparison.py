@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -16,7 +15,7 @@ from longtail.data.priors import read_prior
 from longtail.errors import UserError
 from longtail.results import GROUP_RULES, GROUPS
 from longtail.runs.compared import Method, names_of, read_methods
-from longtail.runs.layout import as_folders
+from longtail.runs.layout import Folder, as_folders
 from longtail.runs.report import RunReport
 from longtail.text import unknown
 
@@ -97,7 +96,7 @@ class Comparison:
 
 
 def compare(
-    *runs: str | Path | Sequence[str | Path], groups: str = "shots", prior: str | None = None, trust_code: bool = False
+    *runs: Folder | Sequence[Folder], groups: str = "shots", prior: str | None = None, trust_code: bool = False
 ) -> Comparison:
     """Compares finished runs with the first one on their test images: differences with paired 95 % intervals.
 
@@ -105,8 +104,8 @@ def compare(
     Runs that `longtail tune` tuned are compared with the values that it chose.
 
     Args:
-        runs: run folders, folders of answers, or folders RUNS/SETTING/METHOD of a method's runs, or lists of them; the first is
-            the baseline.
+        runs: run folders, results of `longtail.train`, folders of answers, or folders RUNS/SETTING/METHOD of a method's runs, or
+            lists of them; the first is the baseline.
         groups: rule that gathers classes in groups: shots, or auto.
         prior: class frequencies for which the expected accuracy is compared: uniform, train, or a CSV label,share.
         trust_code: run the users' own code that tuned models are made of, if they need any.

@@ -8,12 +8,13 @@ from longtail.errors import UserError
 from longtail.text import unknown
 
 
-def chosen_device(device: str) -> str:
+def chosen_device(device: str | torch.device) -> str:
     """Name of the device to use, "cpu" or "cuda"; for "auto" CUDA where it is available.
 
     Raises:
         UserError: there is no such device, or CUDA is not available; the message says why.
     """
+    device = str(device)
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     if device not in ("cpu", "cuda"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -26,13 +27,26 @@ def read_input(image: Input, **square: Any) -> tuple[Tensor, bool]:
         with opened(Path(image).expanduser()) as file:
             file.load()
             return read_input(file, **square)
+    if isinstance(image, np.ndarray):
+        return read_input(_channels_first(image), **square)
     if isinstance(image, Tensor):
         pixels = bytes_of(image).expand(3, -1, -1).permute(1, 2, 0).numpy()
         return as_tensor(squared(Pillow.fromarray(pixels), **square)), False
     if isinstance(image, Pillow.Image):
         rgb = _decoded(image)
         return as_tensor(squared(rgb, **square)), loses_contrast(image, rgb)
-    raise WrongTypeError(f"Expected a PIL image, a path or a tensor (3, H, W); got {type(image).__name__}.")
+    raise WrongTypeError(f"Expected a PIL image, a path, a tensor (3, H, W) or an array (H, W, 3); got {type(image).__name__}.")
+
+
+def _channels_first(image: np.ndarray) -> Tensor:
+    """An array (H, W, 3), (H, W, 1) or (H, W) as a tensor (3, H, W) or (1, H, W)."""
+    pixels = image[..., None] if image.ndim == 2 else image
+    if pixels.ndim != 3 or pixels.shape[2] not in (1, 3) or pixels.dtype.kind not in "iuf":
+        raise WrongTypeError(
+            f"An image array must hold numbers and have shape (H, W, 3), in the order red, green, blue, or (H, W); got "
+            f"{image.dtype} of shape {image.shape}."
+        )
+    return torch.from_numpy(np.array(pixels)).permute(2, 0, 1)
 
 
 def _decoded(image: Any) -> Any:

@@ -14,6 +14,8 @@ ANSWERS = "answers.json"
 VALIDATION = "validation.pt"  # of a comparison: predictions of the chosen candidate on its validation images
 FRESH = "fresh"  # folder inside a run, in which it is trained anew
 CHECKPOINTS = ("state.pt", "state.before.pt")  # the newest first
+Folder = str | os.PathLike[str]
+"""The path of a folder of runs, or what names one, as the result of `longtail.train` does."""
 
 
 def run_folder(runs: Path, setting: str, method: str, seed: int, key: str) -> Path:
@@ -99,6 +101,6 @@ def chosen_run(folder: Path) -> Path:
     return short if os.path.realpath(short) == os.path.realpath(run) else run
 
 
-def as_folders(paths: str | Path | Sequence[str | Path]) -> list[Path]:
+def as_folders(paths: Folder | Sequence[Folder]) -> list[Path]:
     """One path or several as a list, with the user's home folder in place of ~."""
-    return [Path(each).expanduser() for each in ([paths] if isinstance(paths, (str, Path)) else paths)]
+    return [Path(each).expanduser() for each in ([paths] if isinstance(paths, (str, os.PathLike)) else paths)]

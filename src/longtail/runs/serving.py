@@ -21,7 +21,7 @@ from longtail.networks.classifier import Classifier
 from longtail.runs.devices import chosen_device
 from longtail.runs.frequencies import shift_to
 from longtail.runs.inputs import Input, name_of, read_input
-from longtail.runs.layout import chosen_run
+from longtail.runs.layout import Folder, chosen_run
 from longtail.runs.model_config import square_of
 from longtail.runs.model_reading import predictions_of, read_model, scores_of
 from longtail.runs.run import Run
@@ -89,11 +89,11 @@ class Predictor:
         self._square = square_of(config)
         self.views: int = config.get("views", 1)
 
-    @overload
-    def predict(self, images: Sequence[Input], *, batch_size: int = 64, views: int | None = None) -> list[Prediction]: ...
+    @overload  # first, as a text is a sequence as well
+    def predict(self, images: Image | str | Path | Tensor, *, batch_size: int = 64, views: int | None = None) -> Prediction: ...
 
     @overload
-    def predict(self, images: Image | str | Path | Tensor, *, batch_size: int = 64, views: int | None = None) -> Prediction: ...
+    def predict(self, images: Sequence[Input], *, batch_size: int = 64, views: int | None = None) -> list[Prediction]: ...
 
     def predict(
         self, images: Input | Sequence[Input], *, batch_size: int = 64, views: int | None = None
@@ -101,7 +101,8 @@ class Predictor:
         """Predicts the class of one image or of each image of a list; warns of images of 16 bits that lose their contrast.
 
         Args:
-            images: PIL images, paths, or tensors (3, H, W) or (1, H, W), integers in 0..255 or floating point in 0..1.
+            images: PIL images, paths, tensors (3, H, W) or (1, H, W), or arrays (H, W, 3) or (H, W) of red, green and blue or of
+                grey; integers in 0..255 or floating point in 0..1.
             batch_size: number of images per forward pass.
             views: 1 for the image itself, 2 for the mean of its logits and those of its mirror image, 8 for the mean over all
                 symmetries of the square, before the run's inference rule; None for those that the run was evaluated with.
@@ -135,6 +136,8 @@ class Predictor:
 
     def features_and_scores(self, pixels: Tensor, *, views: int = 1) -> tuple[Tensor, Tensor]:
         """Features (B, D) of uint8 images (B, 3, S, S), and their scores (B, C) after the inference rule, on the CPU.
+
+        Both are of the images themselves, whatever views the run was evaluated with, unless `views` says otherwise.
 
         Raises:
             WrongTypeError: as in `scores`.
@@ -175,11 +178,11 @@ class Predictor:
             yield Prediction(self.classes[best], float(row[best]), Probabilities(self._places, row.clone()), faded)
 
 
-def load(folder: str | Path, *, device: str = "auto", trust_code: bool = False, prior: str | None = None) -> Predictor:
+def load(folder: Folder, *, device: str | torch.device = "auto", trust_code: bool = False, prior: str | None = None) -> Predictor:
     """Loads the classifier of a finished run, or of the run that a comparison chose, with what `longtail tune` chose for it.
 
     Args:
-        folder: folder of the run or of the comparison.
+        folder: folder of the run or of the comparison, or the result of `longtail.train`.
         device: where the network computes, in float32: "cpu", "cuda", or "auto" for CUDA where it is available, as in
             `longtail.train`. Scores are returned on the CPU; on a GPU they differ from those of a CPU by rounding.
         trust_code: run the user's own code that the run was trained with (a loss, head or rule), if the model needs any.

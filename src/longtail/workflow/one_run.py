@@ -50,6 +50,10 @@ class Result:
         """The run folder."""
         return self.run.folder
 
+    def __fspath__(self) -> str:
+        """The run folder, so that every function that takes a folder takes the result as well."""
+        return str(self.folder)
+
 
 def prepared(request: Request, watcher: Watcher) -> tuple[Setting, Data]:
     """Checks the request, and returns the setting that it names, or one chosen for its folder, with the data.

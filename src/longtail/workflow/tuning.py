@@ -23,7 +23,7 @@ from longtail.runs.folder import CHECKSUMS
 from longtail.runs.frequencies import STRENGTH, recorded_frequencies, trained_frequencies
 from longtail.runs.held_out import Kept, kept
 from longtail.runs.judging import judged_again, regrouped_report
-from longtail.runs.layout import chosen_run
+from longtail.runs.layout import Folder, chosen_run
 from longtail.runs.model_reading import read_model
 from longtail.runs.report import RunReport, read_report
 from longtail.runs.run import Run
@@ -61,7 +61,7 @@ class Tuning:
 
 
 def tune(
-    run: str | Path,
+    run: Folder,
     data: str | Path | None = None,
     *,
     prior: str | None = None,
@@ -80,8 +80,8 @@ def tune(
     `longtail.load`, `predict`, `evaluate`, `compare` and `export` use the values; `untune` removes them.
 
     Args:
-        run: folder of the run, or of a comparison, of which the chosen run is tuned; where that was trained again on all images,
-            on what the compared network said of the validation images.
+        run: folder of the run or its result, or folder of a comparison, of which the chosen run is tuned; where that was trained
+            again on all images, on what the compared network said of the validation images.
         data: the folder or CSV that it was trained on; not needed for named settings.
         prior: class frequencies in use: uniform, train, or a CSV label,share; None for those of the rule, else uniform.
         root: folder that holds the data of named settings; $LONGTAIL_DATA or ./data if not given.
@@ -119,7 +119,7 @@ def tune(
     return Tuning(own.folder, tuned, gain, of_compared is not None, *_on_test_images(own, trust_code=trust_code))
 
 
-def untune(run: str | Path) -> bool:
+def untune(run: Folder) -> bool:
     """Removes what `tune` stored for a run, and says whether there was anything."""
     own = Run(chosen_run(Path(run).expanduser()))
     report = read_report(own.folder)
