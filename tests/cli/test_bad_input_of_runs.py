@@ -13,7 +13,7 @@ from longtail.runs.seals import read_json, write_json
         ("gone.safetensors", None, "There are no weights at '"),
         ("text.safetensors", b"no tensors", "is not a safetensors file"),
         ("text.pth", b"no tensors", "holds more than tensors, or is damaged"),
-        ("model.safetensors", "deeper", "does not hold the weights of this backbone"),
+        ("model.safetensors", "deeper", "does not hold the weights of the backbone CifarResNet"),
     ],
     ids=["missing", "text", "pickle", "another network"],
 )

@@ -192,7 +192,7 @@ def test_splits_are_counted_and_compared(tmp_path):
     assert found.warnings == (
         "Class folders without images: empty. Add images, or remove the folders.",
         "val lacks b, c. They cannot be evaluated there: add images, or read the results without them.",
-        "test lacks b. They cannot be evaluated there: add images, or read the results without them.",
+        "test lacks b. It cannot be evaluated there: add images, or read the results without it.",
         "test has Lynx, which train lacks. Rename the folder, or add training images.",
     )
 
@@ -223,7 +223,10 @@ def test_files_that_training_does_not_read(tmp_path):
     [
         ({"a": 3}, "There is one class only (a). A classifier needs at least two."),
         ({"dev": 3, "Test": 2}, "The classes are called Test, dev. If they are splits, call their folders train, val and test."),
-        ({"a": 3, "b": 1}, "Classes with a single image: b. It is used for training, so they cannot be evaluated: add images."),
+        (
+            {"a": 3, "b": 1},
+            "Classes with a single image: b. It is used for training, so the class cannot be evaluated: add images.",
+        ),
         ({"a": 3, "b": 2, "c": 0}, "Class folders without images: c. Add images, or remove the folders."),
     ],
 )

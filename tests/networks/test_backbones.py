@@ -129,10 +129,10 @@ def test_last_group_is_the_network_s_own():
 
 
 def test_a_network_without_maps_says_which_have_them():
-    said = r"'vit_tiny_patch16_224' gives an output of shape \(5, 192\) per image.* such as resnet50"
+    said = r"'vit_tiny_patch16_224' gives an output of shape \(5, 192\) per image.*backbone=resnet50"
     with pytest.raises(ValueError, match=said):
         timm_network("vit_tiny_patch16_224", image_size=32).maps(torch.zeros(1, 3, 32, 32))
-    with pytest.raises(ValueError, match=r"'vit_tiny_patch16_224' has no residual blocks; .* such as resnet50"):
+    with pytest.raises(ValueError, match=r"'vit_tiny_patch16_224' has no residual blocks, .*backbone=resnet50"):
         _ = timm_network("vit_tiny_patch16_224", image_size=32).last_group
     with pytest.raises(ValueError, match="per image, not maps"):
         timm_network("swin_tiny_patch4_window7_224", image_size=32).maps(torch.zeros(1, 3, 32, 32))

@@ -13,13 +13,16 @@ from longtail.inference import (
     logit_adjusted,
     nearest_class_mean,
     rebalanced,
+    retrained,
     tau_normalised,
     temperature_scaled,
 )
 from longtail.runs.affine import affine
 
 CONFIG = {"class_counts": [60, 30, 10]}
+RETRAINED = {"weight": torch.tensor([[1.0, 0, 2, 0], [0, 3, 0, 1], [1, 1, 0, 0]]), "bias": torch.tensor([0.5, 0.0, -1.0])}
 RULES = [
+    partial(retrained, **RETRAINED, mean=torch.tensor([1.0, 2, 3, 4]), deviation=torch.tensor([1.0, 2.0, 0.5, 4.0])),
     as_trained,
     logit_adjusted,
     partial(logit_adjusted, tau=0.4),
@@ -41,7 +44,7 @@ def scaled():
     return head
 
 
-@pytest.mark.parametrize("rule", RULES, ids=["as trained", "tau 1", "tau 0.4", "norms", "temperature"])
+@pytest.mark.parametrize("rule", RULES, ids=["retrained", "as trained", "tau 1", "tau 0.4", "norms", "temperature"])
 @pytest.mark.parametrize("build", [plain, scaled])
 def test_one_layer_gives_the_rule_s_scores(build, rule):
     torch.manual_seed(0)

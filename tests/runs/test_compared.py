@@ -163,6 +163,25 @@ def test_what_the_command_prints_and_writes(made, tmp_path):
     assert len(content["methods"][0]["classes"]) == 10
 
 
+def test_other_conditions_are_said(made, tmp_path):
+    first, second = made("ce", 0), made("gcl", 0)
+    assert command("compare", first, second).out.startswith(
+        "digits_lt · clean protocol · last epoch · 1 view · 599 test images, %\n"
+    )
+    assert longtail.compare(first, second).notes == ()
+    record = json.loads((second / "record.json").read_text())
+    record["setting"] |= {"epochs": 7, "augmentation": "strong"}
+    (second / "record.json").write_text(json.dumps(record))
+    report = json.loads((second / "report.json").read_text())
+    (second / "report.json").write_text(json.dumps(report | {"views": 8}))
+    found = longtail.compare(first, second)
+    assert found.views == (1, 8)
+    said = "gcl: 8 views, setting.augmentation = strong, setting.epochs = 7."
+    assert found.notes[-1] == f"Other conditions: {said}"
+    assert "Other conditions: ce: 1 view, setting.epochs = " in found.notes[0]
+    assert said in command("compare", first, second).text
+
+
 def test_tables_fit_into_eighty_columns(made):
     from longtail.cli.compare import _classes_table, _numbers_table
     from longtail.cli.show import console

@@ -204,7 +204,7 @@ def test_timm_gives_the_scores_of_the_run(stored, method, backbone, tmp_path):
         (
             "gcl",
             "test_resnet",
-            "this run uses the head CosineHead with the rule as_trained",
+            "those of this run, the head CosineHead with the rule as_trained, are none",
         ),
         ("ce", "deit_tiny_distilled_patch16_224", "has a classifier of more than one layer, unlike this run's"),
     ],

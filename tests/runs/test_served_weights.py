@@ -107,7 +107,7 @@ def test_other_weights_of_the_same_name_are_another_run(digits_run, tmp_path):
         (b"words", r"a\.safetensors' is not a safetensors file"),
         (
             CifarResNet(depth=14),
-            r"does not hold the weights of this backbone: .* of its .* are missing or have another shape "
+            r"does not hold the weights of the backbone CifarResNet: .* of its .* are missing or have another shape "
             r"\(first: .*`backbone=NAME`",
         ),
         (CifarResNet(depth=8, width=8), r"first: conv\.weight"),

@@ -212,3 +212,6 @@ def test_groups_hold_the_same_classes_where_a_run_keeps_images_for_validation(tm
     sheet = command("table", "made", "--runs", tmp_path, *files, "--format", "csv").out
     seeds = {row["method"]: row["n"] for row in csv.DictReader(io.StringIO(sheet))}
     assert seeds == {"ce": "2", "tau_norm": "1"}
+    shutil.rmtree(tmp_path / "made")
+    from_files = command("table", "made", "--runs", tmp_path, *files).text
+    assert "Groups by their own training images, which may hold other classes: tau_norm." in from_files

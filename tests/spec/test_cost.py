@@ -105,7 +105,7 @@ def test_a_network_that_the_method_cannot_have_is_refused():
         plain_size(replace(COMMON, backbone=asks_for_a_residual_network))
     pytest.importorskip("timm")
     setting = replace(COMMON, backbone=settings.named_backbone("vit_tiny_patch16_224", image_size=32))
-    with pytest.raises(UserError, match="such as resnet50"):
+    with pytest.raises(UserError, match="backbone=resnet50"):
         stage_sizes(recipes.balpoe(setting), setting)
 
 

@@ -45,7 +45,9 @@ def run_compare(
 
 def _print(found: Comparison) -> None:
     report = found.report
-    say(text(f"{report.setting} · {report.protocol} protocol · {report.epoch_rule} · {counted(found.images, 'test image')}, %"))
+    views = " and ".join(map(str, found.views)) + " views" if len(found.views) > 1 else counted(found.views[0], "view")
+    conditions = (report.setting, f"{report.protocol} protocol", report.epoch_rule, views)
+    say(text(f"{' · '.join(conditions)} · {counted(found.images, 'test image')}, %"))
     for contest in found.contests:
         say(_numbers_table(found, contest))
         _say_classes(contest)
@@ -58,7 +60,7 @@ def _numbers_table(found: Comparison, contest: Contest) -> Table:
     title = f"{contest.name} ({_seeds(contest.seeds)}) against {found.baseline} ({_seeds(found.baseline_seeds)})"
     table = Table(title=text(title), title_justify="left")
     table.add_column("")
-    for heading in ("before", "after", "difference", "95 % interval"):
+    for heading in ("baseline", "method", "difference", "95 % interval"):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("")
     for name, number in contest.numbers.items():
@@ -98,7 +100,7 @@ def _classes_table(entries: Sequence[ComparedClass], *, whole: bool) -> Table:
     title = "Recall of these classes" if whole else f"Recall of the {SHOWN} that gain and the {SHOWN} that lose most"
     table = Table(title=title, title_justify="left")
     table.add_column("class", overflow="fold")
-    for heading in ("train", "test", "before", "after", "difference", "95 % interval"):
+    for heading in ("train", "test", "baseline", "method", "difference", "95 % interval"):
         table.add_column(heading, justify="right", no_wrap=True)
     for entry in entries:
         if entry.recall is not None:
@@ -148,6 +150,7 @@ def _as_json(found: Comparison) -> Any:
         "protocol": found.report.protocol,
         "group_rule": found.report.group_rule,
         "test_images": found.images,
+        "views": found.views,
         "prior": found.prior,
         "notes": found.notes,
         "methods": found.contests,

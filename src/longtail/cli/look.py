@@ -53,7 +53,8 @@ def _needed(found: Inspection) -> str:
     if len(found.counts) < 2:
         return "add images of a second class; training tells classes apart and refuses one alone."
     if strange := [name for names in found.unknown.values() for name in names]:
-        return f"add training images of {some(strange)}, or remove the others of these classes; training refuses them so."
+        its = "its" if len(strange) == 1 else "their"
+        return f"add training images of {some(strange)}, or remove {its} other images; training refuses a class without any."
     if not found.splits and max(found.counts.values()) == 1:
         return "add images; with one per class none is left for test, and training refuses them so."
     return ""
@@ -76,10 +77,8 @@ def _say_counts(found: Inspection) -> None:
     total = sum(found.counts.values())
     imbalance = f"; imbalance {found.imbalance:.1f}"
     most, fewest = (sorted(found.counts.items(), key=lambda pair: sign * pair[1])[0] for sign in (-1, 1))
-    say(
-        f"{counted(total, 'image')} in {counted(len(found.counts), 'class')}: "
-        f"{most[1]:,} ({text(most[0])}) to {fewest[1]:,} ({text(fewest[0])}){'' if found.splits else imbalance}"
-    )
+    spread = f"{most[1]:,} ({text(most[0])}) to {fewest[1]:,} ({text(fewest[0])})" if most[1] > fewest[1] else f"{most[1]:,} each"
+    say(f"{counted(total, 'image')} in {counted(len(found.counts), 'class')}: {spread}{'' if found.splits else imbalance}")
     for name, counts in found.splits.items():
         images, classes = counted(sum(counts.values()), "image"), counted(sum(map(bool, counts.values())), "class")
         say(f"  {text(name)}: {images} in {classes}{imbalance * (name == 'train')}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,8 @@ from longtail.results import percent
 from longtail.runs.report import read_report
 from longtail.workflow.tuning import OWN, Tuning, tune, untune
 
+SMALLEST, LARGEST = 1.1e-3, 0.9e3  # temperatures beyond these are at an end of the range of `best_temperature`
+
 
 def run_tune(folder: Path, data: Path | None, **how: Any) -> None:
     """Tunes the run, and prints what was chosen, what it changes on validation images, and the result on the test images."""
@@ -28,6 +32,8 @@ def run_tune(folder: Path, data: Path | None, **how: Any) -> None:
         say(f"The run was trained again on all images: these are predictions of the network that auto compared. {unread}")
     say(_validation_table(found))
     say(_gain(found))
+    for sentence in _said_of_probabilities(found):
+        say(text(sentence))
     if found.before is not None and found.after is not None:
         say(result_table({"as trained": found.before, "tuned": found.after}))
     console.print(f"Run folder: [bold]{text(folder)}[/bold]", highlight=False, soft_wrap=True)
@@ -62,6 +68,17 @@ def _validation_table(found: Tuning) -> Table:
     errors = (percent(each["calibration_error"], unit=" %") for each in (before, after))
     table.add_row("calibration error (ECE)", *errors)
     return table
+
+
+def _said_of_probabilities(found: Tuning) -> Iterator[str]:
+    """Sentences on the class frequencies for which probabilities are judged, and on what did not become better."""
+    of = f"the class prior '{found.tuned.prior}'" if found.tuned.target else "the class frequencies that its scores are meant for"
+    yield f"Likelihood and calibration error of the validation images are under {of}, those of test images as these are."
+    if not SMALLEST < found.tuned.temperature < LARGEST:
+        yield "The temperature is at the end of its range: the scores say next to nothing about the classes."
+    before, after = ((each.test.calibration_error if each else math.nan) for each in (found.before, found.after))
+    if after > before:
+        yield f"On the test images the calibration error rises, from {percent(before, unit=' %')} to {percent(after, unit=' %')}."
 
 
 def _measure(found: Tuning) -> str:

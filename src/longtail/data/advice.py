@@ -56,7 +56,8 @@ def _about_classes(found: Inspection) -> Iterator[str]:
         yield f"Class folders without images: {some(found.empty_classes)}. Add images, or remove the folders."
     single = [name for name, count in found.counts.items() if count == 1]
     if single and not found.splits:
-        yield f"Classes with a single image: {some(single)}. It is used for training, so they cannot be evaluated: add images."
+        it, they = ("It is", "the class") if len(single) == 1 else ("These are", "the classes")
+        yield f"Classes with a single image: {some(single)}. {it} used for training, so {they} cannot be evaluated: add images."
 
 
 def _about_splits(found: Inspection) -> Iterator[str]:
@@ -65,7 +66,8 @@ def _about_splits(found: Inspection) -> Iterator[str]:
         instead = "" if found.csv or "test" not in absent else ", or give the folder of train alone, to have 20 % taken for test"
         yield f"There are no images for {' and '.join(absent)}, only for {' and '.join(found.splits)}. Add some{instead}."
     for name, labels in found.missing.items():
-        yield f"{name} lacks {some(labels)}. They cannot be evaluated there: add images, or read the results without them."
+        they, them = ("It", "it") if len(labels) == 1 else ("They", "them")
+        yield f"{name} lacks {some(labels)}. {they} cannot be evaluated there: add images, or read the results without {them}."
     for name, labels in found.unknown.items():
         where = "it in the CSV" if found.csv else "the folder"
         yield f"{name} has {some(labels)}, which train lacks. Rename {where}, or add training images."

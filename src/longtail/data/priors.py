@@ -115,5 +115,6 @@ def _share(text: str, label: str, prior: str) -> float:
     except ValueError:
         share = math.nan
     if not 0 <= share < math.inf:
-        raise UserError(f"'{prior}' gives '{label}' the share '{text}'; expected a number, 0 or above.")
+        only = ", without %" if text.rstrip().endswith("%") else ""
+        raise UserError(f"'{prior}' gives '{label}' the share '{text}'; expected a number, 0 or above{only}.")
     return share

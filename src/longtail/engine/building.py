@@ -15,7 +15,7 @@ from longtail.engine.batches import steps_of
 from longtail.engine.compute import Compute
 from longtail.engine.optimizers import new_optimizer, parameter_groups
 from longtail.engine.rates import DeviceRates, takes_device_rates
-from longtail.errors import MissingFileError, UserError
+from longtail.errors import MissingFileError, UserError, reason
 from longtail.losses.contract import check_contract
 from longtail.networks.classifier import Classifier, assemble, prepare_for_stage
 from longtail.networks.folding import folded, is_frozen
@@ -83,8 +83,10 @@ def check_stages(model: Classifier, experiment: Experiment) -> None:
     """Builds every stage's loss and optimizer once, so that a bad value of a later stage is refused before the first is trained.
 
     Raises:
-        UserError: a loss or an optimizer cannot be built with its values, or the optimizer cannot make a step as the loop does.
+        UserError: the network cannot take images of this size, a loss or an optimizer cannot be built with its values, or the
+            optimizer cannot make a step as the loop does.
     """
+    _check_images(model, experiment.data.size)
     for stage_index, stage in enumerate(experiment.recipe.stages):
         new_loss(model, experiment, stage_index)
         parameter = nn.Parameter(torch.zeros(1))
@@ -93,6 +95,22 @@ def check_stages(model: Classifier, experiment: Experiment) -> None:
             stage.optimizer([parameter]).step()
         except (TypeError, ValueError, RuntimeError) as error:
             raise UserError(f"The optimizer of stages.{stage_index} cannot be used: {error}") from error
+
+
+def _check_images(model: Classifier, size: int) -> None:
+    """Passes one blank image through the network, as timm's networks refuse small images in errors of any type."""
+    training, blank = model.training, torch.zeros(1, 3, size, size, device=next(model.parameters()).device)
+    try:
+        with torch.no_grad():
+            model.eval().backbone(blank)
+    except (RuntimeError, ValueError, AssertionError) as error:
+        if isinstance(error, UserError):
+            raise
+        raise UserError(
+            f"The network cannot take images of {size} x {size} pixels ({reason(error)}); give a larger `size`."
+        ) from error
+    finally:
+        model.train(training)
 
 
 def new_loss(model: Classifier, experiment: Experiment, stage_index: int) -> nn.Module:

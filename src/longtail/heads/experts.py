@@ -58,4 +58,4 @@ class ExpertsHead(Head):
 
     def _unit_parts(self, rows: Float[Tensor, "rows features"]) -> Float[Tensor, "rows experts part"]:
         """Every expert's part of each row, scaled to unit length."""
-        return F.normalize(rows.reshape(len(rows), self.experts, rows.shape[1] // self.experts), dim=2, eps=1e-12)
+        return F.normalize(rows.reshape(rows.shape[0], self.experts, rows.shape[1] // self.experts), dim=2, eps=1e-12)

@@ -36,8 +36,8 @@ def load_backbone(backbone: nn.Module, path: Path) -> int:
         )
     if missing:
         raise UserError(
-            f"'{path}' does not hold the weights of this backbone: {len(missing)} of its {len(own)} tensors are missing or have "
-            f"another shape (first: {missing[0]}). {CHOOSE}"
+            f"'{path}' does not hold the weights of {_name(backbone)}: {len(missing)} of its {len(own)} tensors are missing or "
+            f"have another shape (first: {missing[0]}). {CHOOSE}"
         )
     if deeper := _further_blocks(found, own):
         raise UserError(
@@ -92,6 +92,12 @@ def content_hash(path: Path) -> str:
         raise UserError(f"There are no weights at '{path}'; give a .safetensors file or a run folder.")
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()[:16]
+
+
+def _name(backbone: nn.Module) -> str:
+    """Name of a network of timm, else of its class."""
+    name = getattr(backbone, "timm_name", None)
+    return f"the backbone '{name}'" if name else f"the backbone {type(backbone).__name__}"
 
 
 def _further_blocks(found: Iterable[str], own: Iterable[str]) -> list[str]:

@@ -69,7 +69,7 @@ class TimmBackbone(nn.Module):
         if maps.ndim != 4 or maps.shape[1] != self.body.num_features:
             raise UserError(
                 f"'{self.timm_name}' gives an output of shape {tuple(maps.shape[1:])} per image, not maps (channels, rows, "
-                f"columns); this method needs a residual network such as resnet50."
+                f"columns), which this method needs; choose a residual network (`backbone=resnet50`), or another method."
             )
         return maps
 
@@ -82,7 +82,10 @@ class TimmBackbone(nn.Module):
         """
         group = getattr(self.body, "layer4", None)
         if not isinstance(group, nn.Sequential):
-            raise UserError(f"'{self.timm_name}' has no residual blocks; this method needs a residual network such as resnet50.")
+            raise UserError(
+                f"'{self.timm_name}' has no residual blocks, which this method takes apart; choose a residual network "
+                f"(`backbone=resnet50`, with weights of it where it starts from any), or another method."
+            )
         return group
 
     def take_later_groups(self) -> nn.Sequential:

@@ -11,19 +11,27 @@ from torch import Tensor, nn
 
 from longtail.heads import LinearHead, ScaledHead
 from longtail.heads.base import class_vectors, one_inside_the_other
-from longtail.inference import InferenceRule, Predictions, as_trained, logit_adjusted, tau_normalised, temperature_scaled
+from longtail.inference import (
+    InferenceRule,
+    Predictions,
+    as_trained,
+    logit_adjusted,
+    retrained,
+    tau_normalised,
+    temperature_scaled,
+)
 from longtail.inference.adapted import innermost_rule
 from longtail.inference.fitting import function_of
 
-RULES = (as_trained, logit_adjusted, tau_normalised, temperature_scaled)
+RULES = (as_trained, logit_adjusted, retrained, tau_normalised, temperature_scaled)
 
 
 def affine(head: nn.Module, config: Mapping[str, Any], rule: InferenceRule) -> nn.Linear | None:
     """The layer that gives the rule's scores (B, C) for features (B, D), in float32; None where they are not linear in them.
 
     They are linear for a linear head, plain or with learned factors per class (LWS), and the rules `as_trained`,
-    `logit_adjusted`, `tau_normalised` and `temperature_scaled`, `adapted` or not. c are the scores of the feature 0, and column
-    d of A those of the feature that is 1 at d and else 0, less c, all in float64.
+    `logit_adjusted`, `retrained`, `tau_normalised` and `temperature_scaled`, `adapted` or not. c are the scores of the feature
+    0, and column d of A those of the feature that is 1 at d and else 0, less c, all in float64.
 
     Args:
         config: the checked values of model/config.json, of which the class counts are used.

@@ -124,10 +124,10 @@ def _procedure(report: RunReport, record: Mapping[str, Any]) -> list[str]:
         f"Budget: {report.budget}; seed {report.seed}; precision {report.precision}.",
         f"Device: {report.device}; {minutes:.1f} minutes of training.",
     ]
-    started = record["setting"].get("weights") or record["setting"]["backbone"].get("pretrained")
+    started = "a file" * bool(record["setting"].get("weights")) or "timm" * bool(record["setting"]["backbone"].get("pretrained"))
     averages = [(index + 1, stage.get("average")) for index, stage in enumerate(record["recipe"]["stages"])]
     return [
         *lines,
-        *(["The network started from pretrained weights."] if started else []),
+        *([f"The network started from pretrained weights of {started}."] if started else []),
         *(f"Stage {stage} ends with its weights averaged over {share:.0%} of its steps." for stage, share in averages if share),
     ]

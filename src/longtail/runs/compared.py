@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Bool
@@ -30,7 +30,7 @@ class Answers:
 
     Args:
         folder: the run folder.
-        identity: text that runs of one experiment at several seeds have in common.
+        record: what makes the experiment, which its runs at several seeds have in common.
         report: its report, with the values that `longtail tune` chose.
         tuned: whether there are any.
         images: the test images; None where the run does not name them.
@@ -41,7 +41,7 @@ class Answers:
     """
 
     folder: Path
-    identity: str
+    record: Mapping[str, Any]
     report: RunReport
     tuned: bool
     images: Sequence[Image] | None
@@ -112,10 +112,10 @@ def _runs_in(folder: Path) -> list[Path]:
 def _answers(folder: Path, *, groups: str, prior: str | None, counts: Sequence[int] | None, trust_code: bool) -> Answers:
     judged = judged_again(folder, groups=groups, trust_code=trust_code)
     run, record = RunFolder(folder), RunFolder(folder).record
-    identity = json.dumps([record.get(name) for name in IDENTITY], sort_keys=True)
+    experiment = {name: record.get(name) for name in IDENTITY}
     tuned = bool(judged.notes)
     images = _images(run, len(judged.labels))
-    answers = Answers(folder, identity, judged.report, tuned, images, judged.labels, judged.hits)
+    answers = Answers(folder, experiment, judged.report, tuned, images, judged.labels, judged.hits)
     if prior is None:
         return answers
     try:
@@ -179,7 +179,7 @@ def _gathered(runs: Sequence[Answers]) -> list[Method]:
 
 
 def _belongs(run: Answers, method: Sequence[Answers]) -> bool:
-    alike = (run.identity, run.tuned) == (method[0].identity, method[0].tuned)
+    alike = (run.record, run.tuned) == (method[0].record, method[0].tuned)
     return alike and run.report.seed not in {other.report.seed for other in method}
 
 

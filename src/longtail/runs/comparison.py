@@ -13,10 +13,11 @@ from longtail.choosing import Prior, image_weights
 from longtail.data.groups import shot_groups
 from longtail.data.priors import read_prior
 from longtail.errors import UserError
-from longtail.results import GROUP_RULES, GROUPS
+from longtail.results import GROUP_RULES, GROUPS, counted
 from longtail.runs.compared import Method, names_of, read_methods
 from longtail.runs.layout import Folder, as_folders
 from longtail.runs.report import RunReport
+from longtail.runs.row_differences import differences_of
 from longtail.text import unknown
 
 
@@ -81,8 +82,9 @@ class Comparison:
         baseline_seeds: seed of each of its runs.
         report: report of its first run, for the data, the groups and the protocol.
         images: number of test images.
+        views: number of views of each image, each number once where the methods' runs differ in it.
         prior: name of the class prior; None for none.
-        notes: sentences on the adjustment of scores to it.
+        notes: sentences on conditions in which the methods' runs differ, and on the adjustment of scores to the class prior.
         contests: the other methods.
     """
 
@@ -90,6 +92,7 @@ class Comparison:
     baseline_seeds: tuple[int, ...]
     report: RunReport
     images: int
+    views: tuple[int, ...]
     prior: str | None
     notes: tuple[str, ...]
     contests: tuple[Contest, ...]
@@ -125,8 +128,19 @@ def compare(
     names, report = names_of(methods), first.runs[0].report
     priors = _priors(first, prior)
     contests = tuple(_contest(name, other, first, priors) for name, other in zip(names[1:], others, strict=True))
-    notes = dict.fromkeys(run.note for method in methods for run in method.runs if run.note)
-    return Comparison(names[0], tuple(first.seeds), report, first.hits.shape[1], prior, tuple(notes), contests)
+    notes = dict.fromkeys([*_conditions(methods), *(run.note for method in methods for run in method.runs if run.note)])
+    views = tuple(sorted({method.runs[0].report.views for method in methods}))
+    return Comparison(names[0], tuple(first.seeds), report, first.hits.shape[1], views, prior, tuple(notes), contests)
+
+
+def _conditions(methods: Sequence[Method]) -> list[str]:
+    """Sentence on each method that was trained or evaluated under other conditions than another; none where all are alike."""
+    firsts = [method.runs[0] for method in methods]
+    settings = [{name: run.record[name] for name in ("split", "setting", "protocol")} for run in firsts]
+    apart = differences_of(settings, [run.report.images for run in firsts])
+    views = [counted(run.report.views, "view") for run in firsts]
+    said = [", ".join(filter(None, (of_views * (len(set(views)) > 1), of))) for of_views, of in zip(views, apart, strict=True)]
+    return [f"Other conditions: {name}: {each}." for name, each in zip(names_of(methods), said, strict=True) if each]
 
 
 def _priors(first: Method, prior: str | None) -> dict[str, Prior]:

@@ -108,7 +108,8 @@ def rows_of(
 
 def report_of_groups(rows: Sequence[Row]) -> RunReport:
     """The report whose groups of classes the rows share: the first of those with the most training images."""
-    return max((report for row in rows for report in row.reports), key=lambda report: sum(report.class_counts))
+    every = (report for row in rows for report in row.reports)
+    return max(every, key=lambda report: sum(report.class_counts) or report.images.get("train", 0))
 
 
 def _in_same_groups(rows: Sequence[Row]) -> Iterator[Row]:
@@ -116,7 +117,7 @@ def _in_same_groups(rows: Sequence[Row]) -> Iterator[Row]:
     usual = report_of_groups(rows)
     groups = _groups(usual)
     for row in rows:
-        if all(_groups(report) == groups for report in row.reports):
+        if all(report.classes and _groups(report) == groups for report in row.reports):
             yield row
         elif all(report.classes and _labelled(report) == _labelled(usual) for report in row.reports):
             yield replace(row, groups=groups)

@@ -62,7 +62,7 @@ def checked(value: Any, current: Any, name: str) -> Any:
     else:
         fits = isinstance(value, type(current)) or (isinstance(current, tuple) and isinstance(value, list))
     if not fits:
-        raise UserError(f"'{name}' is {_shown(current)} and cannot become {_shown(value)}.")
+        raise UserError(f"'{name}' is {_shown(current)} and cannot become {_shown(value)}{_wanted(current, name)}.")
     if name in ("epochs", "batch_size") and value < 1:
         raise UserError(f"'{name}' must be at least 1; got {value}.")
     if isinstance(value, partial):
@@ -70,6 +70,13 @@ def checked(value: Any, current: Any, name: str) -> Any:
     if isinstance(value, (list, tuple)) and isinstance(current, tuple):
         return tuple(_as_number(each, current[0] if current else None) for each in value)
     return tuple(value) if isinstance(value, list) else _as_number(value, current)
+
+
+def _wanted(current: Any, name: str) -> str:
+    """The kind of number that a value has to be, at the end of a sentence; "" for other values."""
+    if isinstance(current, bool) or not isinstance(current, (int, float)):
+        return ""
+    return "; give a whole number" if isinstance(current, int) and name != "scale" else "; give a number"
 
 
 def _as_number(value: Any, current: Any) -> Any:

@@ -17,6 +17,7 @@ from longtail.errors import UserError, WrongTypeError
 from longtail.results import GROUP_RULES
 from longtail.spec.description import parameters_of
 from longtail.text import unknown
+from longtail.workflow.candidates import readings_of
 from longtail.workflow.request import AUTO, Request
 from longtail.workflow.resolve import has_own_data, recipe_function, setting_function
 
@@ -52,6 +53,8 @@ def check(request: Request) -> None:
     if request.method != AUTO:
         _refuse_options_of_auto(request)
         _check_prior(request)
+    elif request.candidates is not None:
+        readings_of(request.candidates)
     _check_together(request)
     check_augmentation(request.augment, request.symmetry)
     variants_of(request.fast, device="")
