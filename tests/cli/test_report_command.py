@@ -127,12 +127,14 @@ def test_report_shows_runs_side_by_side_where_it_is_told(tmp_path):
     assert (tmp_path / "both" / "gains.png").exists()
     assert "made: ce, gcl" in page.read_text()
     assert reported(longtail("report", runs[1])) == runs[1] / "report.html"
+    both = reported(longtail("report", tmp_path, "-o", tmp_path / "all.html"))
+    assert "made: ce, gcl" in both.read_text()
 
 
 def test_mistakes_are_one_sentence(tmp_path):
     run = made_run(tmp_path / "run", [500, 5], [0, 1], [0, 1])
     other = made_run(tmp_path / "other", [500, 5], [1, 1], [0, 1])
-    assert "it is a folder of runs; give one of them, such as" in longtail("report", tmp_path).sentence
+    assert "it is a folder of runs; give one of them, such as" in longtail("report", tmp_path.parent).sentence
     (tmp_path / "empty").mkdir()
     assert "is not a longtail run" in longtail("report", tmp_path / "empty").sentence
     assert "were evaluated on other test images" in longtail("report", run, other).sentence

@@ -72,7 +72,10 @@ def results(
 @with_options("groups", "prior", "outside", "device", "max_pixels", of_a_run=True)
 def report(
     folders: Annotated[
-        list[Path], typer.Argument(help="Folders of finished runs, as training commands print them.", metavar="RUN...")
+        list[Path],
+        typer.Argument(
+            help="Folders of finished runs, as training commands print them, or of one method's runs.", metavar="RUN..."
+        ),
     ],
     output: Annotated[
         Path | None,

@@ -16,7 +16,7 @@ from longtail.reporting.contents import Wanted, sections
 from longtail.reporting.files import folder_of, write_sections
 from longtail.reporting.gathering import read_answers, read_choice
 from longtail.results import counted
-from longtail.runs.layout import Folder, as_folders
+from longtail.runs.layout import Folder, as_folders, runs_in
 from longtail.runs.output import check_output
 
 PAGE = "report.html"
@@ -36,8 +36,8 @@ def write_report_page(
     `longtail.write_report_page(["runs/photos/gcl/0-1a2b3c"])` returns the path of the page.
 
     Args:
-        runs: folders of finished runs or of comparisons, or results of `longtail.train`, which share their classes and test
-            images; or one of these.
+        runs: folders of finished runs, of comparisons, or of one method's runs, or results of `longtail.train`, which share
+            their classes and test images; or one of these.
         output: page to write, which ends in .html; report.html in the folder of the first run if not given.
         groups: rule that gathers classes in groups: "shots" or "auto".
         prior: class prior that the scores are adjusted to: uniform, train, or a CSV label,share; None to leave them as they are.
@@ -50,7 +50,7 @@ def write_report_page(
         UserError: there is no run, a file is damaged, the runs cannot be shown side by side, the images are not where they are
             said to be, or the page cannot be written.
     """
-    folders = as_folders(runs)
+    folders = [each for folder in as_folders(runs) for each in runs_in(folder) or [folder]]
     if not folders:
         raise UserError("Give the folder of at least one run for a report.")
     page = folders[0] / PAGE if output is None else Path(output).expanduser()

@@ -15,9 +15,8 @@ from longtail.errors import MissingFileError, UserError
 from longtail.runs.folder import RunFolder
 from longtail.runs.judged import adjusted_to
 from longtail.runs.judging import judged_again
-from longtail.runs.layout import ANSWERS, chosen_run
+from longtail.runs.layout import chosen_run, runs_in
 from longtail.runs.listed import Image, listed_images, option_for_same_images
-from longtail.runs.report import NAME as REPORT
 from longtail.runs.report import RunReport
 from longtail.runs.table import IDENTITY
 
@@ -101,12 +100,10 @@ def read_methods(folders: Sequence[Path], *, groups: str, prior: str | None, tru
 
 def _runs_in(folder: Path) -> list[Path]:
     """The finished run that a folder is, or that a comparison in it chose, or all those of a method's folder."""
-    if (folder / REPORT).exists() or (folder / ANSWERS).exists():
-        return [chosen_run(folder)]
-    inside = sorted(path.parent for path in folder.glob(f"*/{REPORT}"))
-    if not inside:
+    found = runs_in(folder)
+    if not found:
         raise MissingFileError(f"'{folder}' holds no finished run; give run folders, or folders of a method's runs.")
-    return inside
+    return [chosen_run(each) for each in found]
 
 
 def _answers(folder: Path, *, groups: str, prior: str | None, counts: Sequence[int] | None, trust_code: bool) -> Answers:

@@ -11,6 +11,7 @@ from longtail.errors import MissingFileError, UserError
 from longtail.runs.seals import read_json
 
 ANSWERS = "answers.json"
+REPORT = "report.json"
 VALIDATION = "validation.pt"  # of a comparison: predictions of the chosen candidate on its validation images
 FRESH = "fresh"  # folder inside a run, in which it is trained anew
 CHECKPOINTS = ("state.pt", "state.before.pt")  # the newest first
@@ -99,6 +100,13 @@ def chosen_run(folder: Path) -> Path:
         )
     short = Path(os.path.normpath(run))  # without `..`, which a link may lead elsewhere
     return short if os.path.realpath(short) == os.path.realpath(run) else run
+
+
+def runs_in(folder: Path) -> list[Path]:
+    """A finished run or a comparison alone; in a folder of one method's runs those that are finished; else none."""
+    if (folder / REPORT).exists() or (folder / ANSWERS).exists():
+        return [folder]
+    return sorted(path.parent for path in folder.glob(f"*/{REPORT}"))
 
 
 def as_folders(paths: Folder | Sequence[Folder]) -> list[Path]:

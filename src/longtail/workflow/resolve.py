@@ -18,7 +18,7 @@ from longtail.spec.description import parameters_of
 from longtail.spec.own_code import OwnFile, file_of, in_use, is_own, own_function
 from longtail.spec.parsing import parse_value
 from longtail.spec.recipe import Recipe, Setting, with_augmentation, with_epochs
-from longtail.text import unknown
+from longtail.text import did_you_mean, unknown
 from longtail.workflow.choices import choose
 from longtail.workflow.readings import READINGS
 from longtail.workflow.request import AUTO, Request
@@ -73,7 +73,11 @@ def chosen_setting(request: Request) -> tuple[Setting, Path, str]:
         return _named(request), request.data_root, ""
     path = Path(request.data)
     if not path.exists() and path.parent == Path() and not path.suffix:
-        raise UserError(unknown("setting or folder", name, [*settings.NAMED, "a folder", "a CSV"]))
+        here = [each.name for each in Path().iterdir() if each.is_dir() or each.suffix == ".csv"]
+        guess = did_you_mean(name, [*settings.NAMED, *here])
+        raise UserError(
+            f"There is no setting or folder '{name}'.{guess} There are: {', '.join(settings.NAMED)}, a folder, a CSV."
+        )
     choice = choose(request, path)
     also = f"'{name}' is a folder of images here, which is taken; for the setting of that name give `root=DIR`."
     notes = (*choice.notes, *([also] if name in settings.NAMED and isinstance(request.data, str) else []))
