@@ -109,7 +109,12 @@ def as_labels(
             raise WrongTypeError(f"{owner} needs class indices of shape (B,) as `{name}`, as integers; got {described(given)}.")
     if given.ndim != 1 or (images is not None and len(given) != images):
         expected = "(B,)" if images is None else f"({images},)"
-        hint = f" Drop the last dimension with `{name}.squeeze(1)`." if given.ndim == 2 and given.shape[1] == 1 else ""
+        hint = ""
+        if given.ndim == 2:
+            column = given.shape[1] == 1
+            hint = (
+                f" Drop the last dimension with `{name}.squeeze(1)`." if column else f" Of one-hot rows, take `{name}.argmax(1)`."
+            )
         raise UserError(f"{owner} needs class indices of shape {expected} as `{name}`; got {described(given)}.{hint}")
     given = given.long()
     if readable(given):

@@ -26,7 +26,9 @@ ROWS = 4096  # images whose probabilities are in memory at once
 
 
 def report(scores: Numbers, labels: Numbers, groups: Groups) -> SplitResult:
-    """Evaluates scores (M, C) against labels (M,), over all classes and per named group of class indices (`shot_groups`).
+    """Evaluates scores (M, C) against labels (M,), over all classes and per named group of class indices.
+
+    `longtail.data.groups.shot_groups` gives groups by training images.
 
     Raises:
         UserError: shapes do not fit, a label or a member of a group is no class index, or a score is nan.

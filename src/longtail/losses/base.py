@@ -114,7 +114,7 @@ class Loss(PreciseModule):
         if self.range is not None:
             self.range.look_at(logits)
         given = as_tensor(name, labels, "labels")
-        if shares and given.is_floating_point() and (given.numel() or given.ndim > 1):
+        if shares and given.is_floating_point() and given.ndim > 1:
             probabilities = as_probabilities(name, given, columns=classes, rows=len(logits), name="labels")
             return at_least_float32(logits), self._beside(probabilities, labels, logits)
         return at_least_float32(logits), self._beside(self.class_indices(labels, len(logits)), labels, logits)
