@@ -51,7 +51,7 @@ def test_a_rule_that_learns_classes_needs_an_image_of_each(rule):
 
 
 def test_nothing_is_fitted_on_no_images():
-    with pytest.raises(UserError, match="own cannot be fitted on no images"):
+    with pytest.raises(UserError, match="own needs at least one image to be fitted on"):
         fitted(declared(), predictions(torch.zeros(0, 3), labels=torch.zeros(0, dtype=torch.int64)))
 
 

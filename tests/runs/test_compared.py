@@ -176,9 +176,9 @@ def test_other_conditions_are_said(made, tmp_path):
     (second / "report.json").write_text(json.dumps(report | {"views": 8}))
     found = longtail.compare(first, second)
     assert found.views == (1, 8)
-    said = "gcl: 8 views, setting.augmentation = strong, setting.epochs = 7."
-    assert found.notes[-1] == f"Other conditions: {said}"
-    assert "Other conditions: ce: 1 view, setting.epochs = " in found.notes[0]
+    said = "gcl has 8 views, setting.augmentation = strong, setting.epochs = 7."
+    assert found.notes[-1] == f"Conditions differ: {said}"
+    assert "Conditions differ: ce has 1 view, setting.epochs = " in found.notes[0]
     assert said in command("compare", first, second).text
 
 

@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from torch.optim import LBFGS, AdamW
 from torchvision.transforms.v2 import ColorJitter
 
 from longtail import inference, recipes, settings, steps, weighting
@@ -18,7 +19,7 @@ from longtail.spec.description import describe, digest, parameters_of
 from longtail.spec.experiment import Experiment
 from longtail.spec.parsing import parse_value
 from longtail.spec.parts import restore
-from longtail.weighting import Progress
+from longtail.weighting import Progress, deferred, effective_number
 from reference.formulas import agrees
 
 SETTING = settings.cifar100_lt()
@@ -292,6 +293,20 @@ def test_a_function_from_python_is_the_same_experiment_as_one_from_the_command_l
     given = change(recipe, "stages.0.schedule", partial(half_cosine, warm=0))
     typed = change(recipe, "stages.0.schedule", parse_value("half_cosine(warm=0)", recipe.stages[0].schedule))
     assert digest(given) == digest(typed) != digest(recipe)
+    given = change(recipe, "stages.0.reweight", partial(deferred, rule=partial(effective_number, beta=0), start=0))
+    typed = parse_value("deferred(rule=effective_number(beta=0), start=0)", recipe.stages[0].reweight)
+    assert digest(given) == digest(change(recipe, "stages.0.reweight", typed))
+    given = change(recipe, "stages.0.optimizer", partial(AdamW, betas=(0, 1)))
+    typed = parse_value("AdamW(betas=(0, 1))", recipe.stages[0].optimizer)
+    assert digest(given) == digest(change(recipe, "stages.0.optimizer", typed))
+
+
+def test_a_keyword_that_torch_declares_as_a_float_takes_one_though_its_default_is_whole():
+    recipe = change(recipes.ce(settings.digits_lt()), "stages.0.optimizer", partial(AdamW, lr=0.1, weight_decay=0))
+    changed = change(change(recipe, "stages.0.optimizer.weight_decay", 0.25), "stages.0.optimizer.lr", 1)
+    assert changed.stages[0].optimizer.keywords == {"lr": 1.0, "weight_decay": 0.25}
+    rates = change(change(recipe, "stages.0.optimizer", partial(LBFGS, lr=1)), "stages.0.optimizer.lr", 0.5)
+    assert rates.stages[0].optimizer.keywords == {"lr": 0.5}
 
 
 def softened(class_counts, *, smoothing=0.1):

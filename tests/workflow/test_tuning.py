@@ -64,7 +64,7 @@ def test_values_that_were_chosen_are_used_by_all_and_removed_again(photos, run):
     said = command("evaluate", run)
     assert tuned.sentence in said.text
     again = command("tune", run, photos).text
-    assert "Likelihood and calibration error of the validation images are under the class " in again
+    assert "Likelihood and calibration error of validation images are under the class " in again
     rises = found.after.test.calibration_error > found.before.test.calibration_error
     assert ("On the test images the calibration error rises, from " in again) == rises
     assert "at the end of its range" not in again

@@ -54,7 +54,7 @@ def _needed(found: Inspection) -> str:
         return "add images of a second class; training tells classes apart and refuses one alone."
     if strange := [name for names in found.unknown.values() for name in names]:
         its = "its" if len(strange) == 1 else "their"
-        return f"add training images of {some(strange)}, or remove {its} other images; training refuses a class without any."
+        return f"add training images of {some(strange)}, or remove {its} other images; training refuses them so."
     if not found.splits and max(found.counts.values()) == 1:
         return "add images; with one per class none is left for test, and training refuses them so."
     return ""

@@ -14,11 +14,10 @@ from longtail.cli.options import in_flags
 from longtail.cli.show import console, say, text
 from longtail.cli.tables import result_table
 from longtail.data.priors import said_of_no_share
+from longtail.inference.calibrated import HIGHEST, LOWEST
 from longtail.results import percent
 from longtail.runs.report import read_report
 from longtail.workflow.tuning import OWN, Tuning, tune, untune
-
-SMALLEST, LARGEST = 1.1e-3, 0.9e3  # temperatures beyond these are at an end of the range of `best_temperature`
 
 
 def run_tune(folder: Path, data: Path | None, **how: Any) -> None:
@@ -73,9 +72,9 @@ def _validation_table(found: Tuning) -> Table:
 def _said_of_probabilities(found: Tuning) -> Iterator[str]:
     """Sentences on the class frequencies for which probabilities are judged, and on what did not become better."""
     of = f"the class prior '{found.tuned.prior}'" if found.tuned.target else "the class frequencies that its scores are meant for"
-    yield f"Likelihood and calibration error of the validation images are under {of}, those of test images as these are."
-    if not SMALLEST < found.tuned.temperature < LARGEST:
-        yield "The temperature is at the end of its range: the scores say next to nothing about the classes."
+    yield f"Likelihood and calibration error of validation images are under {of}; those of test images have each count the same."
+    if not 1.1 * LOWEST < found.tuned.temperature < 0.9 * HIGHEST:
+        yield "The temperature is at the end of its range, so that the probabilities are not to be trusted."
     before, after = ((each.test.calibration_error if each else math.nan) for each in (found.before, found.after))
     if after > before:
         yield f"On the test images the calibration error rises, from {percent(before, unit=' %')} to {percent(after, unit=' %')}."

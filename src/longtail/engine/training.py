@@ -76,7 +76,7 @@ def new_loop(
     """
     keep_freed_memory()
     model = on_device(new_model(experiment), compute)
-    check_stages(model, experiment)
+    check_stages(model, experiment, compute)
     check_parts(experiment, compute.world)
     feed = feed or Feed(experiment.data.train, experiment.data, compute.device)
     return Loop(experiment, model, feed, run, compute, watch, replay, fast)

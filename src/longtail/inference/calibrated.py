@@ -12,6 +12,8 @@ from longtail.inference.fitting import fitted_on, not_fitted
 from longtail.inference.predictions import Predictions, Scores
 from longtail.weighting import as_image_weights
 
+LOWEST, HIGHEST = 1e-3, 1e3  # ends of the range of temperatures
+
 
 @fitted_on("val", keyword="temperature", learn=lambda rule, val: {"temperature": best_temperature(val)})
 def temperature_scaled(predictions: Predictions, *, temperature: float | None = None) -> Scores:
@@ -54,7 +56,7 @@ def best_temperature(val: Predictions, weights: Numbers | None = None) -> float:
     if not bool((own < logits.amax(1)).any()):
         return 1.0
     true_logit, finite = own @ share, logits.clamp(min=torch.finfo(logits.dtype).min)
-    low, high = math.log(1e-3), math.log(1e3)
+    low, high = math.log(LOWEST), math.log(HIGHEST)
     for _ in range(40):
         middle = (low + high) / 2
         expected = ((logits / math.exp(middle)).softmax(1) * finite).sum(1) @ share

@@ -113,7 +113,7 @@ def fitted(rule: InferenceRule, predictions: Predictions) -> InferenceRule:
     if fit.reference(keywords) != "test" and bool((predictions.labels < 0).any()):
         raise UserError(f"{_name(rule)} is fitted on images whose class is known; some labels of these predictions are -1.")
     if not len(predictions.labels):
-        raise UserError(f"{_name(rule)} cannot be fitted on no images.")
+        raise UserError(f"{_name(rule)} needs at least one image to be fitted on.")
     learned = fit.learn(rule, predictions)
     _check(learned, keywords, fit, _name(rule))
     return partial(rule, **learned)

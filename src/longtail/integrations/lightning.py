@@ -7,6 +7,7 @@ epochs from 0 in every start of a program: after a resume, iterate over the plai
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -29,8 +30,8 @@ class SamplerPlace(Callback):  # type: ignore[misc]
 
     Without it, the Trainer begins the epoch of a mid-epoch checkpoint at its first image again, and a DataLoader with workers
     shows the first epoch once more. Images are counted as batches trained on, times the batch of all processes, so indices that
-    workers took ahead do not count, and a run may continue with another number of processes that share the same batch. What
-    `max_steps` left of an epoch comes next, in an epoch of the same number.
+    workers took ahead do not count, and a run may continue with another number of processes that share the same batch. An epoch
+    that `max_steps` broke off is continued, with its number.
 
     Args:
         sampler: the sampler of the Trainer's one training DataLoader.
@@ -63,11 +64,14 @@ class SamplerPlace(Callback):  # type: ignore[misc]
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Counts the images of a batch."""
-        loader = trainer.train_dataloader
-        images = loader.batch_size * self.sampler.world
-        whole = min(trainer.num_training_batches * images, len(self.sampler.labels))
-        offset = self.place["offset"] + images
-        if offset + (images - 1 if loader.drop_last else 0) >= whole:
+        loader, world = trainer.train_dataloader, self.sampler.world
+        offset = self.place["offset"] + loader.batch_size * world
+        left = math.ceil((len(self.sampler.labels) - offset) / world)  # images of this process
+        surplus = (
+            batch_idx >= trainer.num_training_batches and self.place["offset"] == 0
+        )  # behind an epoch that ended as it stopped
+        last = trainer.fit_loop.epoch_loop.batch_progress.is_last_batch and not surplus  # as `limit_train_batches` says
+        if last or left < (loader.batch_size if loader.drop_last else 1):
             self.place = {"epoch": self.place["epoch"] + 1, "offset": 0}
         else:
             self.place = {"epoch": self.place["epoch"], "offset": offset}

@@ -153,7 +153,11 @@ class Loss(PreciseModule):
 
     def at_least(self, least: float, name: str, value: float) -> float:
         """Returns the value of the hyper-parameter `name`; raises an error if it is no finite number, or below `least`."""
-        if not isinstance(value, (int, float)) or not math.isfinite(value) or value < least:
+        try:
+            number = math.nan if isinstance(value, str) else float(value)
+        except (TypeError, ValueError, OverflowError):
+            number = math.nan
+        if not math.isfinite(number) or number < least:
             wanted = "a finite number" if least == -math.inf else f"a finite number of at least {least:g}"
             raise UserError(f"{type(self).__name__} needs {wanted} as `{name}`; got {value!r}.")
         return value

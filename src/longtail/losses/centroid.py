@@ -59,7 +59,7 @@ class CentroidLoss(FeatureLoss):
         weight: Counts | None = None,
     ) -> None:
         super().__init__(class_counts, feature_size=feature_size, weight=weight)
-        self.margin, self.repel = margin, repel
+        self.margin, self.repel = self.at_least(0, "margin", margin), self.at_least(0, "repel", repel)
         self.form = known("form", form, ("code", "paper"))
         self.centroids = nn.Parameter(torch.randn(len(self.class_counts), feature_size))
 

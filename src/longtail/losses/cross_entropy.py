@@ -20,8 +20,8 @@ class CrossEntropyLoss(Loss):
     L = sum_i w[y_i] CE(z_i, y_i) / sum_i w[y_i],  CE(z, y) = logsumexp(z) - z[y]
 
     Source: the maximum-likelihood loss; for class indices without smoothing the weighted mean is that of torch. Labels may be
-    class probabilities q (B, C): an image then weighs sum_j q_ij w[j], where torch weighs each class's term; with smoothing it
-    weighs w[y_i].
+    class probabilities q (B, C): an image then weighs sum_j q_ij w[j]. Smoothing changes no image's weight. Torch weighs each
+    class's term of an image in both cases.
 
     Args:
         class_counts: training images per class (C,).

@@ -101,15 +101,15 @@ class GALALoss(Loss):
 
     @torch.no_grad()
     def accumulate(self, adjusted: Float[Tensor, "batch classes"], labels: Int[Tensor, " batch"]) -> None:
-        """Adds the absolute gradients of a batch to `positive` and `negative`, and then these to `theta` and `phi`."""
+        """Adds a batch's absolute gradients to `positive` and `negative`, and these to `theta` and `phi`, if all are finite."""
         own = one_hot(labels, adjusted.shape[1]).to(self.theta.dtype)
         weights = image_weights(labels, self.weight)
         share = weights / weights.sum().clamp(min=torch.finfo(weights.dtype).tiny)
         gradient = (adjusted.softmax(1).to(self.theta.dtype) - own).abs() * share[:, None]
         others = (gradient * (1 - own)).sum(1, keepdim=True)
-        increment = torch.stack([(gradient * own).sum(0), (others * own).sum(0)])
-        positive, negative = self.reduced(increment.nan_to_num(0.0))  # a batch that overflowed in half precision adds nothing
-        self.positive += positive
-        self.negative += negative
-        self.theta += self.positive
-        self.phi += self.negative
+        positive, negative = self.reduced(torch.stack([(gradient * own).sum(0), (others * own).sum(0)]))
+        finite = positive.isfinite().all() & negative.isfinite().all()  # else logits overflowed in half precision
+        self.positive += positive.where(finite, 0.0)
+        self.negative += negative.where(finite, 0.0)
+        self.theta += self.positive.where(finite, 0.0)
+        self.phi += self.negative.where(finite, 0.0)

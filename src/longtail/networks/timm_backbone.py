@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from longtail.errors import NoConnectionError, UserError
+from longtail.errors import NoConnectionError, UserError, reason
 from longtail.networks.backbones import Features, Images, Maps
 from longtail.text import alike
 
@@ -28,7 +28,7 @@ class TimmBackbone(nn.Module):
             models/ResNetFeature.py).
 
     Raises:
-        UserError: timm has no model of that name; similar names are listed.
+        UserError: timm has no model of that name, of which similar ones are listed, or cannot build it for this size.
         NoConnectionError: the weights cannot be fetched.
     """
 
@@ -46,6 +46,11 @@ class TimmBackbone(nn.Module):
         try:
             self.body = timm.create_model(known, pretrained=pretrained, num_classes=0, **self.arguments, **start)
         except Exception as error:
+            if not pretrained and "img_size" in self.arguments:
+                size = f"{image_size} x {image_size} pixels"
+                raise UserError(
+                    f"'{name}' cannot be built for images of {size} ({reason(error)}); choose another size."
+                ) from error
             if not pretrained:
                 raise
             raise NoConnectionError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -48,6 +49,11 @@ class Answers:
     hits: Hits
     adjusted: Hits | None = None
     note: str = ""
+
+    @property
+    def identity(self) -> str:
+        """Text that runs of one experiment have in common."""
+        return json.dumps(self.record, sort_keys=True)
 
 
 @dataclass(frozen=True)
@@ -176,7 +182,7 @@ def _gathered(runs: Sequence[Answers]) -> list[Method]:
 
 
 def _belongs(run: Answers, method: Sequence[Answers]) -> bool:
-    alike = (run.record, run.tuned) == (method[0].record, method[0].tuned)
+    alike = (run.identity, run.tuned) == (method[0].identity, method[0].tuned)
     return alike and run.report.seed not in {other.report.seed for other in method}
 
 

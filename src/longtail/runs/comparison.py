@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,7 +15,7 @@ from longtail.data.groups import shot_groups
 from longtail.data.priors import read_prior
 from longtail.errors import UserError
 from longtail.results import GROUP_RULES, GROUPS, counted
-from longtail.runs.compared import Method, names_of, read_methods
+from longtail.runs.compared import Answers, Method, names_of, read_methods
 from longtail.runs.layout import Folder, as_folders
 from longtail.runs.report import RunReport
 from longtail.runs.row_differences import differences_of
@@ -136,11 +137,16 @@ def compare(
 def _conditions(methods: Sequence[Method]) -> list[str]:
     """Sentence on each method that was trained or evaluated under other conditions than another; none where all are alike."""
     firsts = [method.runs[0] for method in methods]
-    settings = [{name: run.record[name] for name in ("split", "setting", "protocol")} for run in firsts]
+    settings = [{**{name: run.record[name] for name in ("split", "protocol")}, "setting": _but_views(run)} for run in firsts]
     apart = differences_of(settings, [run.report.images for run in firsts])
     views = [counted(run.report.views, "view") for run in firsts]
     said = [", ".join(filter(None, (of_views * (len(set(views)) > 1), of))) for of_views, of in zip(views, apart, strict=True)]
-    return [f"Other conditions: {name}: {each}." for name, each in zip(names_of(methods), said, strict=True) if each]
+    return [f"Conditions differ: {name} has {each}." for name, each in zip(names_of(methods), said, strict=True) if each]
+
+
+def _but_views(run: Answers) -> Any:
+    """The recorded setting without the number of views, which a run may have been evaluated with again."""
+    return {name: value for name, value in run.record["setting"].items() if name != "views"}
 
 
 def _priors(first: Method, prior: str | None) -> dict[str, Prior]:

@@ -14,7 +14,7 @@ def chosen_device(device: str | torch.device) -> str:
     Raises:
         UserError: there is no such device, or CUDA is not available; the message says why.
     """
-    device = str(device)
+    device = device.type if isinstance(device, torch.device) and not device.index else str(device)
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     if device not in ("cpu", "cuda"):

@@ -42,11 +42,12 @@ def _channels_first(image: np.ndarray) -> Tensor:
     """An array (H, W, 3), (H, W, 1) or (H, W) as a tensor (3, H, W) or (1, H, W)."""
     pixels = image[..., None] if image.ndim == 2 else image
     if pixels.ndim != 3 or pixels.shape[2] not in (1, 3) or pixels.dtype.kind not in "iuf":
+        several = " For several images, give a list." if image.ndim == 4 else ""
         raise WrongTypeError(
             f"An image array must hold numbers and have shape (H, W, 3), in the order red, green, blue, or (H, W); got "
-            f"{image.dtype} of shape {image.shape}."
+            f"{image.dtype} of shape {image.shape}.{several}"
         )
-    return torch.from_numpy(np.array(pixels)).permute(2, 0, 1)
+    return torch.from_numpy(pixels.astype(np.float64 if pixels.dtype.kind == "f" else np.int64)).permute(2, 0, 1)
 
 
 def _decoded(image: Any) -> Any:

@@ -8,10 +8,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from longtail.errors import MissingFileError, UserError
+from longtail.runs.folder import REPORT
 from longtail.runs.seals import read_json
 
 ANSWERS = "answers.json"
-REPORT = "report.json"
 VALIDATION = "validation.pt"  # of a comparison: predictions of the chosen candidate on its validation images
 FRESH = "fresh"  # folder inside a run, in which it is trained anew
 CHECKPOINTS = ("state.pt", "state.before.pt")  # the newest first

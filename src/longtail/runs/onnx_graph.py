@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from longtail.data.symmetry import mean_over_views
 from longtail.errors import UserError
-from longtail.inference import InferenceRule, Predictions, as_trained, logit_adjusted, temperature_scaled
+from longtail.inference import InferenceRule, Predictions, as_trained, logit_adjusted, retrained, temperature_scaled
 from longtail.inference.adapted import innermost_rule
 from longtail.inference.fitting import function_of
 from longtail.networks.classifier import Classifier
@@ -43,7 +43,8 @@ class ScoringNetwork(nn.Module):
         self.register_buffer("shift", torch.tensor(config["mean"])[:, None, None] / std)
         self.register_buffer("class_counts", torch.tensor(config["class_counts"], dtype=torch.float64))
         self.views = int(config.get("views", 1))
-        layer = affine(model.head, config, rule)
+        divides = function_of(innermost_rule(rule)) is retrained  # by deviations near 0, whose reciprocals cost digits
+        layer = None if divides else affine(model.head, config, rule)
         self.backbone, self.head = model.backbone, layer or model.head
         self.rule = as_trained if layer is not None else rule
         if function_of(innermost_rule(self.rule)) in OF_LOGITS and self.rule is not as_trained:

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -90,7 +91,9 @@ class Predictor:
         self.views: int = config.get("views", 1)
 
     @overload  # first, as a text is a sequence as well
-    def predict(self, images: Image | str | Path | Tensor, *, batch_size: int = 64, views: int | None = None) -> Prediction: ...
+    def predict(
+        self, images: Image | str | Path | Tensor | np.ndarray, *, batch_size: int = 64, views: int | None = None
+    ) -> Prediction: ...
 
     @overload
     def predict(self, images: Sequence[Input], *, batch_size: int = 64, views: int | None = None) -> list[Prediction]: ...

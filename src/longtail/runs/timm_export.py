@@ -32,7 +32,7 @@ def timm_parts(predictor: Predictor) -> tuple[dict[str, Tensor], dict[str, Any]]
     layer = affine(head, predictor.config, rule)
     if layer is None:
         made_of = f"the head {type(head).__name__} with the rule {function_of(rule).__name__}"
-        raise UserError(f"timm has linear classifiers only, and those of this run, {made_of}, are none. {INSTEAD}")
+        raise UserError(f"timm has linear classifiers only, and {made_of} is none. {INSTEAD}")
     shape = timm_shape(backbone, len(predictor.classes))
     if shape is None:
         raise UserError(f"timm's '{backbone.timm_name}' has a classifier of more than one layer, unlike this run's. {INSTEAD}")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, get_args
 
 from longtail.errors import UserError
 from longtail.spec.description import name_of, parameters_of
@@ -21,6 +22,7 @@ def change(thing: Any, path: str, value: Any) -> Any:
     """
     head, rest = _first(thing, path)
     current = member(thing, head)
+    current = float(current) if type(current) is int and takes_float(thing, head) else current
     new = change(current, rest, value) if rest else checked(value, current, head)
     if isinstance(thing, tuple):
         index = int(head)
@@ -89,11 +91,32 @@ def _as_number(value: Any, current: Any) -> Any:
     return int(value) if whole else value
 
 
+def takes_float(function: Any, name: str) -> bool:
+    """Whether a keyword is declared as a float, as the momentum of torch's optimizers, whose default is written 0."""
+    function = function.func if isinstance(function, partial) else function
+    if not callable(function):
+        return False
+    parameter = inspect.signature(function).parameters.get(name)
+    hint = None if parameter is None else parameter.annotation
+    return hint in (float, "float") or float in get_args(hint)
+
+
 def _with_floats(function: partial[Any]) -> partial[Any]:
     """A function with its keywords as a command line gives them: a whole number is a float where the default is one."""
     usual = parameters_of(function.func)
-    floats = {k: float(value) for k, value in function.keywords.items() if type(value) is int and isinstance(usual.get(k), float)}
-    return partial(function.func, *function.args, **{**function.keywords, **floats}) if floats else function
+    given = {name: _as_typed(value, usual.get(name)) for name, value in function.keywords.items()}
+    same = all(given[name] is value for name, value in function.keywords.items())
+    return function if same else partial(function.func, *function.args, **given)
+
+
+def _as_typed(value: Any, usual: Any) -> Any:
+    """A keyword of a function as a command line gives it; the value itself where that changes nothing."""
+    if isinstance(value, partial):
+        return _with_floats(value)
+    if type(value) is int and isinstance(usual, float):
+        return float(value)
+    floats = isinstance(usual, tuple) and usual and isinstance(usual[0], float) and isinstance(value, (tuple, list))
+    return tuple(map(float, value)) if floats and any(type(each) is int for each in value) else value
 
 
 def _first(thing: Any, path: str) -> tuple[str, str]:

@@ -12,7 +12,7 @@ from types import ModuleType
 from typing import Any
 
 from longtail.errors import UserError
-from longtail.spec.changing import checked
+from longtail.spec.changing import checked, takes_float
 from longtail.spec.description import parameters_of
 from longtail.text import unknown
 
@@ -72,14 +72,9 @@ def _evaluate(node: ast.expr, current: Callable[..., Any]) -> Any:
 def _argument(node: ast.expr, current: Any, function: Callable[..., Any], name: str) -> Any:
     """The value of a keyword; a number is written as the default that it replaces."""
     value = _number_or_name(node, current or function)
-    if isinstance(value, float) and type(current) is int and _declared(function, name) in (float, "float"):
-        current = float(current)  # as the momentum of torch's optimizers, a float whose default is 0
+    if isinstance(value, float) and type(current) is int and takes_float(function, name):
+        current = float(current)
     return value if isinstance(value, str) or callable(value) else checked(value, current, name)
-
-
-def _declared(function: Callable[..., Any], name: str) -> Any:
-    parameter = inspect.signature(function).parameters.get(name)
-    return None if parameter is None else parameter.annotation
 
 
 def _number_or_name(node: ast.expr, current: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -73,7 +74,7 @@ def chosen_setting(request: Request) -> tuple[Setting, Path, str]:
         return _named(request), request.data_root, ""
     path = Path(request.data)
     if not path.exists() and path.parent == Path() and not path.suffix:
-        here = [each.name for each in Path().iterdir() if each.is_dir() or each.suffix == ".csv"]
+        here = os.listdir() if os.access(".", os.R_OK) else []
         guess = did_you_mean(name, [*settings.NAMED, *here])
         raise UserError(
             f"There is no setting or folder '{name}'.{guess} There are: {', '.join(settings.NAMED)}, a folder, a CSV."

@@ -8,6 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from longtail.bootstrap import Difference
 from longtail.choosing import Prior
 from longtail.data.priors import read_prior
@@ -67,7 +69,7 @@ def tune(
     prior: str | None = None,
     root: str | Path | None = None,
     outside: bool = False,
-    device: str = "auto",
+    device: str | torch.device = "auto",
     trust_code: bool = False,
 ) -> Tuning:
     """Chooses the strength of the run's rule and a temperature on its validation images, and stores them beside the run.
