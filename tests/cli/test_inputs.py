@@ -241,6 +241,6 @@ def test_no_encoding_ends_a_command(tmp_path, words):
 
 def test_long_names_of_classes_are_not_cut(tmp_path):
     name = "a_" * 60
-    out = longtail("inspect", paint(tmp_path, {name: 2, "b": 2}), columns=80).out
+    out = longtail("inspect", paint(tmp_path, {name: 3, "b": 2}), columns=80).out
     assert "…" not in out
     assert name in "".join(out.split())

@@ -135,7 +135,7 @@ def test_attentive_backbone_learns_everywhere():
 
 def test_attentive_backbone_needs_maps():
     pytest.importorskip("timm")
-    with pytest.raises(ValueError, match="such as resnet50"):
+    with pytest.raises(ValueError, match="backbone=resnet50"):
         AttentiveBackbone(TimmBackbone(name="vit_tiny_patch16_224", image_size=32), image_size=32)
 
 
@@ -239,5 +239,5 @@ def test_other_branches_and_other_networks_are_refused():
     with pytest.raises(ValueError, match="no branch 'both'; there are 'conventional' and 'rebalancing'"):
         TwoBranchBackbone(cifar()).branch(images(8), "both")
     pytest.importorskip("timm")
-    with pytest.raises(ValueError, match="such as resnet50"):
+    with pytest.raises(ValueError, match="backbone=resnet50"):
         TwoBranchBackbone(TimmBackbone(name="vit_tiny_patch16_224", image_size=32))

@@ -153,8 +153,9 @@ def class_vectors(head: nn.Module) -> Float[Tensor, "classes features"]:
 
 def logits_of(head: nn.Module, features: Features) -> Logits:
     """The logits of a head that another wraps; a plain `nn.Linear` of lower precision computes them in that of the features."""
-    lower = type(head) is nn.Linear and head.weight.dtype != features.dtype
-    logits: Logits = linear(features, head) if isinstance(head, nn.Linear) and lower else head(features)
+    if type(head) is nn.Linear and head.weight.dtype != features.dtype:
+        return linear(features, head)
+    logits: Logits = head(features)
     return logits
 
 

@@ -67,9 +67,7 @@ class SamplerPlace(Callback):  # type: ignore[misc]
         loader, world = trainer.train_dataloader, self.sampler.world
         offset = self.place["offset"] + loader.batch_size * world
         left = math.ceil((len(self.sampler.labels) - offset) / world)  # images of this process
-        surplus = (
-            batch_idx >= trainer.num_training_batches and self.place["offset"] == 0
-        )  # behind an epoch that ended as it stopped
+        surplus = batch_idx >= trainer.num_training_batches and self.place["offset"] == 0  # after a stop at the end of an epoch
         last = trainer.fit_loop.epoch_loop.batch_progress.is_last_batch and not surplus  # as `limit_train_batches` says
         if last or left < (loader.batch_size if loader.drop_last else 1):
             self.place = {"epoch": self.place["epoch"] + 1, "offset": 0}

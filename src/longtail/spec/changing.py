@@ -22,7 +22,8 @@ def change(thing: Any, path: str, value: Any) -> Any:
     """
     head, rest = _first(thing, path)
     current = member(thing, head)
-    current = float(current) if type(current) is int and takes_float(thing, head) else current
+    if isinstance(value, float) and type(current) is int and takes_float(thing, head):
+        current = float(current)
     new = change(current, rest, value) if rest else checked(value, current, head)
     if isinstance(thing, tuple):
         index = int(head)
