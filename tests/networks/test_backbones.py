@@ -136,3 +136,10 @@ def test_a_network_without_maps_says_which_have_them():
         _ = timm_network("vit_tiny_patch16_224", image_size=32).last_group
     with pytest.raises(ValueError, match="per image, not maps"):
         timm_network("swin_tiny_patch4_window7_224", image_size=32).maps(torch.zeros(1, 3, 32, 32))
+
+
+def test_a_network_that_timm_cannot_build_for_the_size_is_refused():
+    with pytest.raises(
+        ValueError, match=r"'nest_tiny_jx' cannot be built for images of 50 x 50 pixels \(.*; choose another size"
+    ):
+        TimmBackbone(name="nest_tiny_jx", image_size=50)
