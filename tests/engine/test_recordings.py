@@ -2,6 +2,7 @@
 
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from longtail.data.loaders import Chunk, Feed
 from longtail.data.splits import Split
 from longtail.data.transforms import random_crop
 from longtail.engine.cuda_graphs import CudaGraphs, replay_for
-from longtail.engine.recordable import noted
+from longtail.engine.recordable import noted, obstacle
 from longtail.engine.replay import PLAIN_STEPS, NotRecorded, Replay, Tally, copied, shape_of
 from longtail.weighting import Progress
 
@@ -122,6 +123,27 @@ def test_the_tally_keeps_the_sum_and_the_first_loss_that_is_not_finite(losses, t
             tally.add(torch.tensor(value))
         assert tally.bad.item() == bad
         assert total is None or tally.total.item() == total
+
+
+@pytest.mark.parametrize(
+    ("build", "counts"),
+    [
+        (partial(torch.optim.Adagrad, lr=0.1, lr_decay=0.1, foreach=True), True),
+        (partial(torch.optim.AdamW, lr=0.1, foreach=True), True),
+        (partial(torch.optim.SGD, lr=0.1, momentum=0.9), False),
+    ],
+)
+def test_an_optimizer_that_counts_its_steps_on_the_cpu_for_a_device_is_no_step_to_record(build, counts):
+    weight = torch.nn.Parameter(torch.zeros(3, device="meta"))
+    optimizer = build([weight])
+
+    def advance(_):
+        weight.grad = torch.zeros_like(weight)
+        optimizer.step()
+
+    advance(None)
+    said = obstacle(advance, Progress(), [torch.nn.Identity(), optimizer])
+    assert said == (f"it changes {type(optimizer).__name__}.step (0) in Python" if counts else None)
 
 
 def test_graphs_where_they_cannot_be():

@@ -12,7 +12,7 @@ from longtail.engine.epochs import run_epoch
 from longtail.engine.loop import Loop
 from longtail.engine.replay import Replay
 from longtail.engine.several_networks import parts_of, side_by_side, train_epoch
-from longtail.engine.stacked import Stacked
+from longtail.engine.stacked import ELEMENTWISE, Stacked
 from longtail.engine.training import make_ready
 from longtail.errors import UserError
 from longtail.runs.run import Run
@@ -82,6 +82,29 @@ def test_networks_that_are_computed_as_one_train_alike(method, tmp_path):
 def test_stages_that_cannot_be_stacked_are_refused(method, stage, tmp_path):
     with pytest.raises(UserError, match="can be stacked in stages that train all parameters"):
         Stacked(members(method, tmp_path, stage))
+
+
+@pytest.mark.parametrize("kind", [torch.optim.Adafactor, torch.optim.NAdam, torch.optim.ASGD])
+def test_networks_whose_optimizer_does_not_treat_each_number_alone_are_not_stacked(kind, tmp_path):
+    each = members("ce", tmp_path)
+    for _, work in each:
+        work.optimizer = kind(work.network.parameters(), lr=0.1)
+    with pytest.raises(UserError, match=f"^Networks with the optimizer {kind.__name__} cannot be stacked; with SGD, Adam"):
+        Stacked(each)
+
+
+@pytest.mark.parametrize("kind", ELEMENTWISE)
+def test_an_optimizer_that_stacks_steps_each_number_alone(kind):
+    gradients = torch.randn(2, 3, 4, 5, generator=torch.Generator().manual_seed(0))
+    joint, apart = torch.nn.Parameter(torch.ones(2, 4, 5)), [torch.nn.Parameter(torch.ones(4, 5)) for _ in range(2)]
+    optimizers = [kind([joint], lr=0.1), *(kind([each], lr=0.1) for each in apart)]
+    for step in range(3):
+        joint.grad = gradients[:, step].clone()
+        for each, own in zip(apart, gradients[:, step], strict=True):
+            each.grad = own.clone()
+        for optimizer in optimizers:
+            optimizer.step()
+    assert torch.allclose(joint, torch.stack(apart), rtol=1e-6)
 
 
 def test_a_network_with_a_companion_batch_has_twice_the_images_of_the_others(tmp_path):

@@ -14,6 +14,8 @@ from longtail.errors import UserError
 from longtail.heads import CausalHead, LinearHead
 from longtail.inference import Predictions, fitted
 from longtail.inference.calibrated import best_temperature
+from longtail.inference.prototypes import class_means
+from longtail.inference.retrained import balanced_classifier
 from reference import formulas_heads
 from reference.formulas import agrees
 
@@ -223,3 +225,15 @@ def test_images_without_a_weight_or_of_a_masked_class_change_no_temperature():
     assert best_temperature(shown) == pytest.approx(best_temperature(left), rel=1e-9)
     with pytest.raises(UserError, match="some are nan or inf"):
         best_temperature(replace(given, logits=logits.abs()))
+
+
+def test_rules_take_labels_and_heads_that_lie_on_another_device_than_the_features(monkeypatch):
+    labels, steps = torch.tensor([0, 0, 1, 1, 2, 2]), []
+    on_cpu = partial(torch.autocast, "cpu")  # since the device that stands for a GPU here has no autocast
+    monkeypatch.setattr(torch, "autocast", lambda _, enabled: on_cpu(enabled=enabled))
+    away = Predictions(torch.zeros(6, 4, device="meta"), torch.zeros(6, 3, device="meta"), labels, torch.tensor([5.0, 3, 2]))
+    assert class_means(away)["centroids"].device.type == "meta"
+    assert inference.tau_normalised(replace(away, head={"weight": torch.ones(3, 4)}), tau=1.0).device.type == "meta"
+    monkeypatch.setattr(torch.optim.LBFGS, "step", lambda _, objective: steps.append(objective().device.type))
+    assert balanced_classifier(inference.retrained, away)["weight"].shape == (3, 4)
+    assert steps == ["meta"]

@@ -25,6 +25,10 @@ class WeightAverage:
         self.network = {name: tensor for name, tensor in model.state_dict().items() if tensor.is_floating_point()}
         self.average = {name: tensor.clone() for name, tensor in self.network.items()}
 
+    def restart(self) -> None:
+        """Begins at the network's present weights."""
+        self.load_state_dict(self.network)
+
     @torch.no_grad()
     def update(self) -> None:
         """Adds the weights after one more step; nothing is read back from the device."""
@@ -50,6 +54,7 @@ class WeightAverage:
         """The averaged tensors by their names in the network."""
         return self.average
 
+    @torch.no_grad()
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
         """Continues from stored averages."""
         for name, tensor in self.average.items():

@@ -15,7 +15,7 @@ from longtail.engine.batches import steps_of
 from longtail.engine.compute import Compute
 from longtail.engine.optimizers import new_optimizer, parameter_groups
 from longtail.engine.rates import DeviceRates, takes_device_rates
-from longtail.errors import MissingFileError, UserError, reason
+from longtail.errors import MissingFileError, UserError
 from longtail.losses.contract import check_contract
 from longtail.networks.classifier import Classifier, assemble, prepare_for_stage
 from longtail.networks.folding import folded, is_frozen
@@ -77,41 +77,6 @@ def trained_until(experiment: Experiment, stage_index: int, run: Run, compute: C
         raise MissingFileError(f"Stage {stage_index + 1} is not stored in '{run.shared}'; train it with the same command again.")
     model.load_state_dict(stored["model"])
     return on_device(model, compute)
-
-
-def check_stages(model: Classifier, experiment: Experiment, compute: Compute) -> None:
-    """Builds every stage's loss and optimizer once, so that a bad value of a later stage is refused before the first is trained.
-
-    Raises:
-        UserError: the network cannot take images of this size, a loss or an optimizer cannot be built with its values, or the
-            optimizer cannot make a step as the loop does.
-    """
-    _check_images(model, experiment.data.size, compute)
-    for stage_index, stage in enumerate(experiment.recipe.stages):
-        new_loss(model, experiment, stage_index)
-        parameter = nn.Parameter(torch.zeros(1, device=compute.device))
-        parameter.grad = torch.zeros_like(parameter)
-        try:
-            new_optimizer(stage, [{"params": [parameter]}], compute.device).step()
-        except (TypeError, ValueError, RuntimeError, AssertionError) as error:
-            raise UserError(f"The optimizer of stages.{stage_index} cannot be used: {error}") from error
-
-
-def _check_images(model: Classifier, size: int, compute: Compute) -> None:
-    """Passes one blank image through the network, as timm's networks refuse images of some sizes in errors of several types."""
-    training, blank = model.training, torch.zeros(1, 3, size, size, device=compute.device)
-    try:
-        with torch.no_grad(), compute.autocast():
-            model.eval().backbone(blank)
-    except (UserError, torch.OutOfMemoryError):
-        raise
-    except (RuntimeError, ValueError, AssertionError) as error:
-        raise UserError(
-            f"The network cannot take images of {size} x {size} pixels ({reason(error)}); choose another network, or for a "
-            f"folder another `size`."
-        ) from error
-    finally:
-        model.train(training)
 
 
 def new_loss(model: Classifier, experiment: Experiment, stage_index: int) -> nn.Module:

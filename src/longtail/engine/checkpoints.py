@@ -41,6 +41,8 @@ def continued(loop: Loop, work: StageWork, history: History) -> tuple[int, Histo
     if state is None:
         if work.stage.start is not None:
             work.stage.start(loop.model, work.loss, loop.experiment.data)
+        if work.average is not None:
+            work.average.restart()
         return first, history
     state["optimizer"] = _as_here(state["optimizer"], work)
     for name, part in _learning(loop, work).items():

@@ -37,8 +37,8 @@ def make_compute(
     if precision not in PRECISIONS:
         raise UserError(unknown("precision", precision, ["auto", *PRECISIONS]))
     _set_deterministic(deterministic)
-    own = torch.cuda.current_device() if kind == "cuda" and world() > 1 else 0
-    return Compute(torch.device(kind, own) if kind == "cuda" else torch.device(kind), precision, synchronised=synchronised)
+    place = torch.device(kind, torch.cuda.current_device()) if kind == "cuda" else torch.device(kind)
+    return Compute(place, precision, synchronised=synchronised)
 
 
 def _refuse_several_processes() -> None:
@@ -65,7 +65,7 @@ def _set_deterministic(wanted: bool) -> None:
 def has_bfloat16(device: str) -> bool:
     """Whether the device multiplies matrices in bfloat16 natively."""
     if device == "cuda":
-        return bool(torch.cuda.is_bf16_supported())
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     capability = getattr(torch.backends.cpu, "get_cpu_capability", lambda: "")()
     check = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
     return "AVX512" in capability and bool(check is not None and check())

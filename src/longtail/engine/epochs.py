@@ -51,7 +51,7 @@ def run_steps(loop: Loop, work: StageWork, epoch: int, indices: Tensor) -> None:
     steps = steps_of(work.stage, len(indices))
     advance = one_step(loop, work)
     if loop.replay is not None:
-        advance = loop.replay.begin(work.index, advance, (work.network, work.loss), loop.generator)
+        advance = loop.replay.begin(work.index, advance, (work.network, work.loss, work.optimizer), loop.generator)
     for step, chunk in enumerate(epoch_chunks(loop.experiment, loop.feed, work.index, epoch, loop.compute, indices)):
         progress = Progress(epoch, work.stage.epochs, step, steps)
         if work.device_rates is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, cast
@@ -96,7 +97,8 @@ class Way:
         return self._failed(answers, len(due)) if isinstance(answers, Exception) else answers
 
     def _failed(self, error: Exception, count: int) -> list[Entry | Exception]:
-        self.members, self.advance, self.apart = [], None, True  # gives back their memory
+        self.members, self.advance, self.apart = [], None, True  # gives back their memory, as the next line that of the step
+        traceback.clear_frames(error.__traceback__)
         why = reason(error).removesuffix(".")
         self.note(f"A step of {count} runs has failed ({why}). Each goes on from its last checkpoint, with steps of its own.")
         return [StepFailed(str(error)) for _ in range(count)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -16,6 +16,9 @@ NUMBERS = ("epoch", "step", "steps")  # the number of epochs is the same through
 VALUE_DEPENDENT = {torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape}
 MASKS = (torch.bool, torch.uint8)
 PLAIN_VALUES = (bool, int, float, str, type(None))
+SET_BY_THE_LOOP = ("params", "lr")  # of the groups of an optimizer
+
+Part = nn.Module | torch.optim.Optimizer
 
 
 class NotedProgress(Progress):
@@ -77,15 +80,16 @@ def _tensors(involved: Any) -> list[Tensor]:
     return [each for each in tree_leaves(involved) if isinstance(each, Tensor)]
 
 
-def obstacle(advance: Callable[[Progress], None], progress: Progress, parts: Sequence[nn.Module]) -> str | None:
+def obstacle(advance: Callable[[Progress], None], progress: Progress, parts: Sequence[Part]) -> str | None:
     """Runs a step and returns what forbids recording it, as the end of a sentence; None where nothing does.
 
     A recorded step repeats its kernels, not its Python code. So it must not wait for the device, not ask for its position in
-    the epoch, and change no attribute of its modules other than the content of tensors.
+    the epoch, and change no attribute of its modules and no number of its optimizer other than the content of tensors on the
+    device.
 
     Args:
         advance: takes the step, with the progress that it is given.
-        parts: modules whose attributes the step could change: the network and the loss.
+        parts: what the step could change: the network, the loss and the optimizer.
     """
     watched, work, before = noted(progress), HostWork(), python_state(parts)
     with work:
@@ -101,15 +105,33 @@ def position(progress: NotedProgress) -> str | None:
     return "it reads progress.step, which a recording cannot follow" if "step" in progress.reads else None
 
 
-def python_state(parts: Sequence[nn.Module]) -> dict[str, Any]:
-    """Numbers, texts and tensors that are attributes of the modules, by name."""
+def python_state(parts: Sequence[Part]) -> dict[str, Any]:
+    """Numbers, texts and tensors that are attributes of modules, and numbers that optimizers keep on the host, by name."""
     return {
-        f"{type(part).__name__}.{path}{'.' * bool(path)}{name}": value
+        f"{type(part).__name__}.{name}": value
         for part in parts
-        for path, module in part.named_modules()
-        for name, value in (*vars(module).items(), *module._buffers.items(), *module._parameters.items())
-        if isinstance(value, (*PLAIN_VALUES, Tensor))
+        for name, value in (_attributes(part) if isinstance(part, nn.Module) else _host_numbers(part))
     }
+
+
+def _attributes(whole: nn.Module) -> Iterator[tuple[str, Any]]:
+    for path, module in whole.named_modules():
+        for name, value in (*vars(module).items(), *module._buffers.items(), *module._parameters.items()):
+            if isinstance(value, (*PLAIN_VALUES, Tensor)):
+                yield f"{path}{'.' * bool(path)}{name}", value
+
+
+def _host_numbers(optimizer: torch.optim.Optimizer) -> Iterator[tuple[str, Any]]:
+    """Numbers that the optimizer keeps in Python, or as tensors on the CPU where it trains parameters on another device."""
+    trained = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    elsewhere = any(parameter.device.type != "cpu" for parameter in trained)
+    places = [*enumerate(optimizer.param_groups), *enumerate(optimizer.state.values())]
+    for index, values in places:
+        for name, value in values.items():
+            if name not in SET_BY_THE_LOOP and isinstance(value, PLAIN_VALUES):
+                yield f"{name} ({index})", value
+            elif elsewhere and isinstance(value, Tensor) and value.numel() == 1 and value.device.type == "cpu":
+                yield f"{name} ({index})", value.item()
 
 
 def _same(before: Any, after: Any) -> bool:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from longtail.data.loaders import Chunk
-from longtail.engine.recordable import noted, obstacle, position
+from longtail.engine.recordable import Part, noted, obstacle, position
 from longtail.errors import UserError
 from longtail.weighting import Progress
 
@@ -99,13 +99,13 @@ class Replay:
         self.recorder, self.note = recorder, note
         self.stage: tuple[Any, ...] = ()
 
-    def begin(self, stage_index: int, advance: Advance, parts: Sequence[nn.Module] = (), generator: Generators = None) -> Advance:
+    def begin(self, stage_index: int, advance: Advance, parts: Sequence[Part] = (), generator: Generators = None) -> Advance:
         """Returns the function to call with each chunk of the epoch that begins; recordings of the same stage are kept.
 
         Args:
             stage_index: index of the stage.
             advance: takes one step; in each epoch of a stage it uses the same tensors.
-            parts: the network and the loss of the stage.
+            parts: the network, the loss and the optimizer of the stage.
             generator: source of the random numbers that the step draws, or several.
         """
         if self.stage != (stage_index, *parts):
@@ -155,7 +155,7 @@ class Replay:
         """Gives up recording for the rest of the stage."""
         self.refused = True
         self.recordings.clear()
-        for part in self.parts:
+        for part in (each for each in self.parts if isinstance(each, nn.Module)):
             part.zero_grad(set_to_none=True)  # gradients of a recording that failed were never computed
         sentence = f"The steps of stage {self.stage[0] + 1} cannot be recorded as CUDA graphs: {reason}."
         if self.note is None:

@@ -44,7 +44,7 @@ def train_epoch(members: Sequence[Member], advance: Advance, epoch: int, replay:
         begin_epoch(*each, epoch)
     indices = [epoch_indices(loop.experiment, work.index, epoch, work.stage.resample) for loop, work in members]
     if replay is not None:
-        parts = [part for _, each in members for part in (each.network, each.loss)]
+        parts = [part for _, each in members for part in (each.network, each.loss, each.optimizer)]
         advance = replay.begin(members[0][1].index, advance, parts, tuple(each.generator for each, _ in members))
     with layers_seeded(members[0][0].experiment, members[0][1].index, epoch):
         run_joint_steps(members, advance, epoch, indices)

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
+from torch.optim import SGD, Adadelta, Adagrad, Adam, Adamax, AdamW, RAdam, RMSprop, Rprop
 
 from longtail.data.loaders import Batch, Chunk
 from longtail.engine.batches import batch_of
@@ -19,6 +20,7 @@ from longtail.errors import UserError, reason
 from longtail.steps import apply_loss, classify, mixed_images, mixed_losses, mixup
 from longtail.weighting import Progress
 
+ELEMENTWISE = (SGD, Adam, AdamW, RMSprop, Adagrad, Adadelta, Adamax, RAdam, Rprop)  # no number's step depends on another number
 STEP = "step"  # the one number in the state of an optimizer that networks have in common
 
 
@@ -146,7 +148,8 @@ def alpha_of(work: StageWork) -> float | None:
     """The alpha of a stage's mixup; None where its step is `classify`.
 
     Raises:
-        UserError: the stage has another step, trains a part of the network, has several learning rates or averages weights.
+        UserError: the stage has another step, trains a part of the network, has several learning rates, averages weights, or has
+            an optimizer whose steps of one network depend on the numbers of another once they lie in one tensor.
     """
     step: Callable[..., Any] = getattr(work.stage.step, "func", work.stage.step)
     all_alike = len(work.optimizer.param_groups) == 1 and work.stage.batch_norm == "train" and work.average is None
@@ -155,4 +158,7 @@ def alpha_of(work: StageWork) -> float | None:
             "Networks can be stacked in stages that train all parameters at one rate, average no weights, and have the step "
             "classify or mixup."
         )
+    if type(work.optimizer) not in ELEMENTWISE:
+        names = ", ".join(each.__name__ for each in ELEMENTWISE)
+        raise UserError(f"Networks with the optimizer {type(work.optimizer).__name__} cannot be stacked; with {names} they can.")
     return None if step is classify else getattr(work.stage.step, "keywords", {}).get("alpha", 1.0)

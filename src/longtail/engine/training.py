@@ -10,8 +10,9 @@ from typing import Any, TypeVar, cast
 
 from longtail.data.loaders import Feed
 from longtail.engine.batches import check_parts
-from longtail.engine.building import StageWork, begin_stage, check_stages, enter_stage, fast_network, new_model, on_device
+from longtail.engine.building import StageWork, begin_stage, enter_stage, fast_network, new_model, on_device
 from longtail.engine.checkpoints import continued, end_stage, load_stage, save_epoch
+from longtail.engine.checks import check_stages
 from longtail.engine.compute import Compute
 from longtail.engine.epochs import run_epoch
 from longtail.engine.evaluation import judged_epoch

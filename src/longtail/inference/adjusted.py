@@ -51,7 +51,7 @@ def tau_normalised(predictions: Predictions, *, tau: float | None = None) -> Sco
     if weight is None:
         raise UserError("tau_normalised needs the head's weight (C, D) in predictions.head; got none.")
     with in_full_precision(predictions):
-        weight = weight.to(predictions.features.dtype)
+        weight = weight.to(predictions.features)
         return like(predictions.features @ (weight / weight.norm(dim=1, keepdim=True) ** tau).T, predictions.logits)
 
 

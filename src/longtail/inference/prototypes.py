@@ -30,6 +30,6 @@ def class_means(train: Predictions) -> dict[str, Tensor]:
     """The mean feature (D,), and per class the mean of the centred unit features (C, D)."""
     mean = train.features.mean(0)
     unit = F.normalize(train.features - mean, dim=1)
-    sums = unit.new_zeros(train.logits.shape[1], unit.shape[1]).index_add_(0, train.labels, unit)
+    sums = unit.new_zeros(train.logits.shape[1], unit.shape[1]).index_add_(0, train.labels.to(unit.device), unit)
     images = images_per_class("nearest_class_mean", train).to(unit)
     return {"mean": mean, "centroids": sums / images[:, None]}

@@ -57,7 +57,7 @@ def balanced_classifier(rule: InferenceRule, train: Predictions) -> dict[str, Te
 
 def _solved(rule: InferenceRule, features: Tensor, labels: Tensor, counts: Tensor) -> dict[str, Tensor]:
     """The classifier for the features (N, D), and the mean and deviation that standardise them."""
-    classes = len(counts)
+    classes, labels, counts = len(counts), labels.to(features.device), counts.to(features.device)
     mean, deviation = features.mean(0), features.std(0).clamp(min=1e-6)
     inputs = (features - mean) / deviation
     share = (1 / (classes * counts.float()))[labels]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -81,8 +81,10 @@ class Images:
             self.feeds[share] = data, Feed(data.train, data, torch.device(chosen_device(request.device)))
         data, feed = self.feeds[share]
         how: Any = {"watcher": watcher, "company": Company(feed, stacked)}
-        with suppress(StepFailed):
+        try:
             return (yield from training_of(request, self.setting, data, **how))
+        except StepFailed as error:
+            traceback.clear_frames(error.__traceback__)  # gives back the memory of what failed, before it begins again
         return (yield from training_of(request, self.setting, data, **how))
 
 
