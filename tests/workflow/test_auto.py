@@ -137,7 +137,9 @@ def test_the_recorded_command_repeats_the_chosen_run(tmp_path, refit, own):
     for split, count in {"train": 9, "val": 4, "test": 3}.items():
         if own or split != "val":
             paint(tmp_path / "photos" / split, {"apple": count, "berry": count}, seed=count)
-    chosen = train(tmp_path / "photos", candidates="ce", refit=refit, runs=tmp_path / "runs", **SHORT)
+    changes = {"stages.0.optimizer.lr": 0.03} if own else {}
+    chosen = train(tmp_path / "photos", candidates="ce", refit=refit, changes=changes, runs=tmp_path / "runs", **SHORT)
+    assert chosen.run.record["recipe"]["stages"][0]["optimizer"]["lr"] == changes.get("stages.0.optimizer.lr", 0.1)
     val, every = (8, 26) if own else (2, 18)
     assert chosen.report.images == ({"train": every, "test": 6} if refit else {"train": every - val, "val": val, "test": 6})
     words = shlex.split(chosen.run.record["command"])
@@ -174,7 +176,7 @@ def test_in_python_it_is_the_default(photos, said, stored):
         ),
         (("--method", "ce", "--no-refit"), "--no-refit is for the choice among methods"),
         (("--method", "ce", "--prior", "train"), "--prior is for auto and for methods with a rule that takes class frequencies"),
-        (("--with", "tau=1"), "--with and --set belong to one method; name it with --method NAME."),
+        (("--with", "tau=1"), "A variant (--with) belongs to one method; name it with --method NAME."),
         (
             ("--method", "logit_adjusted_post_hoc", "--prior", "train", "--with", "target=1,1,1,1"),
             "--prior and the variant target both set the class frequencies in use; give one of them.",

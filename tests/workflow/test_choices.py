@@ -3,6 +3,7 @@
 from functools import partial
 
 import pytest
+import torch
 
 from commands import paint
 from longtail.data.listing import list_images
@@ -12,7 +13,7 @@ from longtail.errors import BadFolder
 from longtail.networks.backbones import CifarResNet
 from longtail.networks.timm_backbone import TimmBackbone
 from longtail.runs.layout import folder_name
-from longtail.workflow import choices
+from longtail.workflow import choices, fine_tuning
 from longtail.workflow.choices import batch_size, choose, epoch_budget, image_size
 from longtail.workflow.request import Request
 
@@ -170,3 +171,11 @@ def test_the_name_is_safe_for_a_path(path, name):
 def test_a_csv_is_named_without_its_suffix(tmp_path):
     (tmp_path / "list.v2.csv").write_text("path,label\n")
     assert folder_name(tmp_path / "list.v2.csv") == "list.v2"
+
+
+def test_looking_for_pretrained_weights_leaves_the_programs_random_numbers_alone(monkeypatch):
+    monkeypatch.setattr(fine_tuning, "TimmBackbone", lambda **_: torch.rand(3))
+    monkeypatch.setattr(fine_tuning, "_of_timm", lambda name, _: name)
+    before = torch.get_rng_state()
+    assert fine_tuning.usual_of("cuda") == ("resnet50", "")
+    assert torch.equal(torch.get_rng_state(), before)

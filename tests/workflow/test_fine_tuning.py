@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from functools import partial
+from types import SimpleNamespace
 
 import pytest
 import timm
@@ -118,7 +119,7 @@ def test_a_file_that_names_no_network(photos, weights, tmp_path):
     nameless.write_bytes(weights.read_bytes())
     with pytest.raises(UserError, match=r"does not say which network it belongs to; name it with `backbone=NAME`"):
         choose(Request(photos, weights=nameless), photos)
-    with pytest.raises(UserError, match=r"There are no weights at '.*gone\.safetensors'"):
+    with pytest.raises(UserError, match=r"There are no weights at '.*gone\.safetensors'; .* let timm fetch some"):
         choose(Request(photos, weights=tmp_path / "gone.safetensors"), photos)
     assert choose(Request(photos, weights=nameless, backbone=NETWORK), photos).setting.budget == "fine-tuning"
 
@@ -290,8 +291,12 @@ def test_the_faster_precision_is_chosen_once(half, chosen, monkeypatch, tmp_path
     monkeypatch.setattr("longtail.workflow.precision.seconds_of_a_step", lambda *_: timed.append(1) or {SINGLE: 1.0, HALF: half})
     setting, data = settings.digits_lt(), settings.digits_lt().data(tmp_path)
     request = Request("digits_lt", runs=tmp_path, device="cpu")
-    assert [settled_precision(request, setting, data, Silent()) for _ in range(2)] == [chosen, chosen]
-    assert len(timed) == 1
+    said = []
+    listening = SimpleNamespace(note=said.append)
+    assert [settled_precision(request, setting, data, listening) for _ in range(2)] == [chosen, chosen]
+    assert len(timed) == len(said) == 1
+    words = f"bfloat16, which takes {half:.1f} times as long as float32" if chosen == HALF else "float32, since bfloat16 takes"
+    assert said[0].startswith(f"Computing in {words}")
     assert json.loads((tmp_path / "digits_lt" / "settled.json").read_text())["sealed"] is True
     assert settled_precision(replace(request, precision="16-mixed"), setting, data, Silent()) == "16-mixed"
     (tmp_path / "digits_lt" / "settled.json").write_text("{")

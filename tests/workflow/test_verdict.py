@@ -1,11 +1,13 @@
 """The verdict of a comparison: what was chosen, what it gains and costs, and why re-balancing does not pay."""
 
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from longtail.bootstrap import difference
 from longtail.choosing import Comparison
 from longtail.runs.report import read_report
 from longtail.workflow.auto import Candidate
@@ -32,7 +34,8 @@ class Shown:
 def sentences(data, chosen, plain, other, *, hits=(1, 1), cost=1.0, saved=None, **asked):
     labels = torch.from_numpy(data.train.labels)
     every = [
-        Tried(reading, torch.full_like(labels, right).bool()) for reading, right in zip((PLAIN, ADJUSTED), hits, strict=True)
+        Tried(reading, (torch.full_like(labels, 1) * right).bool())
+        for reading, right in zip((PLAIN, ADJUSTED), hits, strict=True)
     ]
     candidates = [Candidate(PLAIN, None, 1.0, plain), Candidate(ADJUSTED, 0.9, cost, other)]
     shown = Shown(labels, data, Request("photos", **asked))
@@ -46,10 +49,35 @@ def test_a_gain_and_what_it_costs(data):
         "Chosen: post hoc logit adjustment (tau 0.9), 60.0 [50.0, 70.0] % mean recall on 36 validation images, 20.0 ± 5.0 "
         "points ahead of the next, cross-entropy."
     )
-    assert said[1].startswith("Mean recall on these images, from cross-entropy to the chosen method: few 0.0 to 100.0 [")
-    assert said[1].endswith("%.")
-    assert "100.0 [100.0" not in said[1], "no interval has width zero"
+    begin = "Mean recall on these images in %, from cross-entropy to the chosen method: "
+    assert said[1].startswith(f"{begin}few 0.0 to 100.0 (+100.0 [")
+    every = re.findall(r"(\w+) 0\.0 to 100\.0 \(\+100\.0 \[(\S+), 100\.0\]\)", said[1])
+    assert [name for name, _ in every] == ["few", "medium", "all"], "groups that the data have"
+    assert all(float(low) < 95 for _, low in every), "no interval has width zero"
     assert said[2].startswith(f"On the {FORMER.images['test']:,} test images, which nothing was chosen on: mean recall ")
+
+
+def test_the_gain_of_each_group_has_the_interval_of_the_paired_bootstrap(data):
+    labels = torch.from_numpy(data.train.labels)
+    plain, other = Comparison(0.5, (0.4, 0.6), 0.0, 0.1), Comparison(0.5, (0.4, 0.6), 0.0, 0.1)
+    hits = [torch.arange(len(labels)) % 2 == 0, torch.arange(len(labels)) % 3 == 0]
+    said = sentences(data, 1, plain, other, hits=hits)
+    gain = difference(hits[0][None], hits[1][None], labels, torch.ones(len(data.classes)), paired=True)
+    assert f"({100 * gain.value:+.1f} [{100 * gain.low:.1f}, {100 * gain.high:.1f}])." in said[1]
+    assert gain.within_noise
+    assert said[2] == (
+        "That gain over all classes cannot be told from chance. More validation images (`val`, `folds`) would tell."
+    )
+    assert said[3].startswith("On the ")
+    in_use = sentences(data, 1, plain, other, hits=hits, prior="train")
+    assert in_use[2].startswith("On the "), "the gain is a mean recall, on which another prior does not rest"
+
+
+def test_without_cross_entropy_it_says_what_would_show_the_gain(data):
+    labels, one = torch.from_numpy(data.train.labels), Comparison(0.5, (0.4, 0.6), 0.0, 0.0)
+    every, shown = [Tried(ADJUSTED, labels > 0)], Shown(labels, data, Request("photos"))
+    said = verdict(every, [Candidate(ADJUSTED, 0.9, 1.0, one)], 0, shown, [1.0])
+    assert said[1:] == ["What rare classes gain is seen beside cross-entropy: give it as one of the `candidates`, ce."]
 
 
 def test_two_that_cannot_be_told_apart(data):

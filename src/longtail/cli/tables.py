@@ -71,18 +71,19 @@ def trained_tables(reports: Sequence[RunReport]) -> Iterator[Table]:
             yield stage_table(report)
 
 
-def candidates_table(candidates: Sequence[Candidate], chosen: int, prior: str) -> Table:
+def candidates_table(candidates: Sequence[Candidate], chosen: int, prior: str, views: int = 1) -> Table:
     """One row per candidate: its result on the validation images with an interval, its distance from the best, its cost.
 
     Args:
         candidates: the candidates.
         chosen: index of the one that was chosen.
         prior: name of the class frequencies in use.
+        views: number of views of each image.
     """
     measure = "recall" if prior == "uniform" else "expected\naccuracy"
     caption = "set on these: strength of the rule; behind: points, ± standard error; cost: passes over the training images"
     table = grid(
-        "candidates · validation images, %",
+        f"candidates · {counted(views, 'view')} · validation images, %",
         *("set on these", measure, "95 %\ninterval", "behind", "cost"),
         caption=caption if prior == "uniform" else f"expected accuracy under the class prior '{prior}'; {caption}",
     )

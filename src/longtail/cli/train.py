@@ -85,7 +85,7 @@ def _train_auto(request: Request, *, report: bool, pictures: bool) -> None:
     with Bars() as bars:
         auto = choose_method(request, bars)
     chosen = auto.candidates[auto.chosen].reading.name
-    say(candidates_table(auto.candidates, auto.chosen, request.class_prior))
+    say(candidates_table(auto.candidates, auto.chosen, request.class_prior, auto.result.report.views))
     say(result_table({chosen: auto.result.report}))
     for sentence in auto.verdict:
         say(text(in_flags(sentence)))

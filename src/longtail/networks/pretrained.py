@@ -35,9 +35,11 @@ def load_backbone(backbone: nn.Module, path: Path) -> int:
             f"one network, such as ce."
         )
     if missing:
+        resized = all(_bare(name) in found for name in missing) and len(missing) <= len(own) // 10
+        advice = "Leave out `size`, if the file is of a network for images of another size." if resized else CHOOSE
         raise UserError(
             f"'{path}' does not hold the weights of {_name(backbone)}: {len(missing)} of its {len(own)} tensors are missing or "
-            f"have another shape (first: {missing[0]}). {CHOOSE}"
+            f"have another shape (first: {missing[0]}). {advice}"
         )
     if deeper := _further_blocks(found, own):
         raise UserError(

@@ -58,19 +58,20 @@ def choose_method(request: Request, watcher: Watcher) -> Auto:
     setting, data = prepared(request, watcher)
     readings = readings_of(request.candidates or usual_candidates(request, setting, len(data.train)))
     trials = _trials(request, setting, data, watcher)
+    costs = costs_of(readings, trials)
     key = _key(trials, readings, request.protocol)
     run = Run(answers_folder(request.runs, setting.name, request.seed, key), note=watcher.note)
     with run.locked(wait=True):  # a second process reads back what the first one finds
-        return _compared(run, key, trials, readings, request.protocol)
+        return _compared(run, key, trials, readings, costs, request.protocol)
 
 
-def _compared(run: Run, key: str, trials: Trials, readings: Readings, protocol: str) -> Auto:
+def _compared(run: Run, key: str, trials: Trials, readings: Readings, costs: Sequence[float], protocol: str) -> Auto:
     """Compares, or reads back what was chosen, and trains the chosen method; the folder of the comparison is locked."""
     request, anew = trials.request, run.folder / FRESH
     trials = replace(trials, folder=(anew if request.fresh else run.folder) / "candidates")
     said_of = [request.groups, request.class_prior]
     stored = None if request.fresh else _stored(run, key, said_of, readings)
-    candidates, chosen, every = stored or _chosen(trials, readings)
+    candidates, chosen, every = stored or _chosen(trials, readings, costs)
     if not stored and request.refit:
         _keep_predictions(run, key, trials, readings, candidates[chosen].reading)
     result = _final(trials, candidates[chosen], protocol)
@@ -90,8 +91,8 @@ def _check(request: Request) -> None:
         raise UserError("With `folds` there is one network per part and none for all images; leave out `refit=False`.")
     if request.folds > 1 and request.val is not None:
         raise UserError("`folds` takes each part of the training images in turn for validation; leave out `val`.")
-    if request.variants or request.changes:
-        raise UserError("`variants` and `changes` belong to one method; name it with `method=NAME`.")
+    if request.variants:
+        raise UserError("A variant (`variants`) belongs to one method; name it with `method=NAME`.")
 
 
 def _trials(request: Request, setting: Setting, data: Data, watcher: Watcher) -> Trials:
@@ -107,9 +108,8 @@ def _trials(request: Request, setting: Setting, data: Data, watcher: Watcher) ->
     return Trials(blind, setting, parts, final, prior, target, request.runs, watcher, own_val=data.val is not None)
 
 
-def _chosen(trials: Trials, readings: Readings) -> tuple[list[Candidate], int, list[Tried]]:
+def _chosen(trials: Trials, readings: Readings, costs: Sequence[float]) -> tuple[list[Candidate], int, list[Tried]]:
     """All candidates, the index of the chosen one, and on which validation images each is right."""
-    costs = costs_of(readings, trials)
     every = [each for name, group in readings.items() for each in trials.tried(name, group)]
     results = compared(torch.stack([each.hits for each in every]), trials.labels, trials.prior)
     rows = zip(every, costs, results, strict=True)

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch.optim import AdamW
 
 from longtail.data.folder import Statistics
@@ -82,7 +83,8 @@ def usual_of(device: str) -> tuple[Pretrained | None, str]:
     if device == "cpu":
         return None, ""
     try:
-        TimmBackbone(name=USUAL[device], pretrained=True)
+        with torch.random.fork_rng(devices=[]):
+            TimmBackbone(name=USUAL[device], pretrained=True)
     except NoConnectionError as error:
         return None, f"{str(error).partition('.')[0]}, so that training starts from random weights."
     return _of_timm(USUAL[device], "timm's pretrained weights"), ""
@@ -104,7 +106,10 @@ def epochs_of_fine_tuning(images: int, device: str) -> int:
 
 def _of_weights(path: Path, backbone: str | None) -> Pretrained:
     if not path.exists():
-        raise UserError(f"There are no weights at '{path}'; give a .safetensors file or a run folder.")
+        raise UserError(
+            f"There are no weights at '{path}'; give a .safetensors file or a run folder, or let timm fetch some with "
+            f"`pretrained` and `backbone=NAME`."
+        )
     if path.is_dir():
         return _of_run(path, backbone)
     name = backbone or _network_in(path.stem)

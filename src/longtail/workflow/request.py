@@ -64,7 +64,11 @@ class Request:
         METHOD, "A variant of the method, such as sampler=effective_number.", {}, flag="--with", metavar="NAME=VALUE"
     )
     changes: Mapping[str, Any] = option(
-        METHOD, "A value to change in the recipe, such as stages.0.loss.scale=20.", {}, flag="--set", metavar="PATH=VALUE"
+        METHOD,
+        "A value to change in the recipe, such as stages.0.loss.scale=20; with auto, in those of all candidates.",
+        {},
+        flag="--set",
+        metavar="PATH=VALUE",
     )
     imbalance: float | None = option(DATA, "Imbalance n_max / n_min that the training images are cut to.")
     split: Path | None = option(DATA, "A stored split.csv whose split is used again.")

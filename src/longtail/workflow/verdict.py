@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from longtail.choosing import recall_interval
+from longtail.bootstrap import Difference, difference
+from longtail.choosing import image_weights, recall_interval
 from longtail.data.groups import shot_groups
 from longtail.data.imbalance import imbalance_factor
 from longtail.data.splits import Data
@@ -39,9 +40,11 @@ def verdict(
     said = [_choice(candidates, chosen, saved, _measured(request.class_prior, labels, data))]
     plain = next((index for index, candidate in enumerate(candidates) if candidate.reading.method == "ce"), None)
     if plain is not None and plain != chosen:
-        said.append(_against_cross_entropy(every[plain].hits, every[chosen].hits, labels, data, request.groups))
+        said += _against_cross_entropy(every[plain].hits, every[chosen].hits, labels, data, request)
     elif plain is not None:
         said.append(_why_not(candidates, labels, data, request))
+    else:
+        said.append("What rare classes gain is seen beside cross-entropy: give it as one of the `candidates`, ce.")
     return said
 
 
@@ -99,13 +102,30 @@ def _choice(candidates: Sequence[Candidate], chosen: int, saved: Sequence[float]
     return f"{begin}, {gap} ahead of the next, {second.reading.name}."
 
 
-def _against_cross_entropy(plain: Tensor, chosen: Tensor, labels: Tensor, data: Data, groups: str) -> str:
-    """Recall of each group of classes on the validation images, with cross-entropy and with the chosen method."""
-    members = shot_groups(data.class_counts, rule=groups)
-    before, after = (_group_recalls(hits, labels, members) for hits in (plain, chosen))
-    parts = [f"{name} {percent(before[name][0])} to {_with(*after[name])}" for name in reversed(GROUPS) if name in before]
-    parts.append(f"all {percent(before['all'][0])} to {percent(after['all'][0])} %")  # its interval is that of the choice
-    return f"Mean recall on these images, from cross-entropy to the chosen method: {'; '.join(parts)}."
+def _against_cross_entropy(plain: Tensor, chosen: Tensor, labels: Tensor, data: Data, request: Request) -> list[str]:
+    """Recall of each group of classes on the validation images, with cross-entropy and with the chosen method; what is unsure."""
+    groups = {**shot_groups(data.class_counts, rule=request.groups), "all": range(len(data.classes))}
+    parts, gain = [], None
+    for name in (*reversed(GROUPS), "all"):
+        own = torch.zeros(len(data.classes)).index_fill_(0, torch.tensor(sorted(groups[name]), dtype=torch.long), 1)
+        if bool(own[labels].any()):
+            weights = image_weights(labels, own)
+            before, after = (percent(float(hits.double() @ weights)) for hits in (plain, chosen))
+            gain = difference(plain[None], chosen[None], labels, own, paired=True)
+            parts.append(f"{name} {before} to {after} ({_points(gain)})")
+    said = [f"Mean recall on these images in %, from cross-entropy to the chosen method: {'; '.join(parts)}."]
+    unsure = gain is not None and gain.within_noise and request.class_prior == "uniform"
+    return [*said, f"That gain over all classes cannot be told from chance.{_more(labels)}"] if unsure else said
+
+
+def _points(gain: Difference) -> str:
+    """A difference of two recalls in points, with its 95 % interval."""
+    return f"{100 * gain.value:+.1f} [{100 * gain.low:.1f}, {100 * gain.high:.1f}]"
+
+
+def _more(labels: Tensor) -> str:
+    """Sentence on what would make a choice surer, with a space before it; "" where there are many validation images."""
+    return " More validation images (`val`, `folds`) would tell." if len(labels) < FEW_IMAGES else ""
 
 
 def _why_not(candidates: Sequence[Candidate], labels: Tensor, data: Data, request: Request) -> str:
@@ -119,24 +139,8 @@ def _why_not(candidates: Sequence[Candidate], labels: Tensor, data: Data, reques
     ahead = max((c.result.recall for c in candidates if c.reading.method != "ce"), default=0.0)
     plain = next(c for c in candidates if c.reading.method == "ce")
     if ahead > plain.result.recall:
-        few = " More validation images (`val`, `folds`) would tell." if len(labels) < FEW_IMAGES else ""
-        return f"{begin} its gain on {len(labels):,} validation images cannot be told from chance.{few}"
+        return f"{begin} its gain on {len(labels):,} validation images cannot be told from chance.{_more(labels)}"
     return f"{begin} no other candidate has a higher recall on the validation images."
-
-
-def _group_recalls(
-    hits: Tensor, labels: Tensor, members: Mapping[str, Sequence[int]]
-) -> dict[str, tuple[float, tuple[float, float]]]:
-    """Mean recall of each group that has validation images, and of all classes, with intervals."""
-    classes = max(max(group, default=0) for group in members.values()) + 1
-    counts = torch.bincount(labels, minlength=classes)
-    recalls = torch.bincount(labels, weights=hits.double(), minlength=classes) / counts
-    found = {}
-    for name, group in {**members, "all": range(classes)}.items():
-        own = torch.tensor(sorted(group), dtype=torch.long)
-        if bool((counts[own] > 0).any()):
-            found[name] = (recalls[own].nanmean().item(), recall_interval(recalls[own], counts[own]))
-    return found
 
 
 def _with(share: float, interval: tuple[float, float]) -> str:

@@ -53,7 +53,8 @@ def costs_of(readings: Readings, trials: Trials) -> list[float]:
             recipes = [chosen_recipe(trials.asked(each), trials.setting) for each in group]
             costs += [training_cost(recipe, trials.setting) for recipe in recipes]
         except UserError as error:
-            raise UserError(f"The candidate '{name}' cannot be trained here; leave it out of `candidates`. {error}") from error
+            how = "so" if trials.request.changes else "here; leave it out of `candidates`"
+            raise UserError(f"The candidate '{name}' cannot be trained {how}. {error}") from error
         if any(map(needs_validation, recipes)):
             raise UserError(
                 f"The candidate '{name}' chooses a value on the validation images that it would be compared on; train it alone "
