@@ -110,7 +110,7 @@ def test_an_optimizer_that_counts_its_steps_in_python_is_not_recorded(tmp_path):
     plain, losses = trained(recipes.ce, tmp_path / "plain", **changed)
     played, played_losses = trained(recipes.ce, tmp_path / "played", replay=Replay(tape, said.append), **changed)
     assert (same(plain, played), losses == played_losses, tape.recorded) == (True, True, 0)
-    assert "it changes Counting.done (0) in Python" in said[0]
+    assert "it changes Counting.param_groups.0.done in Python" in said[0]
 
 
 class Failing(Tape):

@@ -125,13 +125,13 @@ def _host_numbers(optimizer: torch.optim.Optimizer) -> Iterator[tuple[str, Any]]
     """Numbers that the optimizer keeps in Python, or as tensors on the CPU where it trains parameters on another device."""
     trained = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     elsewhere = any(parameter.device.type != "cpu" for parameter in trained)
-    places = [*enumerate(optimizer.param_groups), *enumerate(optimizer.state.values())]
-    for index, values in places:
-        for name, value in values.items():
-            if name not in SET_BY_THE_LOOP and isinstance(value, PLAIN_VALUES):
-                yield f"{name} ({index})", value
-            elif elsewhere and isinstance(value, Tensor) and value.numel() == 1 and value.device.type == "cpu":
-                yield f"{name} ({index})", value.item()
+    for whole, parts in {"param_groups": optimizer.param_groups, "state": [*optimizer.state.values()]}.items():
+        for index, values in enumerate(parts):
+            for name, value in values.items():
+                if name not in SET_BY_THE_LOOP and isinstance(value, PLAIN_VALUES):
+                    yield f"{whole}.{index}.{name}", value
+                elif elsewhere and isinstance(value, Tensor) and value.numel() == 1 and value.device.type == "cpu":
+                    yield f"{whole}.{index}.{name}", value.item()
 
 
 def _same(before: Any, after: Any) -> bool:
