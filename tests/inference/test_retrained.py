@@ -65,6 +65,14 @@ def test_the_log_of_the_frequencies_in_use_is_added():
             logit_adjusted(shown, target=wrong)
 
 
+def test_a_new_classifier_takes_the_frequencies_in_use_as_well():
+    shown = predictions(*drawn((60, 20, 5)), 3)
+    plain, in_use = (fitted(partial(retrained, target=target), shown)(shown) for target in (None, (3.0, 1.0, 1.0)))
+    torch.testing.assert_close(in_use - plain, torch.tensor([0.6, 0.2, 0.2]).log().expand(len(plain), 3), rtol=1e-5, atol=1e-5)
+    with pytest.raises(UserError, match="`target` must be 3 finite numbers"):
+        fitted(partial(retrained, target=(1.0, 2.0)), shown)(shown)
+
+
 def test_it_is_solved_in_any_mode_of_torch():
     features, labels = drawn((60, 20, 5))
     with torch.inference_mode():

@@ -144,6 +144,20 @@ def test_views_the_average_of_the_weights_and_thirds_are_said(report, record):
     assert 'the group "few" (the third of the classes with the fewest training images)' in card(thirds, record)
 
 
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ({"augmentation": "strong", "symmetry": "square"}, "strong, symmetry square"),
+        ({"augmentation": "none"}, "none"),
+        ({"augment": [{"call": "longtail.data.transforms.random_flip"}]}, r"random\_flip()"),
+        ({"augment": []}, "none"),
+    ],
+)
+def test_the_augmentation_is_said(report, record, setting, said):
+    plain = {name: value for name, value in record["setting"].items() if not name.startswith(("augment", "symmetry"))}
+    assert f"* Augmentation of the training images: {said}." in card(report, {**record, "setting": {**plain, **setting}})
+
+
 def test_names_from_outside_are_text_and_nothing_else(report, record):
     classes = tuple(replace(each, name=HOSTILE) for each in report.classes)
     hostile = {**record, "source": HOSTILE, "departures": [HOSTILE]}

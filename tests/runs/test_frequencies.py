@@ -15,6 +15,7 @@ from longtail.runs.frequencies import recorded_frequencies, shift_to
 from longtail.runs.tuned import tuned_rule
 from longtail.spec.description import describe
 from longtail.spec.recipe import Recipe
+from longtail.workflow.checks import taking_frequencies
 
 COUNTS = [500, 60, 7]
 AS_TRAINED = {"ce", "mixup", "focal"}
@@ -54,6 +55,26 @@ def test_every_method_is_for_the_training_frequencies_or_for_equal_ones(method):
 def test_variants(recipe, expected):
     found = recorded_frequencies(record_of(recipe), COUNTS)
     assert found.shares.tolist() == pytest.approx([each / sum(expected) for each in expected])
+
+
+@pytest.mark.parametrize("method", taking_frequencies())
+def test_a_method_that_takes_frequencies_in_use_has_scores_for_them(method):
+    found = recorded_frequencies(record_of(built(method, target=(2.0, 1.0, 1.0))), COUNTS)
+    assert (found.shares.tolist(), found.probabilities) == ([0.5, 0.25, 0.25], True)
+
+
+@pytest.mark.parametrize("method", ["balanced_softmax", "logit_adjusted", "gcl", "gala", "balpoe"])
+def test_the_log_of_frequencies_in_use_is_added_to_the_scores_of_a_balanced_network(method):
+    logits = torch.tensor([[1.0, 2.0, 3.0], [0.0, 0.0, 0.0]])
+    shown = Predictions(torch.zeros(2, 1), logits, torch.tensor([0, 1]), torch.tensor(COUNTS, dtype=torch.float64))
+    scores = [built(method, target=target).inference(shown) for target in (None, (2.0, 1.0, 1.0))]
+    assert torch.equal(scores[0], logits)
+    torch.testing.assert_close(scores[1], logits + torch.tensor([0.5, 0.25, 0.25]).log())
+
+
+def test_class_vectors_of_one_length_have_no_frequencies_in_use():
+    with pytest.raises(UserError, match="gcl with `retraining=tau_norm` takes no class frequencies in use"):
+        built("gcl", retraining="tau_norm", target=(2.0, 1.0, 1.0))
 
 
 def own_loss(counts, *, weight=None):

@@ -175,7 +175,10 @@ def test_in_python_it_is_the_default(photos, said, stored):
             "--folds is for the choice among methods (--method auto), and here the",
         ),
         (("--method", "ce", "--no-refit"), "--no-refit is for the choice among methods"),
-        (("--method", "ce", "--prior", "train"), "--prior is for auto and for methods with a rule that takes class frequencies"),
+        (
+            ("--method", "ce", "--prior", "train"),
+            "--prior is for auto and for methods that take class frequencies in use (ce_retrained, ",
+        ),
         (("--with", "tau=1"), "A variant (--with) belongs to one method; name it with --method NAME."),
         (
             ("--method", "logit_adjusted_post_hoc", "--prior", "train", "--with", "target=1,1,1,1"),

@@ -35,10 +35,12 @@ def test_the_prior_becomes_the_target_of_the_rule():
 
 
 def test_it_is_refused_where_no_rule_uses_it():
-    for method in ("ce", "gcl", "tau_norm"):
-        with pytest.raises(UserError, match=f"'{method}' has none"):
+    taking = "balanced_softmax, logit_adjusted, logit_adjusted_post_hoc, gcl, balpoe, gala"
+    for method in ("ce", "mislas", "tau_norm"):
+        with pytest.raises(UserError, match=rf"in use \(ce_retrained, {taking}\); '{method}' takes none"):
             check(asked(method, prior="uniform"))
-    check(asked("logit_adjusted", prior="uniform"))
+    for method in ("ce_retrained", *taking.split(", ")):
+        check(asked(method, prior="uniform"))
 
 
 @pytest.mark.slow

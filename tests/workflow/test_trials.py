@@ -118,4 +118,9 @@ def test_the_prior_is_part_of_the_rule(tailed, tmp_path):
     assert isinstance(trials, Trials)
     asked = trials.asked(readings_of("ce")["ce"][1], 0.5)
     assert asked.variants == {"tau": 0.5, "target": pytest.approx((0.7, 0.1, 0.1, 0.1))}
-    assert trials.asked(readings_of("ce")["ce"][0]).variants == {}
+    assert trials.asked(readings_of("ce")["ce"][0]).variants == {}, "cross-entropy as it is"
+    for name, group in readings_of("ce,la,gcl,gala,balpoe,tau_norm").items():
+        for reading in group[1:] if name == "ce" else group:
+            target = trials.asked(reading).variants.get("target")
+            assert (target is None) == (reading.method == "tau_norm")
+            assert target is None or target == pytest.approx((0.7, 0.1, 0.1, 0.1))

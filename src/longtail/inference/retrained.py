@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
+from longtail.arguments import Numbers
+from longtail.inference.adjusted import log_frequencies
 from longtail.inference.fitting import fitted_on, keywords_of, not_fitted
 from longtail.inference.predictions import InferenceRule, Predictions, Scores, images_per_class, in_full_precision, like
 
@@ -24,8 +26,9 @@ def retrained(
     bias: Tensor | None = None,
     mean: Tensor | None = None,
     deviation: Tensor | None = None,
+    target: Numbers | None = None,
 ) -> Scores:
-    """Scores of a new linear classifier on standardised features: z = W (f - mean) / deviation + b.
+    """Scores of a new linear classifier on standardised features: z = W (f - mean) / deviation + b + log target.
 
     It is fitted on the features of the training images without augmentation: multinomial logistic regression in which an image
     weighs v_i = N / (C n_y), as if all classes were drawn equally often, with an L2 penalty:
@@ -39,13 +42,18 @@ def retrained(
         strength: inverse strength of the penalty.
         weight, bias: the classifier (C, D) and (C,); None until it is fitted.
         mean, deviation: mean and standard deviation of each feature (D,) over the training images.
+        target: class frequencies in use (C,), of which only ratios matter; None where all classes are alike.
+
+    Raises:
+        UserError: `target` is not one finite number per class, none below 0 and one above it.
     """
     if weight is None or bias is None or mean is None or deviation is None:
         raise not_fitted(retrained)
     features = predictions.features.to(weight.dtype)
     standardised = (features - mean.to(features)) / deviation.to(features)
+    offset = bias if target is None else bias + log_frequencies(target, len(bias)).to(bias)
     with in_full_precision(predictions):
-        return like(standardised @ weight.to(features).T + bias.to(features), predictions.logits)
+        return like(standardised @ weight.to(features).T + offset.to(features), predictions.logits)
 
 
 def balanced_classifier(rule: InferenceRule, train: Predictions) -> dict[str, Tensor]:

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
-from typing import Any
 
 from longtail import schedules
 from longtail.data.autoaugment import auto_augment
 from longtail.data.transforms import cutout
 from longtail.heads import CosineHead
-from longtail.inference import as_trained
 from longtail.inference import logit_adjusted as logit_adjusted_rule
 from longtail.losses import BalancedSoftmaxLoss, LDAMLoss, LogitAdjustedLoss
 from longtail.recipes.baselines import LDAM_BUDGET, plain_stage
@@ -26,6 +24,7 @@ from longtail.recipes.budget import (
     own_budget,
     whole,
 )
+from longtail.recipes.in_use import Target, for_use, in_use
 from longtail.recipes.stages import first_stage, plain_head
 from longtail.spec.recipe import Recipe, Setting
 from longtail.weighting import deferred, effective_number
@@ -72,9 +71,7 @@ def ldam_drw(setting: Setting, *, max_margin: float | None = None, scale: float 
     return Recipe("ldam_drw", (stage,), head=CosineHead, source=source, year=2019)
 
 
-def logit_adjusted(
-    setting: Setting, *, tau: float = 1.0, residual: float = 0.0, target: tuple[float, ...] | None = None
-) -> Recipe:
+def logit_adjusted(setting: Setting, *, tau: float = 1.0, residual: float = 0.0, target: Target = None) -> Recipe:
     """Adds the log of the class frequency to the logits in training, so that the network need not learn it.
 
     `residual` is the tau of a further adjustment after the training, `target` the class frequencies in use.
@@ -87,12 +84,12 @@ def logit_adjusted(
         (first_stage(setting, own, loss=loss, departures=(*notes, *_menon_notes(setting))),),
         source="Menon et al., ICLR 2021, Eq. 10; google-research/logit_adjustment",
         year=2021,
-        inference=partial(logit_adjusted_rule, tau=residual, **in_use(target)) if residual or target else as_trained,
+        inference=for_use(target, tau=residual),
         departures=(network,) if is_cifar(setting) else (),
     )
 
 
-def logit_adjusted_post_hoc(setting: Setting, *, tau: float | None = 1.0, target: tuple[float, ...] | None = None) -> Recipe:
+def logit_adjusted_post_hoc(setting: Setting, *, tau: float | None = 1.0, target: Target = None) -> Recipe:
     """Cross-entropy, then the log of the class frequency in training is subtracted from the logits.
 
     `target` are the class frequencies in use, whose log is added.
@@ -111,17 +108,16 @@ def logit_adjusted_post_hoc(setting: Setting, *, tau: float | None = 1.0, target
     )
 
 
-def in_use(target: tuple[float, ...] | None) -> dict[str, Any]:
-    """The keyword of the rule for class frequencies in use; empty where all classes are alike."""
-    return {} if target is None else {"target": target}
+def balanced_softmax(setting: Setting, *, target: Target = None) -> Recipe:
+    """Logit adjustment with tau 1, derived as the softmax under a shift from the training to a uniform prior.
 
-
-def balanced_softmax(setting: Setting) -> Recipe:
-    """Logit adjustment with tau 1, derived as the softmax under a shift from the training to a uniform prior."""
+    `target` are the class frequencies in use, whose log is added after the training.
+    """
     own, notes = own_budget(setting, BALANCED)
     return Recipe(
         "balanced_softmax",
         (first_stage(setting, own, loss=BalancedSoftmaxLoss, departures=(*notes, *_ren_notes(setting))),),
+        inference=for_use(target),
         source="Ren et al., NeurIPS 2020; jiawei-ren/BalancedMetaSoftmax",
         year=2020,
         departures=("This is balanced softmax alone, without the meta sampler.",),

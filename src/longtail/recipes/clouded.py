@@ -25,6 +25,7 @@ from longtail.recipes.budget import (
     published,
     whole,
 )
+from longtail.recipes.in_use import Target, for_use
 from longtail.recipes.stages import first_stage, second_stage
 from longtail.recipes.trunk import trunk_fields, trunk_notes, trunk_of
 from longtail.spec.recipe import Recipe, Setting, Stage
@@ -94,11 +95,15 @@ def gcl(
     sampler: Rule = class_based_effective_number,
     retraining: Retraining = "crt",
     alpha: float | None = None,
+    target: Target = None,
 ) -> Recipe:
     """Gaussian clouded logits on mixed images, then the classifier alone on re-balanced draws.
 
-    The keywords are the paper's ablations: `cloud` (Table 3), `sampler` (Table 4), `retraining` (Table 5).
+    The keywords are the paper's ablations: `cloud` (Table 3), `sampler` (Table 4), `retraining` (Table 5). `target` are the
+    class frequencies in use, whose log is added after the training.
     """
+    if target is not None and retraining == "tau_norm":
+        raise UserError("gcl with `retraining=tau_norm` takes no class frequencies in use: its scores are no log-probabilities.")
     first_loss, second_loss = _losses(setting, cloud)
     first = _first(setting, first_loss, alpha)
     second = _second(setting, first, second_loss, alpha, sampler)
@@ -107,6 +112,7 @@ def gcl(
         (first, replace(second, departures=(*second.departures, *OF_GCL_S_SECOND_STAGE))),
         head=CosineHead,
         backbone_wrapper=trunk_of(setting),
+        inference=for_use(target),
         source=f"Li, Cheung, Lu, CVPR 2022; {SCRIPTS}",
         year=2022,
         departures=(

@@ -10,6 +10,7 @@ from longtail.heads import ScaledHead
 from longtail.inference import nearest_class_mean, retrained, tau_normalised
 from longtail.recipes.baselines import mixed_stage, plain_stage
 from longtail.recipes.budget import BEFORE_EPOCH, CIFAR, THIRDS, WITH_REPLACEMENT, Budget, Key, is_large, published, whole
+from longtail.recipes.in_use import Target, in_use
 from longtail.recipes.stages import plain_head, second_stage
 from longtail.spec.recipe import Recipe, Setting, Stage
 from longtail.weighting import Rule, power
@@ -87,8 +88,11 @@ def ncm(setting: Setting) -> Recipe:
     return Recipe("ncm", stages, head=plain_head(setting), inference=nearest_class_mean, source=KANG, year=2020)
 
 
-def ce_retrained(setting: Setting, *, strength: float = 1.0) -> Recipe:
-    """Cross-entropy, then a new classifier on the stored training features, in which every class weighs the same."""
+def ce_retrained(setting: Setting, *, strength: float = 1.0, target: Target = None) -> Recipe:
+    """Cross-entropy, then a new classifier on the stored training features, in which every class weighs the same.
+
+    `target` are the class frequencies in use, whose log is added.
+    """
     features = (
         "The classifier is fitted by regression on the features of the images as they are; the authors' is trained on augmented "
         "images, which are drawn anew."
@@ -97,7 +101,7 @@ def ce_retrained(setting: Setting, *, strength: float = 1.0) -> Recipe:
         "ce_retrained",
         (plain_stage(setting),),
         head=plain_head(setting),
-        inference=partial(retrained, strength=strength),
+        inference=partial(retrained, strength=strength, **in_use(target)),
         source=KANG,
         year=2020,
         departures=(features,),

@@ -9,6 +9,7 @@ from longtail.losses import ExpertsLoss
 from longtail.losses.experts import consistent_exponents
 from longtail.networks import CifarResNet, ExpertsBackbone
 from longtail.recipes.budget import CIFAR, STEPS, Budget, own_budget, whole
+from longtail.recipes.in_use import Target, for_use
 from longtail.recipes.stages import first_stage
 from longtail.spec.description import parameters_of
 from longtail.spec.recipe import Recipe, Setting
@@ -26,8 +27,17 @@ PLAIN_AUGMENTATION = (
 CIFAR_10_CONSTANTS = "Images are normalised with CIFAR-10's constants; the authors have CIFAR-100's own."
 
 
-def balpoe(setting: Setting, *, tau: tuple[float, ...] = (0.0, 1.0, 2.0), alpha: float = 0.4) -> Recipe:
-    """Experts on a shared trunk, each with its own exponent of the class frequencies, on mixed images; their mean predicts."""
+def balpoe(
+    setting: Setting,
+    *,
+    tau: tuple[float, ...] = (0.0, 1.0, 2.0),
+    alpha: float = 0.4,
+    target: Target = None,
+) -> Recipe:
+    """Experts on a shared trunk, each with its own exponent of the class frequencies, on mixed images; their mean predicts.
+
+    `target` are the class frequencies in use, whose log is added to the mean.
+    """
     exponents = consistent_exponents(tau)
     own, notes = own_budget(setting, BALPOE)
     stage = first_stage(
@@ -42,6 +52,7 @@ def balpoe(setting: Setting, *, tau: tuple[float, ...] = (0.0, 1.0, 2.0), alpha:
         (stage,),
         head=partial(ExpertsHead, experts=len(exponents)),
         backbone_wrapper=partial(ExpertsBackbone, experts=len(exponents), start="copied" if _is_pretrained(setting) else "drawn"),
+        inference=for_use(target),
         source="Aimar et al., CVPR 2023; emasa/BalPoE-CalibratedLT@ca607ae",
         year=2023,
         departures=(

@@ -24,6 +24,7 @@ from longtail.recipes.budget import (
     whole,
 )
 from longtail.recipes.calibration import mislas_first
+from longtail.recipes.in_use import Target, for_use
 from longtail.recipes.stages import first_stage, second_stage
 from longtail.recipes.trunk import trunk_of
 from longtail.spec.recipe import Recipe, Setting, Stage
@@ -54,14 +55,25 @@ TAU: dict[Key, float] = {
 }
 
 
-def gala(setting: Setting, *, lambda_1: float = 1.0, lambda_2: float = 1.0, form: Literal["code", "paper"] = "code") -> Recipe:
-    """Adjusts the logits by the gradients that each class has accumulated so far."""
+def gala(
+    setting: Setting,
+    *,
+    lambda_1: float = 1.0,
+    lambda_2: float = 1.0,
+    form: Literal["code", "paper"] = "code",
+    target: Target = None,
+) -> Recipe:
+    """Adjusts the logits by the gradients that each class has accumulated so far.
+
+    `target` are the class frequencies in use, whose log is added after the training.
+    """
     loss = partial(GALALoss, lambda_1=lambda_1, lambda_2=lambda_2, form=form)
     return Recipe(
         "gala",
         _after_mislas(setting, loss) if is_large(setting) else (_one_stage(setting, loss),),
         head=partial(LinearHead, kaiming=False),
         backbone_wrapper=trunk_of(setting),
+        inference=for_use(target),
         source="Zhang et al., ICASSP 2024 (arXiv 2403.09036); lt-project-repository/lt-project",
         year=2024,
         departures=(

@@ -123,6 +123,7 @@ def _procedure(report: RunReport, record: Mapping[str, Any]) -> list[str]:
     lines = [
         f"Budget: {report.budget}; seed {report.seed}; precision {report.precision}.",
         f"Device: {report.device}; {minutes:.1f} minutes of training.",
+        f"Augmentation of the training images: {_augmentation(record['setting'])}.",
     ]
     started = "a file" * bool(record["setting"].get("weights")) or "timm" * bool(record["setting"]["backbone"].get("pretrained"))
     averages = [(index + 1, stage.get("average")) for index, stage in enumerate(record["recipe"]["stages"])]
@@ -131,3 +132,9 @@ def _procedure(report: RunReport, record: Mapping[str, Any]) -> list[str]:
         *([f"The network started from pretrained weights of {started}."] if started else []),
         *(f"Stage {stage} ends with its weights averaged over {share:.0%} of its steps." for stage, share in averages if share),
     ]
+
+
+def _augmentation(setting: Mapping[str, Any]) -> str:
+    """The augmentation by name, where it has one, with the symmetry; else its parts."""
+    names = (setting.get("augmentation"), f"symmetry {setting['symmetry']}" if setting.get("symmetry") else None)
+    return ", ".join(filter(None, names)) or ", ".join(map(part_text, setting.get("augment", ()))) or "none"

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
+from longtail import recipes
 from longtail.data.augmentation import check_augmentation
 from longtail.data.checking import CHECKS
 from longtail.data.squares import Fit
@@ -121,12 +122,17 @@ def _check_prior(request: Request) -> None:
         return
     if "target" not in parameters_of(recipe_function(request.method)):
         raise UserError(
-            f"`prior` is for auto and for methods with a rule that takes class frequencies in use (logit_adjusted_post_hoc, "
-            f"logit_adjusted); '{request.method}' has none. Leave it out here, and give it to `longtail evaluate` and `predict`, "
-            f"which adjust the scores of a finished run."
+            f"`prior` is for auto and for methods that take class frequencies in use ({', '.join(taking_frequencies())}); "
+            f"'{request.method}' takes none. Leave it out here, and give it to `longtail evaluate` and `predict`, which adjust "
+            f"the scores of a finished run."
         )
     if "target" in request.variants:
         raise UserError("`prior` and the variant target both set the class frequencies in use; give one of them.")
+
+
+def taking_frequencies() -> list[str]:
+    """Names of the methods that take class frequencies in use."""
+    return [build.__name__ for build in recipes.ALL if "target" in parameters_of(build)]
 
 
 def _check_for_data(request: Request) -> None:

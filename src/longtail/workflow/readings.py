@@ -18,7 +18,7 @@ class Reading:
         keyword: variant of the recipe that holds the strength of the adjustment; "" where nothing is chosen.
         usual: strength that theory gives.
         grid: strengths to choose among, on validation images.
-        adjusts: whether the strength is that of the log of class frequencies, so that the recipe takes those in use.
+        targets: whether the recipe takes class frequencies in use, whose log is added to its scores.
     """
 
     name: str
@@ -26,12 +26,12 @@ class Reading:
     keyword: str = ""
     usual: float = 0.0
     grid: tuple[float, ...] = ()
-    adjusts: bool = True
+    targets: bool = False
 
     def asked(self, request: Request, tau: float | None = None, target: tuple[float, ...] | None = None) -> Request:
         """The request for the recipe, with a strength and with class frequencies in use where the recipe takes them."""
         variants = {self.keyword: self.usual if tau is None else tau} if self.keyword else {}
-        if self.keyword and self.adjusts and target is not None:
+        if self.targets and target is not None:
             variants |= {"target": target}  # type: ignore[dict-item]
         return replace(request, method=self.method, variants=variants, prior=None)
 
@@ -43,12 +43,12 @@ def _grid(low: int, high: int) -> tuple[float, ...]:
 READINGS: Mapping[str, tuple[Reading, ...]] = {
     "ce": (
         Reading("cross-entropy", "ce"),
-        Reading("post hoc logit adjustment", "logit_adjusted_post_hoc", "tau", 1.0, _grid(0, 20)),
-        Reading("re-trained classifier", "ce_retrained"),
+        Reading("post hoc logit adjustment", "logit_adjusted_post_hoc", "tau", 1.0, _grid(0, 20), targets=True),
+        Reading("re-trained classifier", "ce_retrained", targets=True),
     ),
-    "la": (Reading("logit-adjusted loss", "logit_adjusted", "residual", 0.0, _grid(-10, 10)),),
-    "gcl": (Reading("GCL", "gcl"),),
-    "gala": (Reading("GALA", "gala"),),
-    "balpoe": (Reading("three experts", "balpoe"),),
-    "tau_norm": (Reading("tau-normalisation", "tau_norm", "tau", 1.0, _grid(0, 20), adjusts=False),),
+    "la": (Reading("logit-adjusted loss", "logit_adjusted", "residual", 0.0, _grid(-10, 10), targets=True),),
+    "gcl": (Reading("GCL", "gcl", targets=True),),
+    "gala": (Reading("GALA", "gala", targets=True),),
+    "balpoe": (Reading("three experts", "balpoe", targets=True),),
+    "tau_norm": (Reading("tau-normalisation", "tau_norm", "tau", 1.0, _grid(0, 20)),),
 }

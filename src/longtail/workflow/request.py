@@ -57,7 +57,7 @@ class Request:
     prior: str | None = option(
         METHOD,
         "Class frequencies in use: uniform, train (those of the training images), or a CSV label,share. auto chooses for them, "
-        "uniform if not given; of the methods, those with a rule that takes a target adjust to them.",
+        "uniform if not given; methods with a variant target (`longtail show`) adjust their scores to them.",
         metavar="PRIOR",
     )
     variants: Mapping[str, Any] = option(

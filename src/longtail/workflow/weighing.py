@@ -83,7 +83,7 @@ def unlikely(every: Sequence[Tried], trials: Trials) -> list[int]:
     def place(reading: Reading) -> int:
         if reading.method == EXPERTS:
             return 0 if differ and prior == "uniform" else 2
-        return 1 + (bool(reading.keyword and reading.adjusts) != differ)
+        return 1 + (bool(reading.keyword and reading.targets) != differ)
 
     return [place(each.reading) for each in every]
 
