@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from typing import Any
 
 from torch import Tensor, nn
 
 from longtail.errors import NoConnectionError, UserError, reason
 from longtail.networks.backbones import Features, Images, Maps
+from longtail.networks.hub import asked_only_if_reachable
 from longtail.text import alike
 
 OTHERS: Mapping[str, tuple[str, Mapping[str, Any]]] = {"resnet10": ("resnet18", {"layers": (1, 1, 1, 1)})}
@@ -44,7 +46,8 @@ class TimmBackbone(nn.Module):
         self.arguments = {**how, **({"img_size": image_size} if fixed and image_size is not None else {})}
         start = {} if zero_init_last else {"zero_init_last": False}
         try:
-            self.body = timm.create_model(known, pretrained=pretrained, num_classes=0, **self.arguments, **start)
+            with asked_only_if_reachable() if pretrained else nullcontext():
+                self.body = timm.create_model(known, pretrained=pretrained, num_classes=0, **self.arguments, **start)
         except Exception as error:
             if not pretrained and "img_size" in self.arguments:
                 size = f"{image_size} x {image_size} pixels"
