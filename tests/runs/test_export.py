@@ -18,13 +18,14 @@ from longtail import recipes, settings
 from longtail.data.transforms import normalise
 from longtail.engine.building import enter_stage, new_model
 from longtail.errors import UserError
-from longtail.inference import adapted, logit_adjusted
+from longtail.inference import adapted, logit_adjusted, retrained
 from longtail.runs.export import export
 from longtail.runs.model_store import write_model
 from longtail.runs.onnx_graph import PADDING, metadata_of, onnx_bytes
 from longtail.runs.run import Run
 from longtail.runs.seals import sha256
 from longtail.runs.serving import load
+from longtail.runs.tuned import Tuned, write_tuned
 from longtail.spec.experiment import Experiment
 
 FORMER = Path(__file__).parents[1] / "fixtures" / "runs_0_1_0" / "digits_lt"
@@ -149,6 +150,18 @@ def test_the_metadata_tell_how_images_are_cut_and_what_was_tuned():
 
 def test_onnx_adds_logit_adjustment_to_a_head_that_is_not_linear(stored):
     folder = stored("gcl", rule=partial(logit_adjusted, tau=5.0))
+    agree(export(folder, "onnx").target, folder)
+
+
+@pytest.mark.parametrize("tuned", [False, True])
+def test_onnx_has_a_new_classifier_with_its_frequencies_in_use(stored, tuned):
+    drawn = torch.Generator().manual_seed(4)
+    values = {name: torch.randn(size, generator=drawn) for name, size in {"weight": (10, 64), "bias": 10, "mean": 64}.items()}
+    rule = partial(retrained, **values, deviation=torch.rand(64, generator=drawn) + 0.5)
+    in_use = tuple(range(1, 11))
+    folder = stored("ce", rule=rule if tuned else partial(rule, target=in_use))
+    if tuned:
+        write_tuned(Run(folder), Tuned("prior.csv", in_use, {}, 1.4, target=True, images=9, before={}, after={}))
     agree(export(folder, "onnx").target, folder)
 
 

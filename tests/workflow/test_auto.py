@@ -181,6 +181,15 @@ def test_in_python_it_is_the_default(photos, said, stored):
         ),
         (("--with", "tau=1"), "A variant (--with) belongs to one method; name it with --method NAME."),
         (
+            ("--set", "inference.tau=0.3"),
+            "A rule (--set of inference) belongs to one method, and auto chooses it; name it with --method NAME.",
+        ),
+        (
+            ("--candidates", "ce,gcl", "--set", "stages.1.epochs=2"),
+            "The candidate 'ce' cannot be trained with these --set, which are of all candidates; leave it out of --candidates. "
+            "There is no entry '1'",
+        ),
+        (
             ("--method", "logit_adjusted_post_hoc", "--prior", "train", "--with", "target=1,1,1,1"),
             "--prior and the variant target both set the class frequencies in use; give one of them.",
         ),

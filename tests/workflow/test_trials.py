@@ -109,6 +109,13 @@ def test_folds_do_not_change_the_groups_of_classes(data, tailed, tmp_path):
     assert trials.data.class_counts == data.class_counts != trials.parts[0].class_counts
 
 
+def test_a_candidate_by_the_name_of_its_method_takes_the_prior_where_the_method_does():
+    groups = readings_of("balanced_softmax,ce_retrained,logit_adjusted_post_hoc,crt")
+    asked = {name: reading.asked(Request("photos"), target=(0.7, 0.3)).variants for name, (reading,) in groups.items()}
+    target = {"target": (0.7, 0.3)}
+    assert asked == {"balanced_softmax": target, "ce_retrained": target, "logit_adjusted_post_hoc": target, "crt": {}}
+
+
 def test_the_prior_is_part_of_the_rule(tailed, tmp_path):
     shares = tmp_path / "prior.csv"
     shares.write_text("label,share\napple,0.7\nberry,0.1\ncitron,0.1\ndate,0.1\n")

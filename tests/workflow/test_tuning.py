@@ -4,6 +4,7 @@ import json
 import math
 import shutil
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,14 +16,14 @@ from commands import longtail as command
 from commands import paint, truncated
 from longtail.data.images import read_square
 from longtail.errors import DamagedFile
-from longtail.inference import Predictions, as_trained
+from longtail.inference import Predictions, as_trained, retrained
 from longtail.runs.frequencies import Frequencies
 from longtail.runs.judged import adjusted_to
 from longtail.runs.judging import judged_again
 from longtail.runs.report import read_report
 from longtail.runs.run import Run
 from longtail.runs.seals import read_json, write_json
-from longtail.runs.tuned import Tuned, read_tuned, write_tuned
+from longtail.runs.tuned import Tuned, read_tuned, tuned_rule, write_tuned
 from longtail.runs.verify import verify
 from longtail.workflow import tuning
 from longtail.workflow.tuned_values import Problem, chosen_values
@@ -208,6 +209,22 @@ def test_a_choice_for_a_class_prior_is_right_for_it():
     assert gain.value > 0.1
     scores = problem.scores(1.0)
     assert (scores[:, 1] - problem.val.logits[:, 1]).tolist() == pytest.approx([math.log(0.9) - math.log(0.1)] * 180, abs=1e-4)
+
+
+@pytest.mark.parametrize("wanted", [(0.1, 0.9), None])
+def test_frequencies_that_a_rule_was_given_make_place_for_others(wanted):
+    """The scores that a comparison keeps of a re-trained classifier for 0.8, 0.2 are those for equal ones, with the log added."""
+    plain, given = problem_of(keyword="", grid=(0.0,), usual=0.0), (0.8, 0.2)
+    kept = replace(plain.val, logits=plain.val.logits + torch.tensor(given).log())
+    present = Frequencies(torch.tensor(given, dtype=torch.float64), "the class frequencies that its rule was given")
+    prior, rule = torch.tensor(wanted or (1.0, 1.0), dtype=torch.float64), partial(retrained, target=given)
+    problem = tuning._of_scores(replace(plain, rule=rule, val=kept, prior=prior, target=wanted, present=present))
+    torch.testing.assert_close(problem.scores(None), kept.logits, atol=1e-5, rtol=1e-5)
+    expected = plain.val.logits + (0 if wanted is None else torch.tensor(wanted).log())
+    torch.testing.assert_close(problem.scores(0.0), expected, atol=1e-5, rtol=1e-5)
+    tuned, _ = chosen_values(problem, "wanted.csv")
+    assert (tuned.target, tuned.frequencies) == (True, wanted)
+    assert tuned_rule(rule, {}, 1.0, wanted, adjust=True).keywords["target"] == wanted
 
 
 def problem_of(**changes):

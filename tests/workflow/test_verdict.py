@@ -66,7 +66,7 @@ def test_the_gain_of_each_group_has_the_interval_of_the_paired_bootstrap(data):
     assert f"({100 * gain.value:+.1f} [{100 * gain.low:.1f}, {100 * gain.high:.1f}])." in said[1]
     assert gain.within_noise
     assert said[2] == (
-        "That gain over all classes cannot be told from chance. More validation images (`val`, `folds`) would tell."
+        "That difference over all classes cannot be told from chance. More validation images (`val`, `folds`) would tell."
     )
     assert said[3].startswith("On the ")
     in_use = sentences(data, 1, plain, other, hits=hits, prior="train")

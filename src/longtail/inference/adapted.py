@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from longtail.arguments import Numbers, as_tensor
+from longtail.arguments import Numbers, as_tensor, in_a_program
 from longtail.errors import UserError
 from longtail.inference.fitting import function_of, keywords_of
 from longtail.inference.predictions import InferenceRule, Predictions, Scores, as_trained, like
@@ -35,7 +35,7 @@ def adapted(
     if offset is None:
         return scores
     shift = as_tensor("adapted", in_order("offset", offset), "offset")
-    if shift.shape != scores.shape[1:] or not bool(shift.isfinite().all()):
+    if shift.shape != scores.shape[1:] or not (in_a_program() or bool(shift.isfinite().all())):
         raise UserError(f"`offset` must be {scores.shape[1]} finite numbers, one per class; got {shift.numel()} numbers.")
     return scores + like(shift, scores)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from longtail.arguments import Numbers, as_tensor, exact
+from longtail.arguments import Numbers, as_tensor, exact, in_a_program
 from longtail.choosing import image_weights
 from longtail.errors import UserError
 from longtail.inference.fitting import fitted_on, keywords_of, not_fitted
@@ -67,6 +67,8 @@ def log_frequencies(target: Numbers, classes: int) -> Tensor:
 def as_frequencies(target: Numbers, classes: int) -> Tensor:
     """Class frequencies (C,) as float64 numbers with the sum 1; raises an error as `log_frequencies` does."""
     wanted = exact(as_tensor("logit_adjusted", in_order("target", target), "target"))
+    if in_a_program():  # whose numbers are not known while it is written; they were when the rule was applied before
+        return wanted / wanted.sum()
     if wanted.shape != (classes,) or not bool(torch.isfinite(wanted).all() and (wanted >= 0).all() and wanted.sum() > 0):
         raise UserError(f"`target` must be {classes} finite numbers, one per class, none below 0 and one above it.")
     return wanted / wanted.sum()

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from longtail.errors import DamagedFile
-from longtail.inference import InferenceRule, adapted, as_trained, logit_adjusted
+from longtail.inference import InferenceRule, adapted, as_trained, logit_adjusted, retrained
 from longtail.inference.adjusted import log_frequencies
 from longtail.inference.fitting import function_of
 from longtail.runs.folder import CHECKSUMS, RunFolder
@@ -74,11 +74,16 @@ def tuned_rule(
     own: Any = logit_adjusted if strength and function_of(rule) is as_trained else rule
     rule = partial(own, **strength) if strength else rule
     offset = None
-    if adjust and function_of(rule) is logit_adjusted:
+    if adjust and takes_target(rule):
         rule = partial(rule, target=frequencies)
     elif adjust and frequencies is not None:
         offset = tuple((log_frequencies(frequencies, len(frequencies)) / temperature).tolist())
     return rule if offset is None and temperature == 1 else partial(adapted, rule=rule, temperature=temperature, offset=offset)
+
+
+def takes_target(rule: InferenceRule) -> bool:
+    """Whether the rule adds the log of class frequencies in use by itself, so that others take their place."""
+    return function_of(rule) in (logit_adjusted, retrained)
 
 
 def in_use(run: RunFolder, rule: InferenceRule, classes: int) -> tuple[InferenceRule, list[str]]:

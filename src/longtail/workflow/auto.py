@@ -93,6 +93,8 @@ def _check(request: Request) -> None:
         raise UserError("`folds` takes each part of the training images in turn for validation; leave out `val`.")
     if request.variants:
         raise UserError("A variant (`variants`) belongs to one method; name it with `method=NAME`.")
+    if any(path.partition(".")[0] == "inference" for path in request.changes):
+        raise UserError("A rule (`changes` of inference) belongs to one method, and auto chooses it; name it with `method=NAME`.")
 
 
 def _trials(request: Request, setting: Setting, data: Data, watcher: Watcher) -> Trials:

@@ -13,6 +13,7 @@ from longtail.choosing import Comparison, Prior, chosen_strengths
 from longtail.engine.evaluation import ForwardPasses
 from longtail.errors import UserError
 from longtail.inference import InferenceRule
+from longtail.spec.description import parameters_of
 from longtail.workflow.readings import READINGS
 from longtail.workflow.readings import Reading as Reading
 from longtail.workflow.resolve import recipe_function
@@ -49,10 +50,12 @@ def readings_of(names: str) -> dict[str, tuple[Reading, ...]]:
     wanted = list(dict.fromkeys(name.strip() for name in names.split(",") if name.strip()))
     if not wanted:
         raise UserError(f"`candidates` names none; give a list such as {','.join(READINGS)}.")
-    for name in wanted:
-        if name not in READINGS:
-            recipe_function(name)
-    return {name: READINGS.get(name, (Reading(name, name),)) for name in wanted}
+    return {name: READINGS[name] if name in READINGS else (_of_method(name),) for name in wanted}
+
+
+def _of_method(name: str) -> Reading:
+    """The reading of any recipe, as it is."""
+    return Reading(name, name, targets="target" in parameters_of(recipe_function(name)))
 
 
 def tried(

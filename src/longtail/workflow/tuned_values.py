@@ -14,7 +14,7 @@ from longtail.inference import InferenceRule, Predictions
 from longtail.inference.calibrated import best_temperature
 from longtail.metrics import expected_calibration_error
 from longtail.runs.frequencies import Frequencies
-from longtail.runs.tuned import Tuned, tuned_rule
+from longtail.runs.tuned import Tuned, takes_target, tuned_rule
 
 Grid = tuple[float, ...]
 
@@ -76,10 +76,11 @@ def chosen_values(problem: Problem, name: str) -> tuple[Tuned, Difference]:
 
 
 def _may_adjust(problem: Problem) -> bool:
-    """Whether the scores can be meant for the prior: by a strength, or since they are meant for equal frequencies now."""
+    """Whether the scores can be meant for the prior: by the rule, or since they are meant for equal frequencies now."""
     known = problem.present.shares
     equal = known is not None and bool((known == known[0]).all())
-    return bool(problem.keyword) or (equal and (problem.target is None or problem.present.probabilities))
+    by_rule = bool(problem.keyword) or takes_target(problem.rule)
+    return by_rule or (equal and (problem.target is None or problem.present.probabilities))
 
 
 def _strengths(problem: Problem) -> tuple[Strengths, Tensor]:

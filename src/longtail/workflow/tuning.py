@@ -15,7 +15,7 @@ from longtail.choosing import Prior
 from longtail.data.priors import read_prior
 from longtail.errors import MissingFileError, UserError
 from longtail.inference import InferenceRule, Predictions, as_trained, fitted, logit_adjusted, rebalanced
-from longtail.inference.adjusted import as_frequencies
+from longtail.inference.adjusted import as_frequencies, log_frequencies
 from longtail.inference.fitting import function_of, keywords_of
 from longtail.runs.card import CARD, model_card
 from longtail.runs.code import needs_trust
@@ -109,8 +109,8 @@ def tune(
         raise UserError(f"The class prior '{name}' gives no share to any class that has validation images.")
     target = None if bool((shares == shares[0]).all()) else tuple(shares.tolist())
     problem = _problem(own, rule, val, shares, target, report)
-    if of_compared is not None and of_compared.scored:  # scores have no strength any more
-        problem = replace(problem, rule=as_trained, keyword="", grid=(0.0,), usual=0.0)
+    if of_compared is not None and of_compared.scored:
+        problem = _of_scores(problem)
     tuned, gain = chosen_values(problem, name)
     with own.locked():
         own.forget()
@@ -164,6 +164,15 @@ def _problem(
     if keyword and function not in (as_trained, logit_adjusted):
         usual = float(parameters_of(rule)[keyword])
     return Problem(rule, val, prior, target, keyword, grid, usual, present)
+
+
+def _of_scores(problem: Problem) -> Problem:
+    """The problem on scores that are kept in place of logits, which have no strength any more, but the rule's frequencies."""
+    rule, val, target = as_trained, problem.val, keywords_of(problem.rule).get("target")
+    if target is not None:
+        rule = partial(logit_adjusted, tau=0.0, target=target)
+        val = replace(val, logits=val.logits - log_frequencies(target, val.logits.shape[1]).to(val.logits))
+    return replace(problem, rule=rule, val=val, keyword="", grid=(0.0,), usual=0.0)
 
 
 def _grid(run: Run, function: Any, report: RunReport) -> tuple[Grid, float]:

@@ -115,12 +115,13 @@ def _against_cross_entropy(plain: Tensor, chosen: Tensor, labels: Tensor, data: 
             parts.append(f"{name} {before} to {after} ({_points(gain)})")
     said = [f"Mean recall on these images in %, from cross-entropy to the chosen method: {'; '.join(parts)}."]
     unsure = gain is not None and gain.within_noise and request.class_prior == "uniform"
-    return [*said, f"That gain over all classes cannot be told from chance.{_more(labels)}"] if unsure else said
+    return [*said, f"That difference over all classes cannot be told from chance.{_more(labels)}"] if unsure else said
 
 
 def _points(gain: Difference) -> str:
     """A difference of two recalls in points, with its 95 % interval."""
-    return f"{100 * gain.value:+.1f} [{100 * gain.low:.1f}, {100 * gain.high:.1f}]"
+    value, low, high = (round(100 * each, 1) + 0.0 for each in (gain.value, gain.low, gain.high))  # no -0.0
+    return f"{value:+.1f} [{low:.1f}, {high:.1f}]"
 
 
 def _more(labels: Tensor) -> str:

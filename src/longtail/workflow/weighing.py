@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from longtail.data.imbalance import imbalance_factor
 from longtail.errors import UserError
@@ -35,7 +36,8 @@ def usual_candidates(request: Request, setting: Setting, images: int) -> str:
     if setting.weights or parameters_of(setting.backbone).get("pretrained"):
         return USUAL
     try:
-        cost = training_cost(chosen_recipe(READINGS[EXPERTS][0].asked(request), setting), setting)
+        asked = READINGS[EXPERTS][0].asked(replace(request, changes={}))
+        cost = training_cost(chosen_recipe(asked, setting), setting)
     except UserError:
         return USUAL
     return f"{USUAL},{EXPERTS}" if _is_short(cost, request, setting, images) else USUAL
@@ -53,14 +55,24 @@ def costs_of(readings: Readings, trials: Trials) -> list[float]:
             recipes = [chosen_recipe(trials.asked(each), trials.setting) for each in group]
             costs += [training_cost(recipe, trials.setting) for recipe in recipes]
         except UserError as error:
-            how = "so" if trials.request.changes else "here; leave it out of `candidates`"
-            raise UserError(f"The candidate '{name}' cannot be trained {how}. {error}") from error
+            where = "with these `changes`, which are of all candidates" if _fits_unchanged(group, trials) else "here"
+            raise UserError(f"The candidate '{name}' cannot be trained {where}; leave it out of `candidates`. {error}") from error
         if any(map(needs_validation, recipes)):
             raise UserError(
                 f"The candidate '{name}' chooses a value on the validation images that it would be compared on; train it alone "
                 f"with `method={name}`, or give its rule a value."
             )
     return costs
+
+
+def _fits_unchanged(group: Sequence[Reading], trials: Trials) -> bool:
+    """Whether the recipes of a candidate can be trained without the changes that are asked for."""
+    try:
+        for each in group:
+            training_cost(chosen_recipe(replace(trials.asked(each), changes={}), trials.setting), trials.setting)
+    except UserError:
+        return False
+    return True
 
 
 def saved_costs(costs: Sequence[float], trials: Trials) -> list[float]:
@@ -72,8 +84,9 @@ def saved_costs(costs: Sequence[float], trials: Trials) -> list[float]:
 def unlikely(every: Sequence[Tried], trials: Trials) -> list[int]:
     """Place of each reading in the order in which they are expected, which decides where the validation images cannot.
 
-    Readings with a strength add the log of class frequencies, which makes scores right for those in use (Menon et al., ICLR 2021,
-    Eq. 9); plain scores are right for those in training, and re-balanced ones come without such a promise. So the first are
+    Readings with a strength take the log of the training frequencies away, by which scores are right for those in use, whose log
+    is added (Menon et al., ICLR 2021, Eq. 9); plain scores are right for those in training, and re-balanced ones come without
+    such a promise, though the log of the frequencies in use is added to them as well. So the first are
     expected ahead where the two frequencies differ, and plain ones where they do not. Where all classes are alike in use, experts
     are expected ahead of both: their mean is right for that too, and varies less (Aimar et al., CVPR 2023).
     """
