@@ -109,7 +109,7 @@ def test_skip_corrupt_does_not_lose_a_class(tmp_path):
         ((*DIGITS, "--set", "stages.0.resample=rare_first"), "There is no function in longtail.weighting 'rare_first'."),
         (
             ("train", "digits_lt", "--set", "stages.0.epochz=3"),
-            "The candidate 'ce' cannot be trained with these --set, which are of all candidates; leave it out of --candidates. "
+            "The candidate 'ce' cannot have the value that --set gives all candidates; leave it out of --candidates. "
             "Stage has no 'epochz'. Did you mean 'epochs'?",
         ),
         ((*DIGITS, "--device", "gpu"), "There is no device 'gpu'."),

@@ -186,7 +186,7 @@ def test_in_python_it_is_the_default(photos, said, stored):
         ),
         (
             ("--candidates", "ce,gcl", "--set", "stages.1.epochs=2"),
-            "The candidate 'ce' cannot be trained with these --set, which are of all candidates; leave it out of --candidates. "
+            "The candidate 'ce' cannot have the value that --set gives all candidates; leave it out of --candidates. "
             "There is no entry '1'",
         ),
         (

@@ -55,8 +55,9 @@ def costs_of(readings: Readings, trials: Trials) -> list[float]:
             recipes = [chosen_recipe(trials.asked(each), trials.setting) for each in group]
             costs += [training_cost(recipe, trials.setting) for recipe in recipes]
         except UserError as error:
-            where = "with these `changes`, which are of all candidates" if _fits_unchanged(group, trials) else "here"
-            raise UserError(f"The candidate '{name}' cannot be trained {where}; leave it out of `candidates`. {error}") from error
+            fits = _fits_unchanged(group, trials)
+            problem = "have the value that `changes` gives all candidates" if fits else "be trained here"
+            raise UserError(f"The candidate '{name}' cannot {problem}; leave it out of `candidates`. {error}") from error
         if any(map(needs_validation, recipes)):
             raise UserError(
                 f"The candidate '{name}' chooses a value on the validation images that it would be compared on; train it alone "
